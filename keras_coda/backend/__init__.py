@@ -1,0 +1,14 @@
+"""What has to differ by backend, behind one signature each. Only the active backend's module is imported."""
+
+import importlib
+
+import keras
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+if keras.backend.backend() not in BACKENDS:
+    raise ImportError(f"keras-coda runs on the Keras backends {BACKENDS}. Received: {keras.backend.backend()!r}")
+
+_active = importlib.import_module(f"keras_coda.backend.{keras.backend.backend()}")
+
+is_concrete = _active.is_concrete
