@@ -1,0 +1,196 @@
+"""Dynamic Alignment Units, in the form they are computed in (paper, eq. 1)."""
+
+import math
+
+import keras
+from keras import constraints, initializers, ops, regularizers
+
+from keras_coda.layers import rescaling as rescalings
+from keras_coda.linear_maps.linear_map import LinearMap
+
+# Squared norms below this count as this, so that a zero weight vector has a finite norm and a zero gradient.
+SMALLEST_SQUARED_NORM = 1e-12
+
+
+def contract(z, matrices):
+    """Sum over the rank: `z (..., r)` and `matrices (..., r, n)` give `(..., n)`."""
+    return ops.squeeze(ops.matmul(ops.expand_dims(z, -2), matrices), -2)
+
+
+class DAU(keras.layers.Layer):
+    """What `DAUDense` and `DAUConv2D` share: `units` DAUs on patches of d numbers, with one B for all of them.
+
+    Unit j computes (paper, eq. 1, and 3.4 for the shared B)
+
+        DAU_j(x) = w_j(x) . x    with    w_j(x) = alpha(|u_j|) u_j    and    u_j = A_j B x + b_j
+
+    No w_j(x) is ever built. With z = B x
+
+        u_j . x  = z . (A_j^T x) + b_j . x
+        |u_j|^2  = z . (A_j^T A_j z) + 2 z . (A_j^T b_j) + |b_j|^2
+
+    where A^T x and b . x are plain linear maps (convolutions), and A_j^T A_j does not depend on the input.
+
+    A subclass says what a patch is: the shape of its kernel, and how to apply a kernel and its transpose.
+    """
+
+    def __init__(
+        self,
+        units,
+        rank,
+        rescaling="sq",
+        use_bias=True,
+        a_initializer=None,
+        b_initializer=None,
+        bias_initializer=None,
+        a_regularizer=None,
+        b_regularizer=None,
+        bias_regularizer=None,
+        a_constraint=None,
+        b_constraint=None,
+        bias_constraint=None,
+        activity_regularizer=None,
+        **kwargs,
+    ):
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        for name, value in (("units", units), ("rank", rank)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {value!r}")
+        self.units = units
+        self.rank = rank
+        self.rescaling = rescalings.get(rescaling)
+        self.use_bias = use_bias
+        # The published initialisation is uniform in +-1/sqrt(fan_in): B reads d numbers, A and the bias read z.
+        reach = 1.0 / math.sqrt(rank)
+        uniform = initializers.RandomUniform
+        self.a_initializer = initializers.get(a_initializer or uniform(-reach, reach))
+        self.b_initializer = initializers.get(
+            b_initializer or initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
+        )
+        self.bias_initializer = initializers.get(bias_initializer or uniform(-reach, reach))
+        self.a_regularizer = regularizers.get(a_regularizer)
+        self.b_regularizer = regularizers.get(b_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.a_constraint = constraints.get(a_constraint)
+        self.b_constraint = constraints.get(b_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+
+    def _add_weights(self, patch_shape):
+        # Kept out of autocasting: the norms need them in full precision (see `_squared_norms`).
+        shared = {"autocast": False}
+        self.a_kernel = self.add_weight(
+            name="a_kernel",
+            shape=(*patch_shape, self.rank, self.units),
+            initializer=self.a_initializer,
+            regularizer=self.a_regularizer,
+            constraint=self.a_constraint,
+            **shared,
+        )
+        self.b_kernel = self.add_weight(
+            name="b_kernel",
+            shape=(*patch_shape, self.rank),
+            initializer=self.b_initializer,
+            regularizer=self.b_regularizer,
+            constraint=self.b_constraint,
+            **shared,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(*patch_shape, self.units),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                **shared,
+            )
+
+    def _correlate(self, inputs, kernel):
+        """The scalar product of every patch with every column of `kernel (*patch_shape, m)`: `(..., m)`."""
+        raise NotImplementedError
+
+    def _correlate_transpose(self, outputs, kernel, inputs):
+        """The transpose of `_correlate`: `outputs (..., m)` give an array like `inputs`."""
+        raise NotImplementedError
+
+    def linear_map(self, inputs):
+        """The layer's outputs together with the matrix W(a) that made them (paper, eq. 5).
+
+        Args:
+            inputs: tensor a of the shape that the layer takes, with a batch axis.
+
+        Returns:
+            `(outputs, W)`: the tensor `W @ a`, and W(a) as a `LinearMap`.
+        """
+        inputs = ops.cast(inputs, self.compute_dtype)
+        b_kernel = ops.cast(self.b_kernel, self.compute_dtype)
+        a_kernel = ops.cast(self.a_kernel, self.compute_dtype)
+        # A's rank and units side by side, as the filters of one convolution.
+        a_kernel = ops.reshape(a_kernel, (*a_kernel.shape[:-2], self.rank * self.units))
+        bias = ops.cast(self.bias, self.compute_dtype) if self.use_bias else None
+
+        z = self._correlate(inputs, b_kernel)
+        alpha = self.rescaling(ops.sqrt(ops.maximum(self._squared_norms(z), SMALLEST_SQUARED_NORM)))
+
+        def apply(v):
+            projections = self._split(self._correlate(v, a_kernel))
+            products = contract(z, projections)
+            if self.use_bias:
+                products = products + self._correlate(v, bias)
+            return ops.cast(alpha * ops.cast(products, alpha.dtype), self.compute_dtype)
+
+        def transpose(u):
+            scaled = ops.cast(alpha * ops.cast(u, alpha.dtype), self.compute_dtype)
+            outer = ops.expand_dims(z, -1) * ops.expand_dims(scaled, -2)
+            outer = ops.reshape(outer, (*ops.shape(outer)[:-2], self.rank * self.units))
+            result = self._correlate_transpose(outer, a_kernel, inputs)
+            if self.use_bias:
+                result = result + self._correlate_transpose(scaled, bias, inputs)
+            return result
+
+        W = LinearMap(apply, transpose)
+        return W @ inputs, W
+
+    def call(self, inputs):
+        outputs, _ = self.linear_map(inputs)
+        return outputs
+
+    def _split(self, filters):
+        """`(..., r n)` as `(..., r, n)`."""
+        return ops.reshape(filters, (*ops.shape(filters)[:-1], self.rank, self.units))
+
+    def _squared_norms(self, z):
+        """|u_j|^2 of every unit at every patch, `(..., n)` from `z (..., r)`: in float32 at least, whatever the policy.
+
+        Rounding can leave it slightly below zero.
+        """
+        dtype = keras.backend.result_type(self.variable_dtype, "float32")
+        z = ops.cast(z, dtype)
+        a = ops.reshape(ops.cast(self.a_kernel, dtype), (-1, self.rank, self.units))
+        gram = ops.matmul(ops.transpose(a, (2, 1, 0)), ops.transpose(a, (2, 0, 1)))  # (n, r, r): A_j^T A_j
+        gram = ops.reshape(ops.transpose(gram, (1, 2, 0)), (self.rank, self.rank * self.units))
+        squared = contract(z, self._split(ops.matmul(z, gram)))
+        if self.use_bias:
+            b = ops.reshape(ops.cast(self.bias, dtype), (-1, 1, self.units))
+            cross = ops.sum(a * b, axis=0)  # (r, n): A_j^T b_j
+            squared = squared + 2.0 * ops.matmul(z, cross) + ops.sum(ops.square(b), axis=(0, 1))
+        return squared
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "rank": self.rank,
+            "rescaling": rescalings.serialize(self.rescaling),
+            "use_bias": self.use_bias,
+            "a_initializer": initializers.serialize(self.a_initializer),
+            "b_initializer": initializers.serialize(self.b_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+            "a_regularizer": regularizers.serialize(self.a_regularizer),
+            "b_regularizer": regularizers.serialize(self.b_regularizer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "a_constraint": constraints.serialize(self.a_constraint),
+            "b_constraint": constraints.serialize(self.b_constraint),
+            "bias_constraint": constraints.serialize(self.bias_constraint),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+        }

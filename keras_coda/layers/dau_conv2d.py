@@ -1,0 +1,131 @@
+"""A convolutional layer of Dynamic Alignment Units."""
+
+import keras
+from keras import ops
+
+from keras_coda.layers.dau import DAU
+from keras_coda.linear_maps import convolution
+from keras_coda.linear_maps.linear_map import LinearMap
+
+
+def pair(value, name):
+    """`value` as two positive integers."""
+    values = (value, value) if isinstance(value, int) else tuple(value)
+    if len(values) != 2 or not all(isinstance(v, int) and v >= 1 for v in values):
+        raise ValueError(f"`{name}` must be a positive integer or two of them. Received: {value!r}")
+    return values
+
+
+@keras.saving.register_keras_serializable(package="keras_coda")
+class DAUConv2D(DAU):
+    """A convolution whose filters are Dynamic Alignment Units (paper, 3.3).
+
+    At every position each filter's weights are computed for the very patch x that they then multiply:
+    w_j(x) = alpha(|u_j|) u_j, with u_j = A_j B x + b_j (paper, eq. 1). The layer as a whole computes
+    W(a) a (paper, eq. 5); `linear_map` gives that matrix.
+
+    Args:
+        filters: integer, number of filters n.
+        kernel_size: integer or two, height and width of the patches.
+        rank: integer r, the rank of A_j B.
+        strides: integer or two.
+        padding: "valid" (none), "same" (Keras' own: output size = ceil(input size / stride), more zeros after
+            than before) or "symmetric" ((kernel_size - 1) // 2 zeros on both sides whatever the stride, as in the
+            published networks).
+        data_format: "channels_last" or "channels_first"; default: Keras' setting.
+        rescaling: "sq" or "l2" (paper, eq. 2), or a function alpha of the norm |u_j|, given as a float tensor of
+            any shape, positive.
+        use_bias: whether u_j has the term b_j.
+        a_initializer, b_initializer, bias_initializer: for A, B and b. Default: uniform in +-1/sqrt(fan_in), where
+            fan_in is d = height x width x channels for B, and r for A and b, as published.
+        a_regularizer, b_regularizer, bias_regularizer: optional `keras.regularizers`.
+        a_constraint, b_constraint, bias_constraint: optional `keras.constraints`.
+        activity_regularizer: optional regularizer of the outputs.
+        **kwargs: `name`, `dtype` and `trainable` of every Keras layer. Norms are in float32 under mixed precision.
+
+    Input shape:
+        `(N, H, W, C)`, or `(N, C, H, W)` with "channels_first"; a float tensor. H and W may be unknown.
+
+    Output shape:
+        `(N, h, w, filters)`, or `(N, filters, h, w)`, in the layer's compute dtype.
+
+    Attributes:
+        a_kernel: A, shape `(*kernel_size, C, rank, filters)`.
+        b_kernel: B, shape `(*kernel_size, C, rank)`.
+        bias: b, shape `(*kernel_size, C, filters)`, or `None`.
+
+    Raises:
+        ValueError: an argument is not of the form above; or, at build, the channels are unknown; or the
+            image is smaller than the kernel.
+
+    Example:
+
+    >>> layer = keras_coda.layers.DAUConv2D(16, 3, rank=32, strides=2, padding="symmetric")
+    >>> layer(np.random.rand(8, 32, 32, 6)).shape
+    (8, 16, 16, 16)
+    """
+
+    def __init__(self, filters, kernel_size, rank, strides=1, padding="valid", data_format=None, **kwargs):
+        super().__init__(units=filters, rank=rank, **kwargs)
+        self.filters = filters
+        self.kernel_size = pair(kernel_size, "kernel_size")
+        self.strides = pair(strides, "strides")
+        if padding not in convolution.PADDINGS:
+            raise ValueError(f"`padding` must be one of {convolution.PADDINGS}. Received: {padding!r}")
+        self.padding = padding
+        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        if self.data_format not in ("channels_last", "channels_first"):
+            raise ValueError(f'`data_format` must be "channels_last" or "channels_first". Received: {data_format!r}')
+        self.channel_axis = -1 if self.data_format == "channels_last" else -3
+
+    def build(self, input_shape):
+        if len(input_shape) != 4 or input_shape[self.channel_axis] is None:
+            raise ValueError(
+                "DAUConv2D needs inputs of 4 axes, batch, height, width and a known number of channels "
+                f"({self.data_format}). Received: input_shape={input_shape}"
+            )
+        channels = input_shape[self.channel_axis]
+        self._add_weights((*self.kernel_size, channels))
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={self.channel_axis: channels})
+
+    def _correlate(self, inputs, kernel):
+        return convolution.convolve(inputs, kernel, self.strides, self.padding)
+
+    def _correlate_transpose(self, outputs, kernel, inputs):
+        size = ops.shape(inputs)[-3:-1]
+        return convolution.convolve_transpose(outputs, kernel, self.strides, self.padding, size)
+
+    def linear_map(self, inputs):
+        if self.data_format == "channels_last":
+            return super().linear_map(inputs)
+        outputs, W = super().linear_map(ops.moveaxis(inputs, -3, -1))
+        first = LinearMap(
+            lambda v: ops.moveaxis(W @ ops.moveaxis(v, -3, -1), -1, -3),
+            lambda u: ops.moveaxis(W.T @ ops.moveaxis(u, -3, -1), -1, -3),
+        )
+        return ops.moveaxis(outputs, -1, -3), first
+
+    def compute_output_shape(self, input_shape):
+        shape = list(input_shape)
+        spatial = [axis for axis in (1, 2, 3) if axis != self.channel_axis % 4]
+        for axis, kernel, stride in zip(spatial, self.kernel_size, self.strides, strict=True):
+            shape[axis] = convolution.output_size(shape[axis], kernel, stride, self.padding)
+            if shape[axis] is not None and shape[axis] < 1:
+                raise ValueError(
+                    f"DAUConv2D with kernel_size={self.kernel_size} and padding={self.padding!r} finds no position "
+                    f"in images of shape {tuple(input_shape[1:])}."
+                )
+        shape[self.channel_axis] = self.filters
+        return tuple(shape)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["units"]
+        return {
+            **config,
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
+        }

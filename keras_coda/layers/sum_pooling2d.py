@@ -1,0 +1,54 @@
+"""Sum over the positions of an image."""
+
+import keras
+from keras import ops
+
+from keras_coda.linear_maps.linear_map import LinearMap
+
+
+@keras.saving.register_keras_serializable(package="keras_coda")
+class SumPooling2D(keras.layers.Layer):
+    """Sums every channel over all positions: the last layer of a CoDA-Net before its logits are scaled (paper, 4.1).
+
+    Args:
+        data_format: "channels_last" or "channels_first"; default: Keras' setting.
+        **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
+
+    Input shape:
+        `(N, H, W, C)`, or `(N, C, H, W)` with "channels_first".
+
+    Output shape:
+        `(N, C)`.
+
+    Example:
+
+    >>> keras_coda.layers.SumPooling2D()(np.ones((1, 4, 4, 2)))
+    [[16.0, 16.0]]
+    """
+
+    def __init__(self, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        self.spatial_axes = (-3, -2) if self.data_format == "channels_last" else (-2, -1)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def linear_map(self, inputs):
+        """The layer's outputs and the matrix that made them: `(outputs, LinearMap)` (paper, eq. 5)."""
+        image_shape = ops.shape(inputs)[-3:]
+
+        def transpose(u):
+            spread = ops.expand_dims(u, self.spatial_axes)
+            return ops.broadcast_to(spread, (*ops.shape(u)[:-1], *image_shape))
+
+        W = LinearMap(lambda v: ops.sum(v, axis=self.spatial_axes), transpose)
+        return W @ ops.cast(inputs, self.compute_dtype), W
+
+    def call(self, inputs):
+        outputs, _ = self.linear_map(inputs)
+        return outputs
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[3 if self.data_format == "channels_last" else 1])
+
+    def get_config(self):
+        return {**super().get_config(), "data_format": self.data_format}

@@ -1,0 +1,85 @@
+"""Convolution and its transpose, with zero padding on either side, in channels-last layout."""
+
+from keras import ops
+
+PADDINGS = ("valid", "same", "symmetric")
+
+
+def fold(function, inputs, rank):
+    """Apply `function`, which takes one batch axis and `rank` more, to inputs with any number of axes before those."""
+    leading = ops.shape(inputs)[:-rank]
+    if len(leading) == 1:
+        return function(inputs)
+    outputs = function(ops.reshape(inputs, (-1, *ops.shape(inputs)[-rank:])))
+    return ops.reshape(outputs, (*leading, *ops.shape(outputs)[1:]))
+
+
+def output_size(size, kernel, stride, padding):
+    """Positions of a kernel of `kernel` pixels, `stride` apart, along an axis of `size` pixels; `None` stays `None`."""
+    if size is None:
+        return None
+    if padding == "same":
+        return -(-size // stride)
+    around = 2 * ((kernel - 1) // 2) if padding == "symmetric" else 0
+    return (size + around - kernel) // stride + 1
+
+
+def _at_least_zero(value):
+    """For sizes, which are integers where they are known and tensors where they are not (TensorFlow graphs)."""
+    return max(value, 0) if isinstance(value, int) else ops.maximum(value, 0)
+
+
+def pad_before(size, kernel, stride, padding):
+    """Zeros put before the first pixel of an axis."""
+    if padding == "valid":
+        return 0
+    if padding == "symmetric" or stride == 1:
+        return (kernel - 1) // 2
+    return _at_least_zero((output_size(size, kernel, stride, "same") - 1) * stride + kernel - size) // 2
+
+
+def convolve(inputs, kernel, strides, padding, dilation_rate=(1, 1)):
+    """`inputs (..., H, W, c)` and `kernel (k, k, c, n)` give `(..., h, w, n)`.
+
+    "symmetric" puts (k - 1) // 2 zeros on both sides whatever the stride; "same" is Keras' own.
+    """
+    if padding == "symmetric":
+        rows, columns = ((k - 1) // 2 for k in kernel.shape[:2])
+        if tuple(strides) == (1, 1) and all(k % 2 for k in kernel.shape[:2]):
+            padding = "same"
+        else:
+            inputs = ops.pad(inputs, [(0, 0)] * (len(inputs.shape) - 3) + [(rows, rows), (columns, columns), (0, 0)])
+            padding = "valid"
+    return fold(
+        lambda x: ops.conv(
+            x, kernel, tuple(strides), padding, data_format="channels_last", dilation_rate=tuple(dilation_rate)
+        ),
+        inputs,
+        3,
+    )
+
+
+def convolve_transpose(outputs, kernel, strides, padding, size, dilation_rate=(1, 1)):
+    """The transpose of `convolve`: `outputs (..., h, w, n)` give `(..., H, W, c)`, with `size = (H, W)`."""
+    extent = [d * (k - 1) + 1 for k, d in zip(kernel.shape[:2], dilation_rate, strict=True)]
+    result = fold(
+        lambda u: ops.conv_transpose(
+            u,
+            kernel,
+            tuple(strides),
+            "valid",
+            output_padding=0,
+            data_format="channels_last",
+            dilation_rate=tuple(dilation_rate),
+        ),
+        outputs,
+        3,
+    )
+    # It reaches from the first padded pixel to the last that any position saw; what no position saw is zero.
+    missing, window = [], []
+    for axis, reached in enumerate(ops.shape(result)[-3:-1]):
+        before = pad_before(size[axis], extent[axis], strides[axis], padding)
+        missing.append(_at_least_zero(before + size[axis] - reached))
+        window.append(slice(before, before + size[axis]))
+    result = ops.pad(result, [(0, 0)] * (len(result.shape) - 3) + [(0, missing[0]), (0, missing[1]), (0, 0)])
+    return result[..., window[0], window[1], :]

@@ -1,0 +1,43 @@
+"""W(a): the matrix that a dynamic linear layer is for one given input, as an object (paper, eq. 5 to 7)."""
+
+
+class LinearMap:
+    """The matrix W(a) of a dynamic linear layer, applied without being built (paper, eq. 5).
+
+    `W @ v` applies it, `W.T @ u` applies its transpose, and `W2 @ W1` is the product of two
+    (paper, eq. 7). There is one matrix for each of the N inputs it was made from; vectors carry the
+    axis of the inputs and may carry further axes before it, for several vectors an input, as in
+    `numpy.matmul`: `v` has shape `(..., N, *input_shape)`, `u` has shape `(..., N, *output_shape)`.
+
+    Args:
+        apply: function of `v` that returns `W v`.
+        transpose: function of `u` that returns `W^T u`.
+        offset: the constant that the layer adds to `W a`, or `None` where it adds none. It has no part in the products.
+
+    Example:
+
+    >>> layer = keras_coda.layers.DAUDense(units=10, rank=4)
+    >>> outputs, W = layer.linear_map(a)                  # a: (N, d), outputs: (N, 10)
+    >>> outputs == W @ a
+    >>> W.T @ keras.ops.one_hot(classes, 10)              # (N, d): a row of W(a) for each input
+    """
+
+    def __init__(self, apply, transpose, offset=None):
+        self._apply = apply
+        self._transpose = transpose
+        self.offset = offset
+
+    @property
+    def T(self):
+        """The transposed map."""
+        return LinearMap(self._transpose, self._apply)
+
+    def __matmul__(self, other):
+        if not isinstance(other, LinearMap):
+            return self._apply(other)
+        return LinearMap(lambda v: self @ (other @ v), lambda u: other.T @ (self.T @ u), self.offset)
+
+
+def identity():
+    """The map that changes nothing."""
+    return LinearMap(lambda v: v, lambda u: u)
