@@ -1,0 +1,6 @@
+"""Model-inherent explanations: contributions, weights, and pictures of both."""
+
+from keras_coda.explanations.explainer import Explainer, explain
+from keras_coda.explanations.explanation import Explanation
+
+__all__ = ["Explainer", "Explanation", "explain"]

@@ -1,0 +1,189 @@
+"""Contributions of a model's input, or of an inner layer, to any of its units (paper, eq. 6 to 8)."""
+
+import types
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_coda.explanations import targets
+from keras_coda.explanations.explanation import Explanation
+from keras_coda.layers.input_encoding import InputEncoding, to_unit_range
+from keras_coda.linear_maps import chain, linear_map_through
+
+
+class Explainer(keras.Model):
+    """Explains a model's outputs by the contributions of its input; compiled and batched by Keras' `predict`.
+
+    The matrix W(x) is kept as the maps of the layers and applied from the back by their transposes (paper,
+    eq. 7), in `keras.ops`: no gradients are taken. An explanation costs about as much as a training step.
+
+    Args:
+        model: a CoDA-Net, or any built Sequential or Functional chain of DAU layers and linear layers.
+        layer: the layer whose outputs are explained, or its name. Default: the model's last.
+        source: the layer whose outputs contribute, or its name. Default: the `InputEncoding`, or, without one, the
+            model's input.
+
+    Raises:
+        NotDynamicLinearError: a part of the model between `source` and `layer` is not dynamic linear; it is named.
+        ValueError: `layer` or `source` is not in the model, or `source` does not come before `layer`.
+
+    Example:
+
+    >>> explainer = keras_coda.Explainer(model, layer="dau_3")
+    >>> explainer.explain(images, target=(4, 4, 0)).contribution_map.shape    # row 4, column 4, channel 0
+    (32, 32, 32)
+    """
+
+    def __init__(self, model, layer=None, source=None):
+        super().__init__(name=f"{model.name}_explainer")
+        self.model = model
+        self._steps = steps = chain(model)
+        if source is None:
+            start = max((i + 1 for i, step in enumerate(steps) if isinstance(step, InputEncoding)), default=0)
+        else:
+            start = _position(steps, source, "source") + 1
+        end = len(steps) if layer is None else _position(steps, layer, "layer") + 1
+        if start >= end:
+            raise ValueError(
+                "`source` must come before `layer`. "
+                f"Received: source={_name(source)}, layer={_name(layer)} in {[step.name for step in steps]}"
+            )
+        self._before, self._explained = steps[:start], steps[start:end]
+
+    def explain(self, images, target=None, batch_size=32, verbose=0):
+        """Explain a batch of images.
+
+        Args:
+            images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255.
+            target: what to explain: `None`, the predicted class of each image; "all" classes; or integers, one
+                class for all images, `(N,)` classes, or `(N, K)` for K classes an image. A unit of a layer whose
+                outputs have m > 1 axes is m integers: `(m,)`, `(N, m)` or `(N, K, m)`.
+            batch_size: images explained at once.
+            verbose: 1 shows a progress bar, as in `keras.Model.predict`.
+
+        Returns:
+            An `Explanation`.
+
+        Raises:
+            ValueError: images of another shape, plainly outside [0, 1] or NaN; a target out of range.
+            NotDynamicLinearError: see the class.
+        """
+        images = ops.convert_to_numpy(images)
+        if images.ndim < 2 or not len(images):
+            raise ValueError(f"Expected a batch of images with a leading axis. Received: shape {images.shape}")
+        if any(isinstance(step, InputEncoding) for step in self._before):
+            to_unit_range(images)
+        if not np.isfinite(np.sum(images, dtype="float64")):
+            raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
+        self._check_shape(images)
+        shape = images.shape
+        for step in [*self._before, *self._explained]:
+            shape = step.compute_output_shape(shape)
+        indices, several = targets.to_flat_indices(target, len(images), shape[1:])
+        inputs = {"images": images, "targets": indices}
+        results = self.predict(inputs, batch_size=batch_size, verbose=verbose)
+        if len(shape) > 2:
+            results["targets"] = np.stack(np.unravel_index(results["targets"], shape[1:]), axis=-1)
+        if not several:
+            results = {key: value if key == "logits" else value[:, 0] for key, value in results.items()}
+        return Explanation(**results)
+
+    def _check_shape(self, images):
+        expected = getattr(self.model, "input_shape", None)
+        if not isinstance(expected, tuple):
+            return
+        matches = len(expected) == images.ndim and all(
+            e is None or e == r for e, r in zip(expected, images.shape, strict=True)
+        )
+        if not matches:
+            raise ValueError(
+                f"Model {self.model.name!r} takes inputs of shape {expected}. Received: shape {images.shape}"
+            )
+
+    def call(self, inputs):
+        """The fields of `Explanation` as tensors, each with an axis of targets, from `images` and flat `targets`."""
+        source = inputs["images"]
+        for step in self._before:
+            source = step(source, training=False) if step._call_has_training_arg else step(source)
+        logits, W = linear_map_through(self._explained, source)
+        logits = ops.cast(logits, "float32")
+        flat = ops.reshape(logits, (ops.shape(logits)[0], -1))
+        predicted = ops.expand_dims(ops.argmax(flat, axis=-1), -1)
+        chosen = ops.cast(inputs["targets"], "int32")
+        chosen = ops.where(chosen == targets.PREDICTED, ops.cast(predicted, "int32"), chosen)
+
+        one_hot = ops.one_hot(ops.transpose(chosen), ops.shape(flat)[-1])  # (K, N, outputs)
+        rows = W.T @ ops.reshape(one_hot, (ops.shape(chosen)[1], *ops.shape(logits)))
+        weights = ops.cast(ops.swapaxes(rows, 0, 1), "float32")
+        contributions = weights * ops.expand_dims(ops.cast(source, "float32"), 1)
+
+        values = ops.take_along_axis(flat, chosen, axis=-1)
+        bias = ops.zeros_like(values)
+        if W.offset is not None:
+            offset = ops.broadcast_to(ops.cast(W.offset, "float32"), ops.shape(logits))
+            bias = ops.take_along_axis(ops.reshape(offset, ops.shape(flat)), chosen, axis=-1)
+        total = ops.sum(contributions, axis=tuple(range(2, len(contributions.shape))))
+        return {
+            "logits": logits,
+            "targets": chosen,
+            "weights": weights,
+            "contributions": contributions,
+            "contribution_map": self._over_channels(contributions),
+            "bias": bias,
+            "residual": values - bias - total,
+        }
+
+    def _over_channels(self, contributions):
+        if len(contributions.shape) != 5:
+            return contributions
+        formats = [step.data_format for step in self._explained + self._before if hasattr(step, "data_format")]
+        first = (formats or [keras.config.image_data_format()])[0] == "channels_first"
+        return ops.sum(contributions, axis=2 if first else -1)
+
+
+def explain(model, images, target=None, *, layer=None, source=None, batch_size=32, verbose=0):
+    """Explain what a model makes of a batch of images: `model.explain(...)` for any dynamic linear model.
+
+    The graph is compiled once for a model, `layer` and `source`, and kept with the model.
+
+    Args:
+        model: a CoDA-Net, or any built Sequential or Functional chain of DAU layers and linear layers.
+        images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255.
+        target: the class or unit to explain, see `Explainer.explain`. Default: the predicted class of each image.
+        layer, source: layers or their names: explain the outputs of `layer` by those of `source`, see `Explainer`.
+        batch_size: images explained at once.
+        verbose: 1 shows a progress bar.
+
+    Returns:
+        An `Explanation`.
+
+    Raises:
+        NotDynamicLinearError, ValueError: see `Explainer`.
+
+    Example:
+
+    >>> explanation = keras_coda.explain(model, images)
+    >>> explanation.contribution_map.shape
+    (32, 32, 32)
+    """
+    # In a namespace, which Keras neither tracks as a part of the model nor saves with it.
+    if not hasattr(model, "_explainers"):
+        model._explainers = types.SimpleNamespace(by_ends={})
+    explainers = model._explainers.by_ends
+    ends = (_name(layer), _name(source))
+    # A model that has been given other layers since is another one to explain.
+    if ends not in explainers or explainers[ends]._steps != chain(model):
+        explainers[ends] = Explainer(model, layer, source)
+    return explainers[ends].explain(images, target, batch_size=batch_size, verbose=verbose)
+
+
+def _name(layer):
+    return getattr(layer, "name", layer)
+
+
+def _position(steps, layer, argument):
+    positions = [i for i, step in enumerate(steps) if step is layer or step.name == layer]
+    if not positions:
+        raise ValueError(f"`{argument}` must be one of {[step.name for step in steps]}. Received: {_name(layer)!r}")
+    return positions[-1]

@@ -1,0 +1,54 @@
+"""Which outputs to explain, as a user says it and as a compiled graph takes it."""
+
+import numpy as np
+
+PREDICTED = -1
+
+
+def to_flat_indices(target, count, shape):
+    """Indices into the flattened outputs of a layer.
+
+    Args:
+        target: `None` (the largest output), "all", or integers: one index for all images, `(N,)` for one an image,
+            `(N, K)` for K an image. Where the layer's outputs have m > 1 axes, an index is m integers, in a
+            last axis of its own.
+        count: number of images N.
+        shape: shape of the layer's outputs without the batch axis.
+
+    Returns:
+        `(indices, several)`: int32 `(N, K)`, with -1 for the largest output; whether K is an axis of the result.
+
+    Raises:
+        ValueError: the target is of another form, or out of range.
+    """
+    if target is None:
+        return np.full((count, 1), PREDICTED, "int32"), False
+    size = int(np.prod(shape))
+    if isinstance(target, str):
+        if target != "all":
+            raise ValueError(f'`target` must be None, "all" or integers. Received: {target!r}')
+        return np.tile(np.arange(size, dtype="int32"), (count, 1)), True
+    indices = np.asarray(target)
+    expected = "one class" if len(shape) == 1 else f"{len(shape)} indices"
+    if not np.issubdtype(indices.dtype, np.integer):
+        raise ValueError(f'`target` must be None, "all" or integers. Received: an array of {indices.dtype}')
+    if len(shape) == 1:
+        indices = indices[..., np.newaxis]
+    valid_form = indices.ndim in (1, 2, 3) and indices.shape[-1] == len(shape) and indices.size
+    if not valid_form or (indices.ndim > 1 and len(indices) != count):
+        raise ValueError(
+            f"`target` must be {expected} for all images, or for each of the {count} images, or several for each, "
+            f"of outputs of shape {tuple(shape)}. Received: an array of shape {np.shape(target)}"
+        )
+    if (indices < 0).any() or (indices >= np.array(shape)).any():
+        last = size - 1 if len(shape) == 1 else tuple(int(s) - 1 for s in shape)
+        wrong = indices[((indices < 0) | (indices >= np.array(shape))).any(axis=-1)][0]
+        raise ValueError(
+            f"`target` is out of range: expected indices from 0 to {last}. "
+            f"Received: {int(wrong[0]) if len(shape) == 1 else tuple(int(i) for i in wrong)}"
+        )
+    flat = np.ravel_multi_index(tuple(np.moveaxis(indices, -1, 0)), tuple(shape)).astype("int32")
+    several = flat.ndim == 2
+    return np.broadcast_to(flat if several else np.reshape(flat, (-1, 1)), (count, flat.shape[1] if several else 1)), (
+        several
+    )
