@@ -1,0 +1,40 @@
+"""Convolutional Dynamic Alignment Networks: image classifiers that explain themselves, in Keras 3.
+
+    model = keras_coda.presets.load("xs_coda_digits")
+    explanation = model.explain(images)
+
+The layers are in `layers`, networks in `models`, W(x) as an object in `linear_maps`, contributions and their pictures
+in `explanations`, pretrained networks in `presets`.
+"""
+
+# isort: off
+from keras_coda import _keras_backend
+
+_keras_backend.choose()
+# isort: on
+
+from keras_coda import explanations, layers, linear_maps, losses, models
+from keras_coda.explanations import Explainer, Explanation, explain
+from keras_coda.layers import DAUConv2D, DAUDense
+from keras_coda.linear_maps import LinearMap, NotDynamicLinearError
+from keras_coda.losses import OneVsRestCrossentropy
+from keras_coda.models import CoDANet
+from keras_coda.version import __version__
+
+__all__ = [
+    "CoDANet",
+    "DAUConv2D",
+    "DAUDense",
+    "Explainer",
+    "Explanation",
+    "LinearMap",
+    "NotDynamicLinearError",
+    "OneVsRestCrossentropy",
+    "__version__",
+    "explain",
+    "explanations",
+    "layers",
+    "linear_maps",
+    "losses",
+    "models",
+]

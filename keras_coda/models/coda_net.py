@@ -1,0 +1,277 @@
+"""Convolutional Dynamic Alignment Networks."""
+
+import keras
+from keras import ops
+
+from keras_coda.explanations import explainer
+from keras_coda.layers import DAUConv2D, InputEncoding, LogitScaling, SumPooling2D
+from keras_coda.layers import rescaling as rescalings
+from keras_coda.layers.input_encoding import to_unit_range
+from keras_coda.layers.logit_scaling import LOGIT_BIAS
+from keras_coda.linear_maps import chain, linear_map_through
+from keras_coda.losses import to_one_hot
+from keras_coda.models.image_checks import ChecksImages
+from keras_coda.models.sizes import CLASSES, SIZES
+
+PENALIZED_CLASSES = ("target_and_other", "all")
+
+
+@keras.saving.register_keras_serializable(package="keras_coda")
+class CoDANet(ChecksImages, keras.Model):
+    """A Convolutional Dynamic Alignment Network (paper, 3.3): an image classifier that explains itself.
+
+    The image is encoded as [r, g, b, 1 - r, 1 - g, 1 - b], goes through `DAUConv2D` layers with symmetric padding,
+    the last of which has a filter for each class, and is summed over positions. Each layer is a matrix
+    computed for this very input, and so is their product W(x):
+
+        logits = W(x) x / T + b0                                (paper, eq. 9, without the sigmoid)
+
+    which `explain` decomposes exactly into contributions of the input's pixels (paper, eq. 8). The network
+    has no normalisation, residual connections or dropout, and takes images of any size.
+
+    Train it with plain `compile` and `fit`, with `keras_coda.losses.OneVsRestCrossentropy` as the loss.
+
+    Args:
+        filters: integers, filters of each layer. The last is the number of classes.
+        kernel_sizes, ranks, strides: integers, for each layer.
+        temperature: T, a positive number. Higher ones make for better aligned weights.
+        logit_bias: b0, a fixed number. Default: log(0.1 / 0.9), as published.
+        rescaling: "sq" or "l2" (paper, eq. 2), or a function of the norm, see `DAUConv2D`.
+        use_bias: whether the DAUs have the term b.
+        penalty: lambda, the weight in the loss of the mean absolute entry of W(x), without T (paper, eq. 10). It costs
+            another forward pass in training and two passes of the transposed maps.
+        penalized_classes: the rows of W(x) that `penalty` takes: "target_and_other" (the target class and one random
+            other class of each image, as published) or "all".
+        image_shape: shape of the images without the batch axis; sizes may be `None` (any). Integer images are
+            divided by 255; float images must be in [0, 1].
+        data_format: "channels_last" or "channels_first"; default: Keras' setting.
+        seed: for the random other classes of `penalty`.
+        **kwargs: `name`, `dtype` and `trainable` of every Keras model. Pooling and logits are in float32 at least.
+
+    Input shape:
+        `(N, H, W, C)`, or `(N, C, H, W)` with "channels_first".
+
+    Output shape:
+        `(N, classes)`, logits.
+
+    Raises:
+        ValueError: lists of different length, or an argument of another form; images plainly outside [0, 1] (when
+            called on values, and in `fit`, `evaluate`, `predict` and `explain`, of data sets by their first batch).
+
+    Example:
+
+    >>> model = keras_coda.CoDANet(filters=[16, 32, 10], kernel_sizes=[3, 3, 1], ranks=[16, 16, 16],
+    ...                            strides=[1, 2, 1], temperature=100.0, image_shape=(28, 28, 1))
+    >>> model.compile("adam", keras_coda.losses.OneVsRestCrossentropy(), metrics=["accuracy"])
+    >>> model.fit(x_train, y_train)
+    >>> explanation = model.explain(x_test[:8])
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_sizes,
+        ranks,
+        strides,
+        temperature=1.0,
+        logit_bias=LOGIT_BIAS,
+        rescaling="sq",
+        use_bias=True,
+        penalty=0.0,
+        penalized_classes="target_and_other",
+        image_shape=None,
+        data_format=None,
+        seed=None,
+        dtype=None,
+        **kwargs,
+    ):
+        lists = {"filters": filters, "kernel_sizes": kernel_sizes, "ranks": ranks, "strides": strides}
+        if not filters or len({len(values) for values in lists.values()}) != 1:
+            received = ", ".join(f"{len(values)} {name}" for name, values in lists.items())
+            raise ValueError(
+                "`filters`, `kernel_sizes`, `ranks` and `strides` must each have an entry for every layer. "
+                f"Received: {received}"
+            )
+        if not penalty >= 0:
+            raise ValueError(f"`penalty` must not be negative. Received: {penalty!r}")
+        if penalized_classes not in PENALIZED_CLASSES:
+            raise ValueError(f"`penalized_classes` must be one of {PENALIZED_CLASSES}. Received: {penalized_classes!r}")
+        if penalty and penalized_classes == "target_and_other" and filters[-1] < 2:
+            raise ValueError('`penalized_classes="target_and_other"` needs two classes. Received: filters[-1]=1')
+        data_format = data_format or keras.config.image_data_format()
+        if image_shape is None:
+            image_shape = (None, None, 3) if data_format == "channels_last" else (3, None, None)
+        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        logits_dtype = keras.backend.result_type(policy.variable_dtype, "float32")
+
+        common = {"data_format": data_format, "dtype": policy}
+        steps = [InputEncoding(name="encoding", **common)]
+        for number, (n, kernel_size, rank, stride) in enumerate(
+            zip(filters, kernel_sizes, ranks, strides, strict=True), start=1
+        ):
+            layer = DAUConv2D(
+                n,
+                kernel_size,
+                rank,
+                strides=stride,
+                padding="symmetric",
+                rescaling=rescaling,
+                use_bias=use_bias,
+                name=f"dau_{number}",
+                **common,
+            )
+            steps.append(layer)
+        steps.append(SumPooling2D(data_format=data_format, dtype=logits_dtype, name="pooling"))
+        steps.append(LogitScaling(temperature, logit_bias, dtype=logits_dtype, name="logits"))
+
+        inputs = keras.Input(image_shape, name="images", dtype=policy.compute_dtype)
+        outputs = inputs
+        for step in steps:
+            outputs = step(outputs)
+        super().__init__(inputs=inputs, outputs=outputs, dtype=policy, **kwargs)
+
+        self.filters = list(filters)
+        self.kernel_sizes = list(kernel_sizes)
+        self.ranks = list(ranks)
+        self.strides = list(strides)
+        self.temperature = temperature
+        self.logit_bias = logit_bias
+        self.rescaling = rescalings.get(rescaling)
+        self.use_bias = use_bias
+        self.penalty = penalty
+        self.penalized_classes = penalized_classes
+        self.image_shape = tuple(image_shape)
+        self.data_format = data_format
+        self.seed = seed
+        if penalty:
+            self._other_classes = keras.random.SeedGenerator(seed)
+            self._penalty_tracker = keras.metrics.Mean(name="penalty")
+
+    @classmethod
+    def from_size(cls, size, classes=None, **kwargs):
+        """One of the paper's networks, untrained.
+
+        S and L are as published. The paper's text does not give M and XL: theirs follow their siblings and have the
+        paper's 28 and 62 million parameters.
+
+        Args:
+            size: "s", "m" (32 x 32 images, 10 classes), "l" (240 x 240, 100 classes) or "xl" (64 x 64, 200 classes).
+            classes: integer, number of classes. Default: as in the paper.
+            **kwargs: further arguments of `CoDANet`; they replace those of the size.
+
+        Returns:
+            A `CoDANet`.
+
+        Raises:
+            ValueError: unknown size.
+
+        Example:
+
+        >>> keras_coda.CoDANet.from_size("s").count_params()
+        7782816
+        """
+        if size not in SIZES:
+            raise ValueError(f"`size` must be one of {list(SIZES)}. Received: {size!r}")
+        layers = SIZES[size]
+        filters = [*layers["filters"], CLASSES[size] if classes is None else classes]
+        return cls(**{**layers, "filters": filters, "name": f"{size}_coda", **kwargs})
+
+    @property
+    def classes(self):
+        """The number of classes."""
+        return self.filters[-1]
+
+    def call(self, inputs, training=None, mask=None):
+        # Here, before Keras casts them to floats, integer images can still be told from others.
+        return super().call(to_unit_range(inputs, check=False), training=training, mask=mask)
+
+    def explain(self, images, target=None, *, layer=None, source=None, batch_size=32, verbose=0):
+        """Explain what the model makes of a batch of images.
+
+        The logit of a class is the sum of the contributions of the encoded image, plus b0 (paper, eq. 8 and 9):
+
+            explanation.contributions.sum((1, 2, 3)) + explanation.bias == explanation.logits[:, target]
+
+        Args:
+            images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255.
+            target: what to explain: `None`, the predicted class of each image; "all" classes; or integers, one
+                class for all images, `(N,)` classes, or `(N, K)` for K classes an image. A unit of an inner `layer`
+                is 3 integers, its index in the layer's output: `(3,)`, `(N, 3)` or `(N, K, 3)`.
+            layer: the layer to explain, or its name, such as "dau_3". Default: the logits.
+            source: the layer whose outputs contribute, or its name. Default: the encoded image.
+            batch_size: images explained at once.
+            verbose: 1 shows a progress bar.
+
+        Returns:
+            An `Explanation` with logits, targets, weights, contributions, the contribution map, bias and
+            completeness residual.
+
+        Raises:
+            ValueError: images of another shape, plainly outside [0, 1] or NaN; a target out of range; an unknown layer.
+
+        Example:
+
+        >>> explanation = model.explain(images, target=[[3, 5]] * len(images))
+        >>> explanation.contribution_map.shape
+        (32, 2, 28, 28)
+        """
+        return explainer.explain(
+            self, images, target, layer=layer, source=source, batch_size=batch_size, verbose=verbose
+        )
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        if not self.penalty:
+            return loss
+        penalty = self.linear_map_penalty(x, y)
+        self._penalty_tracker.update_state(penalty)
+        return loss + self.penalty * penalty
+
+    def linear_map_penalty(self, x, y):
+        """The mean absolute entry of W(x), taken without T (paper, eq. 10), differentiable.
+
+        Args:
+            x: tensor of images, as the model takes them.
+            y: integer labels `(N,)` or `(N, 1)`, or one-hot targets `(N, classes)`.
+
+        Returns:
+            A float scalar. With "target_and_other" classes, the mean over two rows of W(x) for each image.
+        """
+        encoding, *layers, _ = chain(self)
+        encoded = encoding(to_unit_range(x, check=False), training=True)
+        outputs, W = linear_map_through(layers, encoded)
+        if self.penalized_classes == "all":
+            rows = ops.broadcast_to(
+                ops.expand_dims(ops.eye(self.classes, dtype=outputs.dtype), 1),
+                (self.classes, *ops.shape(outputs)),
+            )
+        else:
+            target = ops.argmax(to_one_hot(y, self.classes), axis=-1)
+            step = keras.random.randint(ops.shape(target), 1, self.classes, seed=self._other_classes)
+            other = ops.mod(ops.cast(target, "int32") + step, self.classes)
+            rows = ops.one_hot(ops.stack([ops.cast(target, "int32"), other]), self.classes, dtype=outputs.dtype)
+        return ops.mean(ops.abs(ops.cast(W.T @ rows, outputs.dtype)))
+
+    def get_config(self):
+        return {
+            "filters": self.filters,
+            "kernel_sizes": self.kernel_sizes,
+            "ranks": self.ranks,
+            "strides": self.strides,
+            "temperature": self.temperature,
+            "logit_bias": self.logit_bias,
+            "rescaling": rescalings.serialize(self.rescaling),
+            "use_bias": self.use_bias,
+            "penalty": self.penalty,
+            "penalized_classes": self.penalized_classes,
+            "image_shape": self.image_shape,
+            "data_format": self.data_format,
+            "seed": self.seed,
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)

@@ -1,0 +1,71 @@
+"""A look at the first images that go into a model, before a compiled graph takes them, which cannot raise errors."""
+
+import itertools
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from keras_coda.layers.input_encoding import to_unit_range
+
+
+def check_images(x):
+    """Check arrays of images, or the first batch of a data set, loader or generator, with `to_unit_range`.
+
+    Args:
+        x: what the methods of `keras.Model` take as `x`.
+
+    Returns:
+        `x`, or, of a generator, one that yields the same.
+
+    Raises:
+        ValueError: images are NaN or plainly outside [0, 1].
+    """
+    if x is None or keras.utils.is_keras_tensor(x):
+        return x
+    if isinstance(x, Iterator):
+        first = next(x, None)
+        if first is not None:
+            _check_batch(first)
+            x = itertools.chain([first], x)
+        return x
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        to_unit_range(x)
+    elif hasattr(x, "__getitem__") and not isinstance(x, (list, tuple, dict)):  # keras.utils.PyDataset
+        _check_batch(x[0])
+    elif hasattr(x, "__iter__") and not isinstance(x, (list, tuple, dict)):  # tf.data.Dataset, torch DataLoader
+        _check_batch(next(iter(x)))
+    else:
+        _check_arrays(x)
+    return x
+
+
+def _check_batch(batch):
+    _check_arrays(batch[0] if isinstance(batch, (tuple, list)) else batch)
+
+
+def _check_arrays(arrays):
+    for array in keras.tree.flatten(arrays):
+        to_unit_range(array if hasattr(array, "dtype") else np.asarray(array))
+
+
+class ChecksImages:
+    """Has `fit`, `evaluate`, `predict` and their `_on_batch` forms check their images first: see `check_images`."""
+
+    def fit(self, x=None, *args, **kwargs):
+        return super().fit(check_images(x), *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        return super().evaluate(check_images(x), *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        return super().predict(check_images(x), *args, **kwargs)
+
+    def train_on_batch(self, x, *args, **kwargs):
+        return super().train_on_batch(check_images(x), *args, **kwargs)
+
+    def test_on_batch(self, x, *args, **kwargs):
+        return super().test_on_batch(check_images(x), *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        return super().predict_on_batch(check_images(x))
