@@ -16,6 +16,9 @@ from keras_coda.linear_maps.linear_map import LinearMap, identity
 class NotDynamicLinearError(ValueError):
     """A layer or model computes no W(x) x that could be decomposed into contributions."""
 
+    # Keras would add the arguments of the call it came from; the message says all there is to say.
+    _keras_call_info_injected = True
+
 
 def describe(layer):
     """A layer as error messages name it."""
