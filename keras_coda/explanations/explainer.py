@@ -77,9 +77,10 @@ class Explainer(keras.Model):
         if not np.isfinite(np.sum(images, dtype="float64")):
             raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
         self._check_shape(images)
-        shape = images.shape
+        outputs = keras.KerasTensor(images.shape)
         for step in [*self._before, *self._explained]:
-            shape = step.compute_output_shape(shape)
+            outputs = step.compute_output_spec(outputs)
+        shape = outputs.shape
         indices, several = targets.to_flat_indices(target, len(images), shape[1:])
         inputs = {"images": images, "targets": indices}
         results = self.predict(inputs, batch_size=batch_size, verbose=verbose)
