@@ -46,12 +46,14 @@ class InputEncoding(keras.layers.Layer):
     """Adds the negative image as further channels: [r, g, b, 1 - r, 1 - g, 1 - b] (paper, 3.4).
 
     A DAU's output is bounded by the norm of its input, which favours bright pixels; encoded, dark and bright
-    pixels can contribute alike. Contributions are taken for the encoded image.
+    pixels can contribute alike. Contributions are taken for the encoded image. For bright strokes on
+    black, where black means nothing, leave the negative out: then the strokes alone contribute.
 
     Outside training, and where values can be read (not in a compiled graph), images plainly outside [0, 1] are an
     error. Integer tensors are divided by 255.
 
     Args:
+        add_negative: whether the negative image is added, as in the paper.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
 
@@ -59,7 +61,7 @@ class InputEncoding(keras.layers.Layer):
         `(N, ..., C)`, or `(N, C, H, W)` with "channels_first"; values in [0, 1].
 
     Output shape:
-        The same with 2 C channels.
+        The same with 2 C channels, or C without the negative.
 
     Raises:
         ValueError: values are NaN or plainly outside [0, 1].
@@ -70,19 +72,20 @@ class InputEncoding(keras.layers.Layer):
     [[[[0.25, 0.5, 1.0, 0.75, 0.5, 0.0]]]]
     """
 
-    def __init__(self, data_format=None, **kwargs):
+    def __init__(self, add_negative=True, data_format=None, **kwargs):
         super().__init__(**kwargs)
+        self.add_negative = add_negative
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
         self.channel_axis = -1 if self.data_format == "channels_last" else 1
 
     def call(self, inputs, training=None):
         images = ops.cast(to_unit_range(inputs, check=not training), self.compute_dtype)
-        return ops.concatenate([images, 1.0 - images], axis=self.channel_axis)
+        return ops.concatenate([images, 1.0 - images], axis=self.channel_axis) if self.add_negative else images
 
     def compute_output_shape(self, input_shape):
         shape = list(input_shape)
-        shape[self.channel_axis] *= 2
+        shape[self.channel_axis] *= 2 if self.add_negative else 1
         return tuple(shape)
 
     def get_config(self):
-        return {**super().get_config(), "data_format": self.data_format}
+        return {**super().get_config(), "add_negative": self.add_negative, "data_format": self.data_format}

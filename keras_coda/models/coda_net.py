@@ -10,14 +10,14 @@ from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.layers.logit_scaling import LOGIT_BIAS
 from keras_coda.linear_maps import chain, linear_map_through
 from keras_coda.losses import to_one_hot
-from keras_coda.models.image_checks import ChecksImages
+from keras_coda.models.image_checks import ImageModel
 from keras_coda.models.sizes import CLASSES, SIZES
 
 PENALIZED_CLASSES = ("target_and_other", "all")
 
 
 @keras.saving.register_keras_serializable(package="keras_coda")
-class CoDANet(ChecksImages, keras.Model):
+class CoDANet(ImageModel):
     """A Convolutional Dynamic Alignment Network (paper, 3.3): an image classifier that explains itself.
 
     The image is encoded as [r, g, b, 1 - r, 1 - g, 1 - b], goes through `DAUConv2D` layers with symmetric padding,
@@ -38,6 +38,8 @@ class CoDANet(ChecksImages, keras.Model):
         logit_bias: b0, a fixed number. Default: log(0.1 / 0.9), as published.
         rescaling: "sq" or "l2" (paper, eq. 2), or a function of the norm, see `DAUConv2D`.
         use_bias: whether the DAUs have the term b.
+        add_negative: whether images are encoded with their negative, as in the paper. Without it black pixels
+            contribute nothing, which suits bright strokes on black.
         penalty: lambda, the weight in the loss of the mean absolute entry of W(x), without T (paper, eq. 10). It costs
             another forward pass in training and two passes of the transposed maps.
         penalized_classes: the rows of W(x) that `penalty` takes: "target_and_other" (the target class and one random
@@ -77,6 +79,7 @@ class CoDANet(ChecksImages, keras.Model):
         logit_bias=LOGIT_BIAS,
         rescaling="sq",
         use_bias=True,
+        add_negative=True,
         penalty=0.0,
         penalized_classes="target_and_other",
         image_shape=None,
@@ -105,7 +108,7 @@ class CoDANet(ChecksImages, keras.Model):
         logits_dtype = keras.backend.result_type(policy.variable_dtype, "float32")
 
         common = {"data_format": data_format, "dtype": policy}
-        steps = [InputEncoding(name="encoding", **common)]
+        steps = [InputEncoding(add_negative, name="encoding", **common)]
         for number, (n, kernel_size, rank, stride) in enumerate(
             zip(filters, kernel_sizes, ranks, strides, strict=True), start=1
         ):
@@ -138,6 +141,7 @@ class CoDANet(ChecksImages, keras.Model):
         self.logit_bias = logit_bias
         self.rescaling = rescalings.get(rescaling)
         self.use_bias = use_bias
+        self.add_negative = add_negative
         self.penalty = penalty
         self.penalized_classes = penalized_classes
         self.image_shape = tuple(image_shape)
@@ -262,6 +266,7 @@ class CoDANet(ChecksImages, keras.Model):
             "logit_bias": self.logit_bias,
             "rescaling": rescalings.serialize(self.rescaling),
             "use_bias": self.use_bias,
+            "add_negative": self.add_negative,
             "penalty": self.penalty,
             "penalized_classes": self.penalized_classes,
             "image_shape": self.image_shape,

@@ -49,8 +49,8 @@ def _check_arrays(arrays):
         to_unit_range(array if hasattr(array, "dtype") else np.asarray(array))
 
 
-class ChecksImages:
-    """Has `fit`, `evaluate`, `predict` and their `_on_batch` forms check their images first: see `check_images`."""
+class ImageModel(keras.Model):
+    """A model whose `fit`, `evaluate`, `predict` and their `_on_batch` forms check their images, see `check_images`."""
 
     def fit(self, x=None, *args, **kwargs):
         return super().fit(check_images(x), *args, **kwargs)
