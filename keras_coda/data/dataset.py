@@ -1,0 +1,65 @@
+"""Data sets in memory, by name."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_coda.data import digits
+
+
+class Dataset(NamedTuple):
+    """Images with integer labels, in a training and a test part, and the classes' readable names.
+
+    Images are floats in [0, 1] or integers in 0..255, of shape `(N, H, W, C)`.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    classes: list
+
+
+def _digits(data_dir):
+    (x_train, y_train), (x_test, y_test) = digits.load_digits()
+    return Dataset(x_train, y_train, x_test, y_test, digits.CLASSES)
+
+
+def _mnist(data_dir):
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(
+            'MNIST comes from TensorFlow Datasets, which is not installed: pip install "keras-coda[data]"'
+        ) from error
+    splits, info = tfds.load("mnist", batch_size=-1, with_info=True, data_dir=data_dir)
+    train, test = (tfds.as_numpy(splits[split]) for split in ("train", "test"))
+    names = info.features["label"].names
+    return Dataset(train["image"], train["label"], test["image"], test["label"], names)
+
+
+_LOADERS = {"digits": _digits, "mnist": _mnist}
+
+
+def load(name, data_dir=None):
+    """The data set called `name`: "digits" (needs no download) or "mnist" (from TFDS).
+
+    Args:
+        name: string.
+        data_dir: where TFDS keeps its data. Default: its own, ~/tensorflow_datasets.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        ValueError: there is none of that name.
+        ImportError: it needs TFDS, which is not installed.
+
+    Example:
+
+    >>> keras_coda.data.load("digits").x_train.shape
+    (1437, 16, 16, 1)
+    """
+    if name not in _LOADERS:
+        raise ValueError(f"No data set {name!r}. Expected one of {sorted(_LOADERS)}")
+    return _LOADERS[name](data_dir)
