@@ -1,0 +1,14 @@
+"""Pretrained CoDA-Nets, by name or from any folder that `save` wrote.
+
+    model = keras_coda.presets.load("xs_coda_digits")
+    keras_coda.presets.metadata("xs_coda_digits")["results"]
+
+A preset is a folder of plain data. Loading one executes nothing that it holds.
+"""
+
+from keras_coda.presets.errors import PresetError
+from keras_coda.presets.folder import load, metadata, save
+from keras_coda.presets.known import PresetInfo
+from keras_coda.presets.listing import list
+
+__all__ = ["PresetError", "PresetInfo", "list", "load", "metadata", "save"]

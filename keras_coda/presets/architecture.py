@@ -1,0 +1,150 @@
+"""Architectures as JSON, of a closed set of classes.
+
+Keras' deserialisation imports modules and calls functions that the JSON names. So the JSON is checked first: it may
+name what dynamic linear chains consist of, and nothing else.
+"""
+
+import json
+import types
+
+import keras
+
+from keras_coda import layers
+from keras_coda.linear_maps import chain
+from keras_coda.linear_maps.rules import linear_map
+from keras_coda.models import CoDANet
+from keras_coda.presets.errors import PresetError
+
+# As Keras writes them, "module.class_name".
+_MODELS = {"keras.Sequential", "keras.src.models.functional.Functional"}
+_KERAS_CLASSES = {
+    *_MODELS,
+    "keras.DTypePolicy",
+    *(f"keras.layers.{cls.__name__}" for cls in linear_map.registry if cls.__module__.startswith("keras.")),
+    *(
+        f"keras.{module}.{name}"
+        for module in ("initializers", "regularizers", "constraints")
+        for name, member in vars(getattr(keras, module)).items()
+        if isinstance(member, type)
+    ),
+}
+# By the name they are registered under.
+_OWN_CLASSES = {
+    keras.saving.get_registered_name(cls): cls.__name__
+    for cls in (CoDANet, *(getattr(layers, name) for name in layers.__all__))
+    if isinstance(cls, type)
+}
+_NEEDED_KEYS = {"module", "class_name", "config", "registered_name"}
+_KEYS = _NEEDED_KEYS | {"build_config", "name", "inbound_nodes"}
+_EXPECTED = (
+    "Expected: a CoDANet, or a Sequential or Functional chain of DAU layers and Keras' linear layers, with Keras' own "
+    "initializers, regularizers and constraints, and no activations."
+)
+
+
+def serialize(model):
+    """A model's architecture as JSON text, without what it was compiled with. Whether it may be, `deserialize` tells.
+
+    Raises:
+        PresetError: Keras cannot serialize the model.
+    """
+
+    def without_training(value):
+        value.pop("compile_config", None)
+        return value
+
+    try:
+        text = json.dumps(keras.saving.serialize_keras_object(model), allow_nan=False)
+    except Exception as error:
+        raise PresetError(f"The model {model!r} cannot be written as plain data: {error}") from error
+    return json.dumps(json.loads(text, object_hook=without_training), indent=2) + "\n"
+
+
+def deserialize(text, source, dtype=None):
+    """The untrained model of `serialize`'s text.
+
+    Args:
+        text: string.
+        source: what error messages call the text.
+        dtype: a dtype policy or its name, for all layers. Default: those in the text.
+
+    Returns:
+        A built Keras model.
+
+    Raises:
+        PresetError: the text is no JSON, names what no preset may hold, or describes no chain of layers.
+    """
+    policy = None if dtype is None else keras.dtype_policies.get(dtype).name
+
+    def with_policy(value):
+        if policy and value.get("class_name") == "DTypePolicy":
+            value["config"] = {"name": policy}
+        return value
+
+    try:
+        architecture = json.loads(text, object_hook=with_policy)
+        _check_model(architecture, source)
+        model = keras.saving.deserialize_keras_object(architecture, safe_mode=True)
+        chain(model)
+        if not getattr(model, "inputs", None):
+            raise ValueError("it does not say what inputs it takes")
+    except PresetError:
+        raise
+    except Exception as error:  # Keras and the layers raise all kinds for what does not fit together
+        raise PresetError(f"{source} does not describe a model that a preset may hold: {error}") from error
+    return model
+
+
+def _check_model(architecture, source):
+    _check(architecture, source, "")
+    value = architecture if isinstance(architecture, dict) else {}
+    if _name(value) not in _MODELS and value.get("registered_name") != "keras_coda>CoDANet":
+        raise PresetError(f"{source} does not describe a model. {_EXPECTED} Received: {architecture!r:.200}")
+
+
+def _check(value, source, path):
+    """Raise an error unless everything that `value` would have Keras look up is in the closed set."""
+
+    def refuse(what):
+        at = f" at {path}" if path else ""
+        raise PresetError(f"{source} holds {what}{at}, which a preset must not hold. {_EXPECTED}")
+
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _check(item, source, f"{path}[{index}]")
+    elif isinstance(value, str):
+        # Keras takes such strings for the registered objects.
+        if value in keras.saving.get_custom_objects():
+            refuse(repr(value))
+    elif isinstance(value, dict):
+        if "class_name" in value and value["class_name"] != "__keras_tensor__":
+            if not _is_allowed(value):
+                refuse(_name(value))
+            value = {key: value[key] for key in value if key not in ("class_name", "registered_name")}
+        for key, item in value.items():
+            if key == "activation" and item != "linear":
+                refuse(f"the activation {item!r}")
+            if not (key == "rescaling" and _is_registered_function(item)):
+                _check(item, source, f"{path}.{key}".removeprefix("."))
+
+
+def _name(value):
+    is_function = value.get("class_name") == "function"
+    return f"{value.get('module')}.{value.get('config' if is_function else 'class_name')}"
+
+
+def _is_allowed(value):
+    if not _NEEDED_KEYS <= set(value) <= _KEYS:
+        return False
+    if f"{value['module']}.{value['class_name']}" in _KERAS_CLASSES:
+        return value["registered_name"] in (None, value["class_name"])
+    registered_name = value["registered_name"]
+    return isinstance(registered_name, str) and _OWN_CLASSES.get(registered_name) == value["class_name"]
+
+
+def _is_registered_function(value):
+    """Whether `value` names a function that this process has registered: code of the user, not of the preset."""
+    if not (isinstance(value, dict) and value.get("class_name") == "function" and set(value) == _NEEDED_KEYS):
+        return False
+    registered = keras.saving.get_custom_objects()
+    return isinstance(value["config"], str) and isinstance(registered.get(value["config"]), types.FunctionType)

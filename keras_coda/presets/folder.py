@@ -1,0 +1,241 @@
+"""Presets as folders of plain data: the architecture, the weights, and what is to be known of them."""
+
+import hashlib
+import pathlib
+import shutil
+import uuid
+
+import keras
+import numpy as np
+
+from keras_coda.linear_maps import chain
+from keras_coda.presets import architecture, facts, known
+from keras_coda.presets.errors import PresetError
+from keras_coda.presets.handle import bundled, resolve
+from keras_coda.version import __version__
+
+CONFIG, WEIGHTS, METADATA = FILES = ("config.json", facts.WEIGHTS, "metadata.json")
+
+
+def metadata(preset):
+    """What is to be known of a preset with weights, its metadata.json.
+
+    Args:
+        preset: a name or the path of a folder, see `load`.
+
+    Returns:
+        A dict: format_version, name, description, dataset, classes (names, in the order of the logits), image_shape
+        (without the batch axis; `None` for any size), value_range (of the pixels), data_format, results (as measured),
+        parameters (their number), weights_file, weights_sha256, license, keras_coda_version and keras_version (that
+        wrote it).
+
+    Raises:
+        PresetError: there is no such preset, or its metadata.json is missing or not of this form.
+
+    Example:
+
+    >>> keras_coda.presets.metadata("xs_coda_digits")["classes"][3]
+    '3'
+    """
+    path = resolve(preset) / METADATA
+    return facts.parse(_read(path), path)
+
+
+def load(preset, load_weights=True, dtype=None):
+    """A pretrained network.
+
+    Nothing in a preset is executed. Its architecture may consist of `keras_coda`'s layers and Keras' linear ones alone,
+    and its weights must be those that its metadata was written for, by their SHA-256.
+
+    Args:
+        preset: a name that `list` gives, or the path of a folder that `save` wrote. A name comes before a folder of
+            that name: write "./name" for the folder.
+        load_weights: whether to load the weights. Without them the model is untrained.
+        dtype: a dtype policy or its name for all layers, such as "mixed_bfloat16". Default: as saved.
+
+    Returns:
+        A Keras model, not compiled: a `CoDANet`, or what was saved.
+
+    Raises:
+        PresetError: there is no such preset, its weights are not released, a file of it is missing, is not as it was
+            written or does not fit the others, or its architecture holds what no preset may hold.
+
+    Example:
+
+    >>> model = keras_coda.presets.load("xs_coda_digits")
+    >>> explanation = model.explain(images)
+    """
+    if not load_weights and isinstance(preset, str) and preset in known.KNOWN and preset not in bundled():
+        return known.untrained(preset, dtype)
+    folder = resolve(preset)
+    expected = metadata(folder)
+    config, weights = folder / CONFIG, folder / WEIGHTS
+    text = _read(config)
+    if load_weights and _sha256(weights) != expected["weights_sha256"]:
+        raise PresetError(
+            f"{weights} is not the file that the preset was saved with. "
+            f"Expected SHA-256: {expected['weights_sha256']}. Found: {_sha256(weights)}"
+        )
+    model = architecture.deserialize(text, config, dtype)
+    parameters, classes = model.count_params(), model.output_shape[-1]
+    if (parameters, classes) != (expected["parameters"], len(expected["classes"])):
+        raise PresetError(
+            f"{config} describes a model of {parameters} parameters and {classes} classes. "
+            f"Expected from {METADATA} beside it: {expected['parameters']} and {len(expected['classes'])}"
+        )
+    if load_weights:
+        try:
+            model.load_weights(weights)
+        except Exception as error:  # h5py and Keras raise all kinds
+            raise PresetError(f"{weights} does not fit {config}: {error}") from error
+    return model
+
+
+def save(
+    model,
+    directory,
+    *,
+    dataset,
+    classes,
+    name=None,
+    description="",
+    image_shape=None,
+    results=None,
+    license=None,
+    overwrite=False,
+):
+    """Write a model as a preset: a folder with config.json, model.weights.h5 and metadata.json.
+
+    The folder appears as a whole or not at all.
+
+    Args:
+        model: a built `CoDANet`, or Sequential or Functional chain of DAU layers and Keras' linear layers, that takes
+            images in [0, 1] to `(N, classes)` logits. How it was compiled is not saved.
+        directory: path of the folder, which is created.
+        dataset: string, the data set that the model was trained on.
+        classes: strings, the classes' names in the order of the logits.
+        name: string. Default: the name of the folder.
+        description: string, a sentence or two.
+        image_shape: shape of the images that the model was trained on, without the batch axis. Default: the shape that
+            the model takes.
+        results: dict of JSON data, the results as measured, such as `{"test_accuracy": 0.98}`.
+        license: string, the licence of the weights, such as "Apache-2.0".
+        overwrite: whether to replace a preset that is there already.
+
+    Returns:
+        The folder, a `pathlib.Path`.
+
+    Raises:
+        PresetError: the model is not of this form or not finite; an argument is not of the form above; or the folder
+            is there, and `overwrite` is false or it holds other files than a preset's.
+
+    Example:
+
+    >>> keras_coda.presets.save(model, "my_preset", dataset="Fashion-MNIST", classes=["T-shirt", "Trouser", ...],
+    ...                         results={"test_accuracy": model.evaluate(x_test, y_test, return_dict=True)["accuracy"]})
+    """
+    target = pathlib.Path(directory).expanduser().resolve()
+    check_target(target, overwrite)
+    if not (isinstance(model, keras.Model) and model.built):
+        raise PresetError(f"Expected a built Keras model. Received: {model!r}")
+    config = architecture.serialize(model)
+    # A copy without optimizer, metrics and losses, and the proof that the architecture can be read.
+    bare = architecture.deserialize(config, "The model's architecture")
+    bare.set_weights(model.get_weights())
+    _check_finite(bare)
+    content = {
+        "format_version": facts.FORMAT_VERSION,
+        "name": target.name if name is None else name,
+        "description": description,
+        "dataset": dataset,
+        "classes": _class_names(classes, bare.output_shape),
+        "image_shape": bare.input_shape[1:] if image_shape is None else tuple(image_shape),
+        "value_range": [0.0, 1.0],
+        "data_format": next((layer.data_format for layer in chain(bare) if hasattr(layer, "data_format")), None),
+        "results": {} if results is None else results,
+        "parameters": bare.count_params(),
+        "weights_file": WEIGHTS,
+        "weights_sha256": "",
+        "license": license,
+        "keras_coda_version": __version__,
+        "keras_version": keras.__version__,
+    }
+    facts.to_json(content)  # before anything is written
+
+    temporary = _beside(target)
+    try:
+        temporary.mkdir(parents=True)
+        (temporary / CONFIG).write_text(config, encoding="utf-8")
+        bare.save_weights(temporary / WEIGHTS)
+        content["weights_sha256"] = _sha256(temporary / WEIGHTS)
+        (temporary / METADATA).write_text(facts.to_json(content), encoding="utf-8")
+        _move(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def check_target(directory, overwrite):
+    """Raise a `PresetError` where `save` would refuse to write to `directory`."""
+    target = pathlib.Path(directory)
+    if not target.exists():
+        return
+    found = sorted(path.name for path in target.iterdir()) if target.is_dir() else "a file"
+    if not (overwrite and target.is_dir() and set(found) <= {*FILES}):
+        raise PresetError(
+            f"{target} exists. Expected: a new folder, or with overwrite=True one that holds nothing but {FILES}. "
+            f"Received: overwrite={overwrite}, and there is {found}"
+        )
+
+
+def _check_finite(model):
+    for weight in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weight).astype("float64")).all():
+            raise PresetError(f"The weight {weight.path!r} has NaN or infinite values. Expected: finite weights.")
+
+
+def _class_names(classes, output_shape):
+    if len(output_shape) != 2:
+        raise PresetError(f"Expected a model with outputs (N, classes). Received: output shape {output_shape}")
+    if isinstance(classes, str) or len(classes) != output_shape[-1]:
+        raise PresetError(f"`classes` must be {output_shape[-1]} names, one for each logit. Received: {classes!r}")
+    return [*classes]
+
+
+def _beside(target):
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+
+
+def _move(temporary, target):
+    """Put `temporary` in the place of `target`, whose former content stays where the move fails."""
+    former = _beside(target)
+    if target.exists():
+        target.rename(former)
+    try:
+        temporary.rename(target)
+    except BaseException:
+        if former.exists():
+            former.rename(target)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _read(path):
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except UnicodeDecodeError as error:
+        raise PresetError(f"{path} is not valid JSON: {error}") from error
+
+
+def _sha256(path):
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+
+
+def _missing(path):
+    return PresetError(f"{path.parent} is no preset, or not a whole one: {path.name} is missing. Expected: {FILES}")

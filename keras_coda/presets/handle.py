@@ -1,0 +1,54 @@
+"""From what a user calls a preset to the local folder it lies in."""
+
+import os
+import pathlib
+
+from keras_coda.presets.errors import PresetError
+from keras_coda.presets.known import KNOWN
+
+BUNDLED = pathlib.Path(__file__).parent / "bundled"
+
+
+def bundled():
+    """The presets that come with the package: their folders by name."""
+    folders = sorted(BUNDLED.iterdir()) if BUNDLED.is_dir() else []
+    return {folder.name: folder for folder in folders if folder.is_dir() and not folder.name.startswith((".", "_"))}
+
+
+def resolve(handle):
+    """The folder of a preset.
+
+    Args:
+        handle: a known name, the path of a folder (a path object, or a string), or a handle "hf://user/repo" of the
+            Hugging Face Hub. A name comes before a folder of that name: write "./name" for the folder.
+
+    Returns:
+        A `pathlib.Path`.
+
+    Raises:
+        PresetError: there is none.
+    """
+    if not isinstance(handle, (str, os.PathLike)) or not os.fspath(handle):
+        raise PresetError(f"A preset is a name or the path of a folder. Received: {handle!r}")
+    if isinstance(handle, str):
+        if handle.startswith("hf://"):
+            raise PresetError(
+                "Presets on the Hugging Face Hub come in a later release of keras-coda. Until then, download the "
+                f"repository by other means and give the path of its folder. Received: {handle!r}"
+            )
+        if handle in bundled():
+            return bundled()[handle]
+        if handle in KNOWN:
+            raise PresetError(
+                f"The weights of {handle!r} are not released. For the untrained architecture: "
+                f"keras_coda.presets.load({handle!r}, load_weights=False)"
+            )
+    path = pathlib.Path(handle).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise PresetError(f"Expected the folder of a preset. Received: {str(path)!r}, a file")
+    if isinstance(handle, os.PathLike) or handle.startswith((".", "~")) or "/" in handle or os.sep in handle:
+        raise PresetError(f"Expected the folder of a preset. Received: {str(path)!r}, which does not exist")
+    names = sorted({*KNOWN, *bundled()})
+    raise PresetError(f"Unknown preset {handle!r}. Known names: {names}. The path of a preset's folder works as well.")

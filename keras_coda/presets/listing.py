@@ -1,0 +1,24 @@
+"""The presets that have a name."""
+
+from keras_coda.presets.folder import metadata
+from keras_coda.presets.handle import bundled
+from keras_coda.presets.known import KNOWN, PresetInfo
+
+
+def list():
+    """The presets that have a name: those of the paper, and those that come with the package.
+
+    Returns:
+        A list of `PresetInfo`: named tuples (name, dataset, classes, image_shape, description, released).
+
+    Example:
+
+    >>> [preset.name for preset in keras_coda.presets.list() if preset.released]
+    ['xs_coda_digits']
+    """
+    presets = dict(KNOWN)
+    for name, folder in bundled().items():
+        facts = metadata(folder)
+        shape, classes = tuple(facts["image_shape"]), len(facts["classes"])
+        presets[name] = PresetInfo(name, facts["dataset"], classes, shape, facts["description"], True)
+    return [*presets.values()]
