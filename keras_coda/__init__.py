@@ -4,7 +4,7 @@
     explanation = model.explain(images)
 
 The layers are in `layers`, networks in `models`, W(x) as an object in `linear_maps`, contributions and their pictures
-in `explanations`, pretrained networks in `presets`.
+in `explanations`, pretrained networks in `presets`; `train` makes one from a recipe in `recipes`.
 """
 
 # isort: off
@@ -13,12 +13,13 @@ from keras_coda import _keras_backend
 _keras_backend.choose()
 # isort: on
 
-from keras_coda import explanations, layers, linear_maps, losses, models
+from keras_coda import data, explanations, layers, linear_maps, losses, models, presets, recipes
 from keras_coda.explanations import Explainer, Explanation, explain
 from keras_coda.layers import DAUConv2D, DAUDense
 from keras_coda.linear_maps import LinearMap, NotDynamicLinearError
 from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet
+from keras_coda.training import train
 from keras_coda.version import __version__
 
 __all__ = [
@@ -31,10 +32,14 @@ __all__ = [
     "NotDynamicLinearError",
     "OneVsRestCrossentropy",
     "__version__",
+    "data",
     "explain",
     "explanations",
     "layers",
     "linear_maps",
     "losses",
     "models",
+    "presets",
+    "recipes",
+    "train",
 ]

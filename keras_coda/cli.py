@@ -1,0 +1,201 @@
+"""The command line: `keras-coda demo`, `explain`, `presets`, `train`."""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import keras
+import numpy as np
+
+from keras_coda import data, presets, recipes, training
+from keras_coda.explanations import explain, plots
+from keras_coda.images import read_image
+
+DESCRIPTION = """\
+CoDA-Nets: image classifiers that explain themselves.
+
+A CoDA-Net computes every logit as W(x) x, with a matrix W(x) that it builds for this very image, so that each
+prediction is the sum of the contributions of the image's pixels. Start with:
+
+  keras-coda demo
+
+The Keras backend (tensorflow, jax or torch) is the one in the environment variable KERAS_BACKEND; without
+it, the first that is installed."""
+
+DEMO = """\
+Loads a small CoDA-Net that comes with the package, classifies 360 handwritten digits that it was not trained on,
+explains them, checks that the contributions add up to the logits, and saves pictures. Needs no network."""
+
+EXPLAIN = """\
+Classifies images and saves, for each, a picture with the contributions of its pixels to the predicted class and to
+the strongest other class: red speaks for the class, blue against it."""
+
+EXPLAIN_EXAMPLES = """\
+examples:
+  keras-coda explain three.png seven.png --preset xs_coda_digits --out explained
+  keras-coda explain photos/*.jpg --preset ./my_preset --target goldfinch"""
+
+PRESETS = "Lists the presets, or prints all that is known of one: data set, classes, input, measured results."
+
+TRAIN = """\
+Trains a network by a recipe and saves it as a preset folder, which `keras-coda explain --preset` and
+`keras_coda.presets.load` take. When interrupted, the same command goes on after the last whole epoch."""
+
+TRAIN_EXAMPLES = """\
+examples:
+  keras-coda train --out my_digits
+  keras-coda train my_recipe.json --out my_preset --epochs 5"""
+
+# How many images a picture of the demo shows.
+DRAWN = 6
+
+
+def say(line):
+    print(line, flush=True)
+
+
+def run_demo(arguments):
+    """Load, classify, explain, draw."""
+    metadata = presets.metadata(arguments.preset)
+    model = presets.load(arguments.preset)
+    parameters = f"{model.count_params():,} parameters"
+    say(f"Loaded {metadata['name']}: {parameters}, on the {keras.backend.backend()} backend")
+    dataset = data.load(metadata["dataset"])
+    images, labels = dataset.x_test, dataset.y_test
+
+    say(f"Classifying {len(images)} digits that it was not trained on, and explaining each of the 10 logits")
+    explanation = model.explain(images, "all", verbose=1)
+    predicted = np.argmax(explanation.logits, axis=-1)
+    correct = predicted == labels
+    say(f"Accuracy: {np.mean(correct):.1%} ({np.sum(correct)} of {len(labels)})")
+    residual = np.max(np.abs(explanation.residual / explanation.logits))
+    say(f"Completeness: sum of contributions + b0 = logit, with a residual of at most {residual:.1e} of the logit")
+
+    first_of_each = [np.flatnonzero(correct & (labels == label))[:1] for label in range(model.classes)]
+    pictures = {"digits.png": np.concatenate(first_of_each), "mistakes.png": np.flatnonzero(~correct)}
+    for name, chosen in pictures.items():
+        if len(chosen):
+            pairs = plots.target_and_strongest_other(explanation.logits[chosen], labels[chosen])
+            plots.plot_explanation_gallery(
+                images[chosen],
+                model.explain(images[chosen], pairs),
+                classes=metadata["classes"],
+                labels=labels[chosen],
+                path=arguments.out / name,
+                max_images=DRAWN,
+            )
+            say(f"Drew {arguments.out / name}")
+
+
+def run_explain(arguments):
+    """Explain image files."""
+    metadata = presets.metadata(arguments.preset)
+    classes = metadata["classes"]
+    target = None
+    if arguments.target is not None:
+        if arguments.target not in classes:
+            raise ValueError(f"--target must be one of {', '.join(classes)}. Received: {arguments.target}")
+        target = np.array([classes.index(arguments.target)])
+    names = [path.stem for path in arguments.images]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"Pictures are named for their images, whose names must differ. Received twice: {repeated}")
+    model = presets.load(arguments.preset)
+    for number, path in enumerate(arguments.images, start=1):
+        image = read_image(path, metadata["image_shape"], metadata["data_format"])[np.newaxis]
+        logits = model.predict(image, verbose=0)
+        pair = plots.target_and_strongest_other(logits, target)
+        explanation = explain(model, image, pair)
+        picture = arguments.out / f"{path.stem}.png"
+        plots.plot_explanation_gallery(
+            image, explanation, classes=classes, path=picture, data_format=metadata["data_format"]
+        )
+        predicted = int(np.argmax(logits))
+        probability = 1 / (1 + np.exp(-float(logits[0, predicted])))
+        residual = np.max(np.abs(explanation.residual))
+        say(
+            f"[{number}/{len(arguments.images)}] {path}: {classes[predicted]}, p = {probability:.2f}, "
+            f"logit {logits[0, predicted]:.2f}, completeness residual {residual:.1e} -> {picture}"
+        )
+
+
+def run_presets(arguments):
+    """List presets, or print the metadata of one."""
+    if arguments.preset is not None:
+        say(json.dumps(presets.metadata(arguments.preset), indent=2))
+        return
+    for info in presets.list():
+        weights = "released" if info.released else "weights not released"
+        say(f"{info.name:22} {info.dataset:14} {info.classes:4} classes   {weights}\n    {info.description}")
+
+
+def run_train(arguments):
+    """Train by a recipe."""
+    recipe = recipes.load(arguments.recipe)
+    out = pathlib.Path(recipe.name) if arguments.out is None else arguments.out
+    _, results = training.train(recipe, out, epochs=arguments.epochs, overwrite=arguments.overwrite)
+    for name, value in results.items():
+        say(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+    say(f"Wrote {out}. Explain an image with it: keras-coda explain IMAGE --preset {out.resolve()}")
+
+
+def parser():
+    """The argument parser of `keras-coda`."""
+
+    def add(name, run, description, examples=None):
+        command = commands.add_parser(
+            name,
+            description=description,
+            epilog=examples,
+            help=description.partition(".")[0].lower(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=run)
+        return command
+
+    root = argparse.ArgumentParser(
+        prog="keras-coda", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    command = add("demo", run_demo, DEMO)
+    command.add_argument("--preset", default="xs_coda_digits", help="a preset for digits (default: %(default)s)")
+    out = pathlib.Path("keras-coda-demo")
+    command.add_argument("--out", type=pathlib.Path, default=out, help="folder for the pictures (default: %(default)s)")
+
+    command = add("explain", run_explain, EXPLAIN, EXPLAIN_EXAMPLES)
+    command.add_argument("images", nargs="+", type=pathlib.Path, metavar="IMAGE", help="image files, PNG or JPEG")
+    command.add_argument("--preset", default="xs_coda_digits", help="a name or folder (default: %(default)s)")
+    command.add_argument("--target", help="name of the class to explain (default: the predicted one)")
+    out = pathlib.Path("explanations")
+    command.add_argument("--out", type=pathlib.Path, default=out, help="folder for the pictures (default: %(default)s)")
+
+    command = add("presets", run_presets, PRESETS)
+    command.add_argument("preset", nargs="?", help="a name or folder")
+
+    command = add("train", run_train, TRAIN, TRAIN_EXAMPLES)
+    recipe = "xs_coda_digits"
+    command.add_argument("recipe", nargs="?", default=recipe, help="a name or JSON file (default: %(default)s)")
+    command.add_argument("--out", type=pathlib.Path, help="preset folder to write (default: the recipe's name)")
+    command.add_argument("--epochs", type=int, help="in place of the recipe's")
+    command.add_argument("--overwrite", action="store_true", help="replace the preset folder if it is there")
+    return root
+
+
+def main(arguments=None):
+    """Run `keras-coda` and return its exit status: 0, 2 after a wrong input, 130 when interrupted."""
+    parsed = parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except KeyboardInterrupt:
+        print("keras-coda: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        print(f"keras-coda: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
