@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Install the project with all three backends into .venv, and run the linter, the type checker and the tests on each.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python3 -m venv .venv
+.venv/bin/pip install --quiet -c constraints.txt -e ".[tensorflow,jax,torch,data,test,dev]"
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/mypy
+for backend in tensorflow jax torch; do
+  echo "== $backend"
+  # A process a core: more threads than cores make small tests many times slower.
+  KERAS_BACKEND=$backend TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n "${TEST_PROCESSES:-2}" tests/
+done
