@@ -12,7 +12,7 @@ BUNDLED = pathlib.Path(__file__).parent / "bundled"
 def bundled():
     """The presets that come with the package: their folders by name."""
     folders = sorted(BUNDLED.iterdir()) if BUNDLED.is_dir() else []
-    return {folder.name: folder for folder in folders if folder.is_dir() and not folder.name.startswith((".", "_"))}
+    return {folder.name: folder for folder in folders if folder.is_dir() and not folder.name.startswith(".")}
 
 
 def resolve(handle):
