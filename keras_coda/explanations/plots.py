@@ -52,18 +52,19 @@ def target_and_strongest_other(logits, targets=None):
 def weights_to_rgba(weights, contribution_map=None, data_format=None):
     """Weights as colours, the way the input encoding turns colours into channels.
 
-    Only positive weights are shown. Each colour is its share w_c / (w_c + w_c') of the weights of the image
-    and of the negative image, so that weights proportional to an encoded image have that image's colours. The
-    opacity is the norm of a pixel's weights, relative to the 99.5th percentile over the image.
+    For an encoded image only positive weights are shown. Each colour is its share w_c / (w_c + w_c') of the weights
+    of the image and of the negative image, so that weights proportional to an encoded image have that image's
+    colours. The opacity is the norm of a pixel's weights, relative to the 99.5th percentile over the image.
 
-    Without the negative image (`add_negative=False`) weights are shown about mid gray, opaque: lighter where positive,
-    darker where negative (paper, Fig. 2).
+    Weights of an image without its negative (`add_negative=False`) are opaque and around mid gray, brighter where
+    positive and darker where negative, up to that percentile of their absolute values (paper, Fig. 2).
 
     Args:
-        weights: `(..., H, W, 6)` for [r, g, b, 1 - r, 1 - g, 1 - b], or `(..., H, W, 2)` for gray images, as
-            `explanation.weights`; channels come before rows with "channels_first".
+        weights: `(..., H, W, 6)` for [r, g, b, 1 - r, 1 - g, 1 - b], or `(..., H, W, 2)` for gray images, or
+            3 or 1 without the negative image, as `explanation.weights`; channels come before rows with
+            "channels_first".
         contribution_map: `(..., H, W)`, `explanation.contribution_map`: pixels that do not contribute positively
-            are left out. Default: all are shown.
+            are left out, of an image with its negative. Default: all are shown.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
 
     Returns:
@@ -83,25 +84,27 @@ def weights_to_rgba(weights, contribution_map=None, data_format=None):
             "`weights` must be those of an encoded image, with 6 channels, or 2 for gray images, or 3 or 1 without "
             f"the negative image. Received: shape {weights.shape} (channels last)"
         )
-    if weights.shape[-1] in (1, 3):
-        limit = np.percentile(np.abs(weights), PERCENTILE, axis=(-3, -2, -1), keepdims=True)
-        rgb = np.clip(0.5 + weights / (2 * np.where(limit > 0, limit, 1)), 0, 1)
-        return np.concatenate([np.broadcast_to(rgb, (*weights.shape[:-1], 3)), np.ones((*weights.shape[:-1], 1))], -1)
-    positive = np.maximum(weights, 0)
-    positive /= _or_one(positive.max(axis=(-3, -2, -1), keepdims=True))
-    colours, negatives = np.split(positive, 2, axis=-1)
-    rgb = np.broadcast_to(colours / _or_one(colours + negatives), (*weights.shape[:-1], 3))
-    norm = np.linalg.norm(positive, axis=-1)
-    strong = np.percentile(norm, PERCENTILE, axis=(-2, -1), keepdims=True)
-    alpha = np.minimum(norm / np.maximum(strong, np.finfo("float64").tiny), 1)
+    has_negative = weights.shape[-1] in (2, 6)
+    if has_negative:
+        weights = np.maximum(weights, 0)
+    weights = weights / _or_one(np.abs(weights).max(axis=(-3, -2, -1), keepdims=True))
+    if has_negative:
+        colours, negatives = np.split(weights, 2, axis=-1)
+        rgb = colours / _or_one(colours + negatives)
+        norm = np.linalg.norm(weights, axis=-1)
+        alpha = np.minimum(norm / _strong(norm, axis=(-2, -1)), 1)
+    else:
+        rgb = np.clip(0.5 + 0.5 * weights / _strong(np.abs(weights), axis=(-3, -2, -1)), 0, 1)
+        alpha = np.ones(weights.shape[:-1])
     if contribution_map is not None:
         contribution_map = _finite("contribution_map", contribution_map)
         if contribution_map.shape != alpha.shape:
             raise ValueError(
                 f"`contribution_map` must be of shape {alpha.shape}. Received: shape {contribution_map.shape}"
             )
-        alpha = np.where(contribution_map > 0, alpha, 0)
-    return np.concatenate([rgb, alpha[..., np.newaxis]], axis=-1)
+        if has_negative:
+            alpha = np.where(contribution_map > 0, alpha, 0)
+    return np.concatenate([np.broadcast_to(rgb, (*alpha.shape, 3)), alpha[..., np.newaxis]], axis=-1)
 
 
 def plot_weights(weights, ax=None, contribution_map=None, data_format=None):
@@ -152,7 +155,7 @@ def plot_explanation_gallery(
     """Draw explanations, one image a row: the image, then weights in colour and contribution map of each target.
 
     The maps of a row share one scale, and so can be compared; contributions are in units of the logit. Weights are
-    shown where they contribute positively.
+    shown where they contribute positively, see `weights_to_rgba`.
 
     Args:
         images: `(N, H, W, 3)`, `(N, H, W, 1)` or `(N, H, W)`, in [0, 1], or integers in 0..255; channels come
@@ -315,6 +318,10 @@ def _channels_last(array, data_format):
 
 def _limit(maps):
     return np.percentile(np.abs(maps), PERCENTILE) or np.abs(maps).max() or 1.0
+
+
+def _strong(magnitudes, axis):
+    return np.maximum(np.percentile(magnitudes, PERCENTILE, axis=axis, keepdims=True), np.finfo("float64").tiny)
 
 
 def _or_one(values):
