@@ -30,17 +30,23 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
         super().__init__(from_logits=from_logits, name=name, **kwargs)
 
     def call(self, y_true, y_pred):
+        y_pred = ops.convert_to_tensor(y_pred)
         return super().call(to_one_hot(y_true, y_pred.shape[-1]), y_pred)
 
 
 def to_one_hot(labels, classes):
-    """`(N, classes)` targets as they are, integer labels `(N,)` or `(N, 1)` as one-hot targets."""
+    """`(N, classes)` targets as they are, integer labels `(N,)` or `(N, 1)` as one-hot targets.
+
+    With one class, labels are targets: 1 for yes and 0 for no.
+    """
     labels = ops.convert_to_tensor(labels)
-    if len(labels.shape) == 2 and labels.shape[-1] == classes and classes > 1:
+    if len(labels.shape) == 2 and labels.shape[-1] == classes:
         return labels
     if len(labels.shape) > 2 or (len(labels.shape) == 2 and labels.shape[-1] != 1):
         raise ValueError(
             f"Labels must be integers of shape (N,) or (N, 1), or targets of shape (N, {classes}). "
             f"Received: shape {tuple(labels.shape)}"
         )
+    if classes == 1:
+        return ops.reshape(labels, (-1, 1))
     return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes)

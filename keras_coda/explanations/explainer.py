@@ -72,7 +72,9 @@ class Explainer(keras.Model):
         images = ops.convert_to_numpy(images)
         if images.ndim < 2 or not len(images):
             raise ValueError(f"Expected a batch of images with a leading axis. Received: shape {images.shape}")
-        if any(isinstance(step, InputEncoding) for step in self._before):
+        if getattr(self.model, "inputs", None) and not getattr(self.model, "scales_integers", False):
+            images = images.astype(self.model.inputs[0].dtype)  # as Keras does before the first layer
+        if isinstance(self._steps[0], InputEncoding):
             to_unit_range(images)
         if not np.isfinite(np.sum(images, dtype="float64")):
             raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
@@ -106,7 +108,7 @@ class Explainer(keras.Model):
         """The fields of `Explanation` as tensors, each with an axis of targets, from `images` and flat `targets`."""
         source = inputs["images"]
         for step in self._before:
-            source = step(source, training=False) if step._call_has_training_arg else step(source)
+            source = step(source, training=False) if getattr(step, "_call_has_training_arg", False) else step(source)
         logits, W = linear_map_through(self._explained, source)
         logits = ops.cast(logits, "float32")
         flat = ops.reshape(logits, (ops.shape(logits)[0], -1))
@@ -138,7 +140,8 @@ class Explainer(keras.Model):
     def _over_channels(self, contributions):
         if len(contributions.shape) != 5:
             return contributions
-        formats = [step.data_format for step in self._explained + self._before if hasattr(step, "data_format")]
+        nearest = [*self._before[::-1], *self._explained]
+        formats = [step.data_format for step in nearest if hasattr(step, "data_format")]
         first = (formats or [keras.config.image_data_format()])[0] == "channels_first"
         return ops.sum(contributions, axis=2 if first else -1)
 
@@ -172,7 +175,7 @@ def explain(model, images, target=None, *, layer=None, source=None, batch_size=3
     if not hasattr(model, "_explainers"):
         model._explainers = types.SimpleNamespace(by_ends={})
     explainers = model._explainers.by_ends
-    ends = (_name(layer), _name(source))
+    ends = (layer, source)
     # A model that has been given other layers since is another one to explain.
     if ends not in explainers or explainers[ends]._steps != chain(model):
         explainers[ends] = Explainer(model, layer, source)

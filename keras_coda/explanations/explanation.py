@@ -40,5 +40,7 @@ class Explanation:
     def __getitem__(self, index):
         """The explanation of some of the images, for a slice or an array of indices."""
         if isinstance(index, (int, np.integer)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"Expected the index of one of {len(self)} images. Received: {index}")
             index = slice(index, index + 1 or None)
         return Explanation(**{f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)})

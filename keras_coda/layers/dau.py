@@ -6,10 +6,14 @@ import keras
 from keras import constraints, initializers, ops, regularizers
 
 from keras_coda.layers import rescaling as rescalings
+from keras_coda.layers.settings import at_least_float32
 from keras_coda.linear_maps.linear_map import LinearMap
 
+
 # Squared norms below this count as this, so that a zero weight vector has a finite norm and a zero gradient.
-SMALLEST_SQUARED_NORM = 1e-12
+# The L2 rescaling is then 1e6 at most, or 1e4 in float16, which ends at 65504.
+def smallest_squared_norm(compute_dtype):
+    return 1e-8 if compute_dtype == "float16" else 1e-12
 
 
 def contract(z, matrices):
@@ -130,9 +134,11 @@ class DAU(keras.layers.Layer):
         bias = ops.cast(self.bias, self.compute_dtype) if self.use_bias else None
 
         z = self._correlate(inputs, b_kernel)
-        alpha = self.rescaling(ops.sqrt(ops.maximum(self._squared_norms(z), SMALLEST_SQUARED_NORM)))
+        floor = smallest_squared_norm(self.compute_dtype)
+        alpha = self.rescaling(ops.sqrt(ops.maximum(self._squared_norms(z), floor)))
 
         def apply(v):
+            v = ops.cast(v, self.compute_dtype)
             projections = self._split(self._correlate(v, a_kernel))
             products = contract(z, projections)
             if self.use_bias:
@@ -164,7 +170,7 @@ class DAU(keras.layers.Layer):
 
         Rounding can leave it slightly below zero.
         """
-        dtype = keras.backend.result_type(self.variable_dtype, "float32")
+        dtype = at_least_float32(self.variable_dtype)
         z = ops.cast(z, dtype)
         a = ops.reshape(ops.cast(self.a_kernel, dtype), (-1, self.rank, self.units))
         gram = ops.matmul(ops.transpose(a, (2, 1, 0)), ops.transpose(a, (2, 0, 1)))  # (n, r, r): A_j^T A_j

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_coda.layers.dau import DAU
+from keras_coda.layers.settings import standardize_data_format
 from keras_coda.linear_maps import convolution
 from keras_coda.linear_maps.linear_map import LinearMap
 
@@ -73,9 +74,7 @@ class DAUConv2D(DAU):
         if padding not in convolution.PADDINGS:
             raise ValueError(f"`padding` must be one of {convolution.PADDINGS}. Received: {padding!r}")
         self.padding = padding
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
-        if self.data_format not in ("channels_last", "channels_first"):
-            raise ValueError(f'`data_format` must be "channels_last" or "channels_first". Received: {data_format!r}')
+        self.data_format = standardize_data_format(data_format)
         self.channel_axis = -1 if self.data_format == "channels_last" else -3
 
     def build(self, input_shape):
@@ -96,6 +95,7 @@ class DAUConv2D(DAU):
         return convolution.convolve_transpose(outputs, kernel, self.strides, self.padding, size)
 
     def linear_map(self, inputs):
+        self.compute_output_shape(inputs.shape)  # an error where the kernel finds no position
         if self.data_format == "channels_last":
             return super().linear_map(inputs)
         outputs, W = super().linear_map(ops.moveaxis(inputs, -3, -1))

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.layers.settings import standardize_data_format
 
 # How far outside [0, 1] a value may lie: room for the overshoot of a bicubic resize and for mild noise, while
 # images in 0..255, in [-1, 1], or normalised by mean and deviation are found out.
@@ -53,8 +54,8 @@ class InputEncoding(keras.layers.Layer):
     error. Integer tensors are divided by 255.
 
     Args:
-        add_negative: whether the negative image is added, as in the paper.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
+        add_negative: whether the negative image is added, as in the paper.
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
 
     Input shape:
@@ -72,10 +73,10 @@ class InputEncoding(keras.layers.Layer):
     [[[[0.25, 0.5, 1.0, 0.75, 0.5, 0.0]]]]
     """
 
-    def __init__(self, add_negative=True, data_format=None, **kwargs):
+    def __init__(self, data_format=None, add_negative=True, **kwargs):
         super().__init__(**kwargs)
         self.add_negative = add_negative
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        self.data_format = standardize_data_format(data_format)
         self.channel_axis = -1 if self.data_format == "channels_last" else 1
 
     def call(self, inputs, training=None):
@@ -84,6 +85,8 @@ class InputEncoding(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         shape = list(input_shape)
+        if shape[self.channel_axis] is None:
+            raise ValueError(f"Expected images with a known number of channels. Received: input_shape={input_shape}")
         shape[self.channel_axis] *= 2 if self.add_negative else 1
         return tuple(shape)
 

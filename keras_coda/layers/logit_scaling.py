@@ -48,7 +48,7 @@ class LogitScaling(keras.layers.Layer):
         def scale(v):
             return v / self.temperature
 
-        W = LinearMap(scale, scale, offset=self.bias)
+        W = LinearMap(scale, scale, offset=self.bias or None)
         return W @ ops.cast(inputs, self.compute_dtype) + self.bias, W
 
     def call(self, inputs):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_coda.layers.settings import standardize_data_format
 from keras_coda.linear_maps.linear_map import LinearMap
 
 
@@ -28,7 +29,7 @@ class SumPooling2D(keras.layers.Layer):
 
     def __init__(self, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        self.data_format = standardize_data_format(data_format)
         self.spatial_axes = (-3, -2) if self.data_format == "channels_last" else (-2, -1)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 

@@ -13,9 +13,17 @@ def chain(model):
         NotDynamicLinearError: the model is not a chain: it has several inputs or outputs, joins branches, or is a
             subclassed model without a method `linear_map`.
     """
+    is_chain = isinstance(model, keras.Sequential) or (
+        isinstance(model, keras.Model) and getattr(model, "inputs", None)
+    )
+    if is_chain and not model.built:
+        raise NotDynamicLinearError(
+            f"Model {model.name!r} is not built, so that its layers have no weights yet. Expected: a built model; give "
+            "it an `Input` or call it on images."
+        )
     if isinstance(model, keras.Sequential):
         applied = model.layers
-    elif isinstance(model, keras.Model) and getattr(model, "inputs", None):
+    elif is_chain:
         applied = _applied(model)
     elif isinstance(model, keras.Model) and not hasattr(model, "linear_map"):
         raise NotDynamicLinearError(
@@ -25,6 +33,33 @@ def chain(model):
     else:
         return [model]
     return [layer for part in applied for layer in chain(part)]
+
+
+class AppliedOperation:
+    """A plain operation of a Functional model, such as `x / 255`, with the arguments it has there."""
+
+    def __init__(self, operation, node):
+        self.operation = operation
+        self.node = node
+        self.name = operation.name
+        self.class_name = type(operation).__name__
+
+    def __eq__(self, other):
+        return isinstance(other, AppliedOperation) and self.node is other.node
+
+    def __hash__(self):
+        return id(self.node)
+
+    def _with(self, inputs):
+        return self.node.arguments.fill_in({id(self.node.input_tensors[0]): inputs})
+
+    def __call__(self, inputs):
+        args, kwargs = self._with(inputs)
+        return self.operation(*args, **kwargs)
+
+    def compute_output_spec(self, inputs):
+        args, kwargs = self._with(inputs)
+        return self.operation.compute_output_spec(*args, **kwargs)
 
 
 def _applied(model):
@@ -37,13 +72,14 @@ def _applied(model):
     applied, tensor = [], model.outputs[0]
     while tensor is not model.inputs[0]:
         operation, node_index, _ = tensor._keras_history
-        sources = operation._inbound_nodes[node_index].input_tensors
+        node = operation._inbound_nodes[node_index]
+        sources = node.input_tensors
         if len(sources) != 1:
             raise NotDynamicLinearError(
                 f"Model {model.name!r} is not a chain of layers: the {describe(operation)} takes "
                 f"{len(sources)} tensors. Expected: one for every layer."
             )
-        applied.append(operation)
+        applied.append(operation if isinstance(operation, keras.Layer) else AppliedOperation(operation, node))
         tensor = sources[0]
     return applied[::-1]
 

@@ -8,6 +8,7 @@ from keras_coda.layers import DAUConv2D, InputEncoding, LogitScaling, SumPooling
 from keras_coda.layers import rescaling as rescalings
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.layers.logit_scaling import LOGIT_BIAS
+from keras_coda.layers.settings import at_least_float32, standardize_data_format
 from keras_coda.linear_maps import chain, linear_map_through
 from keras_coda.losses import to_one_hot
 from keras_coda.models.image_checks import ImageModel
@@ -89,8 +90,9 @@ class CoDANet(ImageModel):
         **kwargs,
     ):
         lists = {"filters": filters, "kernel_sizes": kernel_sizes, "ranks": ranks, "strides": strides}
-        if not filters or len({len(values) for values in lists.values()}) != 1:
-            received = ", ".join(f"{len(values)} {name}" for name, values in lists.items())
+        counts = {name: len(values) if hasattr(values, "__len__") else "no list of" for name, values in lists.items()}
+        if not filters or len(set(counts.values())) != 1 or "no list of" in counts.values():
+            received = ", ".join(f"{count} {name}" for name, count in counts.items())
             raise ValueError(
                 "`filters`, `kernel_sizes`, `ranks` and `strides` must each have an entry for every layer. "
                 f"Received: {received}"
@@ -101,14 +103,14 @@ class CoDANet(ImageModel):
             raise ValueError(f"`penalized_classes` must be one of {PENALIZED_CLASSES}. Received: {penalized_classes!r}")
         if penalty and penalized_classes == "target_and_other" and filters[-1] < 2:
             raise ValueError('`penalized_classes="target_and_other"` needs two classes. Received: filters[-1]=1')
-        data_format = data_format or keras.config.image_data_format()
+        data_format = standardize_data_format(data_format)
         if image_shape is None:
             image_shape = (None, None, 3) if data_format == "channels_last" else (3, None, None)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        logits_dtype = keras.backend.result_type(policy.variable_dtype, "float32")
+        logits_dtype = at_least_float32(policy.variable_dtype)
 
         common = {"data_format": data_format, "dtype": policy}
-        steps = [InputEncoding(add_negative, name="encoding", **common)]
+        steps = [InputEncoding(add_negative=add_negative, name="encoding", **common)]
         for number, (n, kernel_size, rank, stride) in enumerate(
             zip(filters, kernel_sizes, ranks, strides, strict=True), start=1
         ):

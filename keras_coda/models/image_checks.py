@@ -1,10 +1,8 @@
 """A look at the first images that go into a model, before a compiled graph takes them, which cannot raise errors."""
 
-import itertools
 from collections.abc import Iterator
 
 import keras
-import numpy as np
 
 from keras_coda.layers.input_encoding import to_unit_range
 
@@ -25,10 +23,10 @@ def check_images(x):
         return x
     if isinstance(x, Iterator):
         first = next(x, None)
-        if first is not None:
-            _check_batch(first)
-            x = itertools.chain([first], x)
-        return x
+        if first is None:
+            return x
+        _check_batch(first)
+        return _chain(first, x)
     if hasattr(x, "dtype") and hasattr(x, "shape"):
         to_unit_range(x)
     elif hasattr(x, "__getitem__") and not isinstance(x, (list, tuple, dict)):  # keras.utils.PyDataset
@@ -40,23 +38,39 @@ def check_images(x):
     return x
 
 
+def _chain(first, rest):
+    """A generator, which is the one form of iterator that Keras takes."""
+    yield first
+    yield from rest
+
+
 def _check_batch(batch):
     _check_arrays(batch[0] if isinstance(batch, (tuple, list)) else batch)
 
 
 def _check_arrays(arrays):
     for array in keras.tree.flatten(arrays):
-        to_unit_range(array if hasattr(array, "dtype") else np.asarray(array))
+        to_unit_range(keras.ops.convert_to_numpy(array))
 
 
 class ImageModel(keras.Model):
     """A model whose `fit`, `evaluate`, `predict` and their `_on_batch` forms check their images, see `check_images`."""
 
-    def fit(self, x=None, *args, **kwargs):
-        return super().fit(check_images(x), *args, **kwargs)
+    # Integer images are divided by 255; models of Keras' own take them for floats of the same value.
+    scales_integers = True
+
+    def fit(self, x=None, *args, validation_data=None, **kwargs):
+        if isinstance(validation_data, (tuple, list)):
+            check_images(validation_data[0])
+        else:
+            validation_data = check_images(validation_data)
+        return super().fit(check_images(x), *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
-        return super().evaluate(check_images(x), *args, **kwargs)
+        # `fit` calls this after each epoch and then goes on with the iterator it has, which is not to lose a batch.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x = check_images(x)
+        return super().evaluate(x, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         return super().predict(check_images(x), *args, **kwargs)

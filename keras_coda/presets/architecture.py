@@ -11,7 +11,7 @@ import keras
 
 from keras_coda import layers
 from keras_coda.linear_maps import chain
-from keras_coda.linear_maps.rules import linear_map
+from keras_coda.linear_maps.rules import RULES
 from keras_coda.models import CoDANet
 from keras_coda.presets.errors import PresetError
 
@@ -20,7 +20,7 @@ _MODELS = {"keras.Sequential", "keras.src.models.functional.Functional"}
 _KERAS_CLASSES = {
     *_MODELS,
     "keras.DTypePolicy",
-    *(f"keras.layers.{cls.__name__}" for cls in linear_map.registry if cls.__module__.startswith("keras.")),
+    *(f"keras.layers.{cls.__name__}" for cls in RULES),
     *(
         f"keras.{module}.{name}"
         for module in ("initializers", "regularizers", "constraints")
