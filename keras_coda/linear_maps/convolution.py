@@ -38,7 +38,7 @@ def pad_before(size, kernel, stride, padding):
     return _at_least_zero((output_size(size, kernel, stride, "same") - 1) * stride + kernel - size) // 2
 
 
-def convolve(inputs, kernel, strides, padding, dilation_rate=(1, 1)):
+def convolve(inputs, kernel, strides, padding):
     """`inputs (..., H, W, c)` and `kernel (k, k, c, n)` give `(..., h, w, n)`.
 
     "symmetric" puts (k - 1) // 2 zeros on both sides whatever the stride; "same" is Keras' own.
@@ -51,35 +51,35 @@ def convolve(inputs, kernel, strides, padding, dilation_rate=(1, 1)):
             inputs = ops.pad(inputs, [(0, 0)] * (len(inputs.shape) - 3) + [(rows, rows), (columns, columns), (0, 0)])
             padding = "valid"
     return fold(
-        lambda x: ops.conv(
-            x, kernel, tuple(strides), padding, data_format="channels_last", dilation_rate=tuple(dilation_rate)
-        ),
+        lambda x: ops.conv(x, kernel, tuple(strides), padding, data_format="channels_last"),
         inputs,
         3,
     )
 
 
-def convolve_transpose(outputs, kernel, strides, padding, size, dilation_rate=(1, 1)):
+def convolve_transpose(outputs, kernel, strides, padding, size):
     """The transpose of `convolve`: `outputs (..., h, w, n)` give `(..., H, W, c)`, with `size = (H, W)`."""
-    extent = [d * (k - 1) + 1 for k, d in zip(kernel.shape[:2], dilation_rate, strict=True)]
     result = fold(
-        lambda u: ops.conv_transpose(
-            u,
-            kernel,
-            tuple(strides),
-            "valid",
-            output_padding=0,
-            data_format="channels_last",
-            dilation_rate=tuple(dilation_rate),
-        ),
+        lambda u: ops.conv_transpose(u, kernel, tuple(strides), "valid", output_padding=0, data_format="channels_last"),
         outputs,
         3,
     )
     # It reaches from the first padded pixel to the last that any position saw; what no position saw is zero.
     missing, window = [], []
     for axis, reached in enumerate(ops.shape(result)[-3:-1]):
-        before = pad_before(size[axis], extent[axis], strides[axis], padding)
+        before = pad_before(size[axis], kernel.shape[axis], strides[axis], padding)
         missing.append(_at_least_zero(before + size[axis] - reached))
         window.append(slice(before, before + size[axis]))
     result = ops.pad(result, [(0, 0)] * (len(result.shape) - 3) + [(0, missing[0]), (0, missing[1]), (0, 0)])
     return result[..., window[0], window[1], :]
+
+
+def dilate(kernel, rate):
+    """The kernel `(k, k, c, n)` with `rate - 1` zeros between its entries, along both axes of the image."""
+    if tuple(rate) == (1, 1):
+        return kernel
+    rows, columns, channels, filters = kernel.shape
+    spread = ops.reshape(kernel, (rows, 1, columns, 1, channels, filters))
+    spread = ops.pad(spread, [(0, 0), (0, rate[0] - 1), (0, 0), (0, rate[1] - 1), (0, 0), (0, 0)])
+    spread = ops.reshape(spread, (rows * rate[0], columns * rate[1], channels, filters))
+    return spread[: (rows - 1) * rate[0] + 1, : (columns - 1) * rate[1] + 1]

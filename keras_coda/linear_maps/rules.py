@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_coda.linear_maps.convolution import convolve, convolve_transpose, fold
+from keras_coda.linear_maps.convolution import convolve, convolve_transpose, dilate, fold
 from keras_coda.linear_maps.linear_map import LinearMap, identity
 
 
@@ -262,12 +262,13 @@ def _convolution(layer, inputs, kernel):
     if layer.use_bias:
         offset = ops.reshape(ops.cast(layer.bias, layer.compute_dtype), (-1, 1, 1) if first else (-1,))
     size = ops.shape(inputs)[2:4] if first else ops.shape(inputs)[1:3]
-    arguments = (kernel, layer.strides, layer.padding)
+    # Not every backend has transposed convolutions with dilation.
+    arguments = (dilate(kernel, layer.dilation_rate), layer.strides, layer.padding)
     return _fixed(
         layer,
         inputs,
-        _in_channels_last(layer, lambda v: convolve(v, *arguments, layer.dilation_rate)),
-        _in_channels_last(layer, lambda u: convolve_transpose(u, *arguments, size, layer.dilation_rate)),
+        _in_channels_last(layer, lambda v: convolve(v, *arguments)),
+        _in_channels_last(layer, lambda u: convolve_transpose(u, *arguments, size)),
         offset,
     )
 
