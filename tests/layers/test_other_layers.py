@@ -1,0 +1,78 @@
+"""The rescalings, and the layers of a CoDA-Net that are no DAUs."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_coda.layers import InputEncoding, LogitScaling, SumPooling2D, l2, sq
+
+
+def test_rescalings_are_those_of_equation_2():
+    norms = np.array([0.1, 1.0, 7.0])
+    np.testing.assert_allclose(ops.convert_to_numpy(l2(norms)) * norms, 1, rtol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(sq(norms)) * norms, norms**2 / (1 + norms**2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_input_encoding(rng, data_format):
+    axis = -1 if data_format == "channels_last" else 1
+    images = rng.random((2, 3, 4, 5)).astype("float32")
+    layer = InputEncoding(data_format)
+    encoded = ops.convert_to_numpy(layer(images))
+    np.testing.assert_allclose(encoded, np.concatenate([images, 1 - images], axis), atol=1e-7)
+    assert layer.compute_output_shape(images.shape) == encoded.shape
+
+
+def test_input_encoding_divides_integers():
+    images = np.array([[[[0, 51, 255]]]], "uint8")
+    np.testing.assert_allclose(InputEncoding()(images), [[[[0, 0.2, 1, 1, 0.8, 0]]]], atol=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (-1, 1), (-2.1, 2.6), (0, 1.3), (np.nan, 1)])
+def test_input_encoding_refuses_other_ranges(low, high):
+    images = np.full((1, 2, 2, 1), 0.5, "float32")
+    images[0, 0, 0], images[0, 1, 1] = low, high
+    with pytest.raises(ValueError, match=rf"floats in \[0, 1\], or integers .* Received: float32 .* {low:g} to "):
+        InputEncoding()(images)
+
+
+def test_input_encoding_allows_slight_overshoot_and_any_values_in_training():
+    overshoot = np.array([[-0.2, 1.2]], "float32")
+    np.testing.assert_allclose(InputEncoding()(overshoot), [[-0.2, 1.2, 1.2, -0.2]], atol=1e-6)
+    np.testing.assert_allclose(InputEncoding()(np.array([[3.0]]), training=True), [[3.0, -2.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_sum_pooling(rng, data_format):
+    images = rng.random((2, 3, 4, 5)).astype("float32")
+    layer = SumPooling2D(data_format)
+    want = images.sum((1, 2) if data_format == "channels_last" else (2, 3))
+    np.testing.assert_allclose(layer(images), want, rtol=1e-6)
+    assert layer.compute_output_shape(images.shape) == want.shape
+
+
+def test_logit_scaling():
+    x = np.array([[20.0, -50.0]], "float32")
+    np.testing.assert_allclose(LogitScaling(10.0, bias=-1.0)(x), [[1.0, -6.0]], rtol=1e-6)
+    np.testing.assert_allclose(LogitScaling()(x), x + np.log(0.1 / 0.9), rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan])
+def test_logit_scaling_needs_a_positive_temperature(temperature):
+    with pytest.raises(ValueError, match=f"`temperature` must be positive. Received: {temperature}"):
+        LogitScaling(temperature)
+
+
+@pytest.mark.parametrize("layer", [InputEncoding, SumPooling2D])
+def test_an_unknown_data_format_is_an_error(layer):
+    with pytest.raises(ValueError, match=r"`data_format` must be .*channels_first.* Received: 'NHWC'"):
+        layer(data_format="NHWC")
+
+
+@pytest.mark.parametrize(
+    "layer", [InputEncoding("channels_first"), SumPooling2D("channels_first"), LogitScaling(3.0, bias=0.5)]
+)
+def test_configuration(layer):
+    config = keras.saving.serialize_keras_object(layer)
+    assert keras.saving.serialize_keras_object(keras.saving.deserialize_keras_object(config)) == config

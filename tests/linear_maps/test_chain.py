@@ -1,0 +1,119 @@
+"""Models as chains of layers, and the products of their matrices."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from matrices import assert_linear_map
+
+from keras_coda import DAUConv2D, DAUDense, LinearMap, NotDynamicLinearError
+from keras_coda.layers import LogitScaling
+from keras_coda.linear_maps import chain, linear_map_through
+
+
+def names(model):
+    return [layer.name for layer in chain(model)]
+
+
+def test_nested_models_are_unrolled():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="a"), layers.Dense(4, name="b")], name="inner")
+    x = keras.Input((4,))
+    twice = layers.Dense(4, name="shared")
+    functional = keras.Model(x, twice(inner(twice(x))), name="functional")
+    assert names(functional) == ["shared", "a", "b", "shared"]
+    outer = keras.Sequential([keras.Input((4,)), functional, layers.Flatten(name="last")])
+    assert names(outer) == ["shared", "a", "b", "shared", "last"]
+
+
+def test_a_part_of_a_functional_model_is_a_chain_of_its_own():
+    model = keras.Sequential([keras.Input((4,)), *(layers.Dense(4, name=name) for name in "abcd")])
+    part = keras.Model(model.get_layer("b").input, model.get_layer("c").output)
+    assert names(part) == ["b", "c"]
+
+
+def test_product(rng, drawn):
+    arguments = {"a_initializer": drawn, "b_initializer": drawn, "bias_initializer": drawn}
+    steps = [
+        DAUConv2D(3, 3, 2, strides=2, padding="symmetric", **arguments),
+        layers.Flatten(),
+        DAUDense(4, 2, **arguments),
+        LogitScaling(3.0, bias=0.5),
+    ]
+    model = keras.Sequential([keras.Input((4, 5, 2)), *steps])
+    x = rng.standard_normal((2, 4, 5, 2)).astype("float32")
+    product, outputs, offset = assert_linear_map(lambda x: linear_map_through(chain(model), x), x, (4,))
+    np.testing.assert_allclose(outputs, ops.convert_to_numpy(model(x)), atol=1e-6)
+    np.testing.assert_allclose(offset, 0.5)
+
+    want = np.eye(x[0].size)
+    for step in steps:
+        after = ops.convert_to_numpy(step(x))
+        matrix, x, _ = assert_linear_map(lambda x, step=step: linear_map_through([step], x), x, after.shape[1:])
+        want = matrix @ want
+    np.testing.assert_allclose(product, want, atol=1e-6 * np.abs(want).max())
+
+
+def test_matrices_multiply_and_transpose_as_matrices_do(rng):
+    a, b = rng.standard_normal((3, 4)), rng.standard_normal((4, 2))
+    A, B = (LinearMap(lambda v, m=m: v @ m.T, lambda u, m=m: u @ m, offset=m) for m in (a, b))
+    v, u = rng.standard_normal((5, 2)), rng.standard_normal((5, 3))
+    np.testing.assert_allclose((A @ B) @ v, v @ (a @ b).T)
+    np.testing.assert_allclose((A @ B).T @ u, u @ (a @ b))
+    np.testing.assert_allclose(B.T @ A.T @ u, u @ (a @ b))
+    assert (A @ B).offset is a
+    assert A.T.offset is None
+
+
+def two_inputs():
+    a, b = keras.Input((3,)), keras.Input((3,))
+    return keras.Model([a, b], layers.Add(name="joined")([a, b]), name="wide")
+
+
+def two_outputs():
+    a = keras.Input((3,))
+    return keras.Model(a, [layers.Dense(2)(a), layers.Dense(3)(a)], name="heads")
+
+
+def branches():
+    a = keras.Input((3,))
+    return keras.Model(a, layers.Add(name="joined")([layers.Dense(2)(a), layers.Dense(2)(a)]), name="branched")
+
+
+def subclassed():
+    class Own(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    return Own(name="own")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (two_inputs, "Model 'wide' has 2 inputs and 1 outputs. Expected: one of each"),
+        (two_outputs, "Model 'heads' has 1 inputs and 2 outputs. Expected: one of each"),
+        (branches, r"Model 'branched' is not a chain .* layer 'joined' \(Add\) takes 2 tensors. Expected: one"),
+        (subclassed, r"Model 'own' \(Own\) does not show its layers. Expected: a Sequential or Functional model"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_models_that_are_no_chains(make, message):
+    with pytest.raises(NotDynamicLinearError, match=message):
+        chain(make())
+
+
+def test_a_bias_in_the_middle_is_named():
+    steps = [layers.Dense(2, name="first"), layers.Dense(2)]
+    for step in steps:
+        step.build((None, 2))
+    with pytest.raises(NotDynamicLinearError, match=r"layer 'first' \(Dense\) adds a bias in the middle of the model"):
+        linear_map_through(steps, ops.ones((1, 2)))
+
+
+def test_no_bias_in_the_middle_is_none():
+    steps = [LogitScaling(2.0, bias=0.0), layers.Rescaling(2.0, offset=0.0), layers.Dense(2)]
+    for step in steps:
+        step.build((None, 2))
+    _, W = linear_map_through(steps, ops.ones((1, 2)))
+    got, want = W @ ops.ones((1, 2)), ops.matmul(ops.ones((1, 2)), steps[-1].kernel)
+    np.testing.assert_allclose(ops.convert_to_numpy(got), ops.convert_to_numpy(want), rtol=1e-6)

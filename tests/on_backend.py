@@ -1,0 +1,61 @@
+"""Run functions of `keras.ops` on NumPy arrays: the one place in the tests where backends differ."""
+
+import contextlib
+
+import keras
+
+BACKEND = keras.backend.backend()
+
+if BACKEND == "jax":
+    import jax
+elif BACKEND == "tensorflow":
+    import tensorflow as tf
+else:
+    import torch
+
+
+def _to_numpy(tensors):
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, tensors)
+
+
+def evaluate(function, *arrays):
+    """What `function` gives for `arrays`, as NumPy arrays. On JAX in one compilation, which saves most of the time."""
+    arrays = [keras.ops.convert_to_tensor(array) for array in arrays]
+    return _to_numpy((jax.jit(function) if BACKEND == "jax" else function)(*arrays))
+
+
+def gradients(function, arrays, cotangent):
+    """The outputs of `function` for `arrays`, and the gradients of `sum(outputs * cotangent)` in each of them.
+
+    Args:
+        function: function of as many tensors as there are `arrays`, that returns a tensor.
+        arrays: NumPy arrays.
+        cotangent: NumPy array of the shape of the outputs.
+
+    Returns:
+        `(outputs, gradients)`: a NumPy array, and a list of them.
+    """
+    arrays = [keras.ops.convert_to_tensor(array) for array in arrays]
+
+    def pull_back(*tensors):
+        if BACKEND == "jax":
+            outputs, pull = jax.vjp(function, *tensors)
+            return outputs, list(pull(cast(outputs)))
+        if BACKEND == "tensorflow":
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                outputs = function(*tensors)
+            return outputs, tape.gradient(outputs, tensors, output_gradients=cast(outputs))
+        tensors = [tensor.requires_grad_() for tensor in tensors]
+        outputs = function(*tensors)
+        return outputs, list(torch.autograd.grad(outputs, tensors, cast(outputs)))
+
+    def cast(outputs):
+        return keras.ops.convert_to_tensor(cotangent, dtype=outputs.dtype)
+
+    return _to_numpy((jax.jit(pull_back) if BACKEND == "jax" else pull_back)(*arrays))
+
+
+def double_precision():
+    """A context in which arrays in float64 stay so: JAX makes them float32 outside of it."""
+    return jax.enable_x64(True) if BACKEND == "jax" else contextlib.nullcontext()

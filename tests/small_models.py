@@ -1,0 +1,27 @@
+"""One small network for many tests: JAX compiles what it has not seen, initializers included."""
+
+from keras_coda import CoDANet
+
+IMAGE_SHAPE, CLASSES, TEMPERATURE, LOGIT_BIAS = (5, 6, 3), 4, 5.0, -0.7
+
+
+def small_coda_net(**kwargs):
+    """A `CoDANet` for images `(N, 5, 6, 3)`, with a layer of each kind; `kwargs` replace its arguments."""
+    arguments = {
+        "filters": [3, 5, CLASSES],
+        "kernel_sizes": [3, 3, 1],
+        "ranks": [2, 3, 3],
+        "strides": [1, 2, 1],
+        "temperature": TEMPERATURE,
+        "logit_bias": LOGIT_BIAS,
+        "image_shape": IMAGE_SHAPE,
+        "data_format": "channels_last",
+    }
+    return CoDANet(**{**arguments, **kwargs})
+
+
+def copy(model):
+    """A model of the same configuration and weights."""
+    fresh = type(model).from_config(model.get_config())
+    fresh.set_weights(model.get_weights())
+    return fresh

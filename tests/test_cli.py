@@ -1,0 +1,185 @@
+"""The command line, as a user types it."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_coda import cli, data, presets
+from keras_coda._keras_backend import BACKENDS
+from keras_coda.images import read_image
+
+
+def size(path):
+    with Image.open(path) as image:
+        image.verify()
+        return image.size
+
+
+HIDE = """
+import sys
+
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in HIDDEN else self.finder.find_spec(name, path, target)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+HIDDEN = sys.argv[2:]
+sys.meta_path[:] = map(Hiding, sys.meta_path)
+from keras_coda import cli
+sys.exit(cli.main(["demo", "--out", sys.argv[1]]))
+"""
+
+
+def test_the_demo_classifies_explains_and_draws_with_no_other_backend(tmp_path):
+    others = [name for name in BACKENDS if name != keras.backend.backend()]
+    done = subprocess.run(
+        [sys.executable, "-c", HIDE, str(tmp_path), *others], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    accuracy = float(done.stdout.partition("Accuracy: ")[2].partition("%")[0])
+    assert accuracy >= 95
+    residual = float(done.stdout.partition("residual of at most ")[2].split()[0])
+    assert 0 < residual < 1e-4
+    width, height = size(tmp_path / "digits.png")
+    assert width > 500
+    assert height > 500
+
+
+@pytest.mark.parametrize("chosen", [name for name in BACKENDS if importlib.util.find_spec(name)])
+def test_without_keras_backend_the_installed_backend_is_taken(chosen, tmp_path):
+    hide = (
+        "import importlib.util, sys\n"
+        "find = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *a: None if name in {BACKENDS!r} and name != {chosen!r} "
+        "else find(name, *a)\n"
+        "from keras_coda import _keras_backend\n"
+        "_keras_backend.choose()\n"
+        "import os; print(os.environ.get('KERAS_BACKEND', 'tensorflow'))\n"
+    )
+    # The package's __init__ imports Keras; the module that chooses is run without it.
+    load = "import types, sys, pathlib; package = types.ModuleType('keras_coda')\n"
+    load += f"package.__path__ = [{os.path.dirname(cli.__file__)!r}]; sys.modules['keras_coda'] = package\n"
+    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    environment["KERAS_HOME"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", load + hide], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == chosen, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", load + hide.replace(f"name != {chosen!r}", "True")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "needs a Keras backend, one of tensorflow, jax, torch, and found none" in done.stderr
+
+
+@pytest.fixture
+def digit_files(tmp_path):
+    """Three held-out digits as PNG files, and what they show."""
+    _, (images, labels) = data.load_digits()
+    paths = []
+    for index in range(3):
+        paths.append(tmp_path / f"digit{index}.png")
+        Image.fromarray((images[index, ..., 0] * 255).round().astype("uint8")).save(paths[-1])
+    return paths, labels[:3]
+
+
+def test_explain_draws_a_picture_for_each_image_and_prints_its_class(digit_files, tmp_path, capsys):
+    paths, labels = digit_files
+    out = tmp_path / "out"
+    assert cli.main(["explain", *map(str, paths), "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    for path, label, line in zip(paths, labels, lines, strict=True):
+        assert f"{path}: {label}, p = " in line
+        assert size(out / path.name)[0] > 500
+    assert sorted(path.name for path in out.iterdir()) == [path.name for path in paths]
+
+
+def test_explain_takes_a_target_by_its_name(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    assert cli.main(["explain", str(paths[0]), "--target", "8", "--out", str(tmp_path / "out")]) == 0
+    assert cli.main(["explain", str(paths[0]), "--target", "eight", "--out", str(tmp_path / "out")]) == 2
+    assert "--target must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9. Received: eight" in capsys.readouterr().err
+
+
+def test_wrong_input_is_one_line_on_stderr_and_leaves_nothing(tmp_path, capsys):
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    out = tmp_path / "out"
+    for arguments, expected in (
+        (["explain", str(text)], "text.png is not an image"),
+        (["explain", str(tmp_path / "missing.png")], "missing.png"),
+        (["explain", str(text), "--preset", "nonsense"], "nonsense"),
+        (["explain", str(text), "--preset", "s_coda_cifar10"], "not released"),
+        (["explain", str(text), str(text)], "names must differ"),
+        (["demo", "--preset", "xl_coda_tinyimagenet"], "not released"),
+        (["train", "nonsense"], "No recipe 'nonsense'"),
+    ):
+        assert cli.main([*arguments, "--out", str(out)]) == 2
+        printed = capsys.readouterr()
+        assert expected in printed.err
+        assert printed.err.count("\n") == 1
+        assert "Traceback" not in printed.err
+    assert not out.exists()
+
+
+def test_presets_lists_all_and_prints_one(capsys):
+    assert cli.main(["presets"]) == 0
+    lines = capsys.readouterr().out
+    for info in presets.list():
+        assert info.name in lines
+    assert cli.main(["presets", "xs_coda_digits"]) == 0
+    assert json.loads(capsys.readouterr().out) == presets.metadata("xs_coda_digits")
+
+
+def test_train_writes_a_preset_that_explain_takes(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    recipe = {
+        "name": "tiny",
+        "description": "",
+        "dataset": "digits",
+        "model": {"filters": [10], "kernel_sizes": [3], "ranks": [2], "strides": [4], "add_negative": False},
+        "learning_rate": 0.01,
+        "batch_size": 128,
+        "epochs": 1,
+    }
+    (tmp_path / "tiny.json").write_text(json.dumps(recipe))
+    out = tmp_path / "tiny"
+    assert cli.main(["train", str(tmp_path / "tiny.json"), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "test_accuracy: " in printed
+    assert str(out) in printed
+    pictures = tmp_path / "pictures"
+    assert cli.main(["explain", str(paths[0]), "--preset", str(out), "--out", str(pictures)]) == 0
+    assert cli.main(["train", str(tmp_path / "tiny.json"), "--out", str(out)]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["explain"], ["presets"], ["train"]])
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([*command, "--help"])
+    assert exit_.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(" ".join(["usage: keras-coda", *command]))
+    assert max(map(len, printed.splitlines())) <= 120
+
+
+def test_images_are_classified_as_arrays_are(digit_files):
+    """The files hold 8 bits a pixel; the logits of the arrays they were made from differ by no more than that."""
+    paths, _ = digit_files
+    _, (images, _) = data.load_digits()
+    model = presets.load("xs_coda_digits")
+    read = np.stack([read_image(path, (16, 16, 1)) for path in paths])
+    np.testing.assert_allclose(read, images[:3], atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(model.predict(read, verbose=0), model.predict(images[:3], verbose=0), atol=0.2)

@@ -1,0 +1,59 @@
+"""Image files as a model takes them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_coda.images import read_image
+
+
+def write(path, pixels, **options):
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def test_pixels_come_back_unchanged_where_the_size_fits(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype="uint8")
+    path = write(tmp_path / "image.png", pixels)
+    np.testing.assert_array_equal(read_image(path, (8, 6, 3)), pixels.astype("float32") / 255.0)
+    np.testing.assert_array_equal(read_image(path, (None, None, 3)), pixels.astype("float32") / 255.0)
+    first = read_image(path, (3, 8, 6), "channels_first")
+    np.testing.assert_array_equal(first, np.moveaxis(pixels.astype("float32") / 255.0, -1, 0))
+
+
+def test_gray_and_colour_images_become_what_the_model_takes(tmp_path):
+    gray = write(tmp_path / "gray.png", np.full((4, 4), 51, "uint8"))
+    np.testing.assert_allclose(read_image(gray, (4, 4, 3)), 0.2, rtol=1e-6)
+    colour = write(tmp_path / "colour.png", np.full((4, 4, 3), 51, "uint8"))
+    np.testing.assert_allclose(read_image(colour, (4, 4, 1)), 0.2, rtol=1e-6)
+
+
+def test_other_sizes_are_scaled_and_cropped_about_the_centre(tmp_path):
+    pixels = np.zeros((16, 32), "uint8")
+    pixels[:, 6:26] = 255  # the central square, and a little around it for the interpolation
+    image = read_image(write(tmp_path / "wide.png", pixels), (8, 8, 1))
+    assert image.shape == (8, 8, 1)
+    assert image.dtype == "float32"
+    np.testing.assert_array_equal(image, 1.0)
+
+
+def test_images_are_turned_as_their_exif_data_say(tmp_path):
+    pixels = np.zeros((4, 8), "uint8")
+    pixels[:, :2] = 255  # bright on the left
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise: the left comes to the top
+    image = read_image(write(tmp_path / "turned.png", pixels, exif=exif), (None, None, 1))
+    assert image.shape == (8, 4, 1)
+    np.testing.assert_array_equal(image[:2], 1.0)
+
+
+def test_files_that_are_no_8_bit_images_are_refused_by_name(tmp_path):
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    with pytest.raises(ValueError, match=r"text\.png is not an image"):
+        read_image(text, (8, 8, 3))
+    deep = write(tmp_path / "deep.png", np.full((4, 4), 4000, "uint16"))
+    with pytest.raises(ValueError, match=r"deep\.png must have 8 bits a channel.*I;16"):
+        read_image(deep, (8, 8, 1))
+    with pytest.raises(FileNotFoundError, match="missing"):
+        read_image(tmp_path / "missing.png", (8, 8, 1))

@@ -1,0 +1,76 @@
+"""The loss against eq. (9) in float64."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_coda import OneVsRestCrossentropy
+
+LABELS = np.array([2, 0, 1, 2])
+
+
+@pytest.fixture
+def logits(rng):
+    return (5 * rng.standard_normal((4, 3))).astype("float32")
+
+
+def crossentropy(targets, logits):
+    """-t log sigmoid(y) - (1 - t) log(1 - sigmoid(y)), a mean over classes for each image."""
+    logits = logits.astype("float64")
+    return np.mean(targets * np.log1p(np.exp(-logits)) + (1 - targets) * np.log1p(np.exp(logits)), axis=-1)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS, LABELS[:, None], np.eye(3)[LABELS], LABELS.astype("uint8"), LABELS.astype("float32"), LABELS.tolist()],
+    ids=["N", "N x 1", "one-hot", "uint8", "float", "list"],
+)
+def test_forms_of_labels(logits, labels):
+    want = crossentropy(np.eye(3)[LABELS], logits)
+    np.testing.assert_allclose(OneVsRestCrossentropy()(labels, logits), want.mean(), rtol=1e-5)
+    np.testing.assert_allclose(OneVsRestCrossentropy(reduction="none")(labels, logits), want, rtol=1e-5)
+
+
+def test_several_classes_an_image(logits):
+    targets = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 1], [0.5, 0.25, 0]])
+    want = crossentropy(targets, logits).mean()
+    np.testing.assert_allclose(OneVsRestCrossentropy()(targets, logits), want, rtol=1e-5)
+
+
+def test_arguments(logits):
+    want = crossentropy(0.9 * np.eye(3)[LABELS] + 0.05, logits)
+    loss = OneVsRestCrossentropy(label_smoothing=0.1, reduction="sum")
+    np.testing.assert_allclose(loss(LABELS, logits), want.sum(), rtol=1e-5)
+    probabilities = 1 / (1 + np.exp(-logits))
+    want = crossentropy(np.eye(3)[LABELS], logits).mean()
+    np.testing.assert_allclose(OneVsRestCrossentropy(from_logits=False)(LABELS, probabilities), want, rtol=1e-3)
+    weights = np.array([1.0, 0.0, 2.0, 0.0])
+    want = np.mean(weights * crossentropy(np.eye(3)[LABELS], logits))
+    np.testing.assert_allclose(OneVsRestCrossentropy()(LABELS, logits, sample_weight=weights), want, rtol=1e-5)
+
+
+def test_one_logit_takes_0_and_1_for_no_and_yes():
+    logits, answers = np.array([[3.0], [-2.0], [0.5]]), np.array([1, 0, 0])
+    want = crossentropy(answers[:, None], logits).mean()
+    for labels in (answers, answers[:, None]):
+        np.testing.assert_allclose(OneVsRestCrossentropy()(labels, logits), want, rtol=1e-5)
+
+
+def test_the_example_of_the_docstring():
+    np.testing.assert_allclose(OneVsRestCrossentropy()([1, 0], [[-2.0, 2.0], [3.0, -3.0]]), 0.0878, atol=5e-5)
+
+
+def test_serialization():
+    loss = OneVsRestCrossentropy(label_smoothing=0.2, from_logits=False, name="chosen", reduction="sum")
+    config = keras.losses.serialize(loss)
+    copy = keras.losses.deserialize(config)
+    assert type(copy) is OneVsRestCrossentropy
+    assert (copy.label_smoothing, copy.from_logits, copy.name, copy.reduction) == (0.2, False, "chosen", "sum")
+    assert keras.losses.serialize(copy) == config
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (4, 1, 1), (4, 3, 1)])
+def test_errors(logits, shape):
+    message = rf"integers of shape \(N,\) or \(N, 1\), or targets of shape \(N, 3\). Received: shape \({shape[0]}, "
+    with pytest.raises(ValueError, match=message):
+        OneVsRestCrossentropy()(np.zeros(shape), logits)
