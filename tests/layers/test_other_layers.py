@@ -24,6 +24,13 @@ def test_input_encoding(rng, data_format):
     assert layer.compute_output_shape(images.shape) == encoded.shape
 
 
+def test_input_encoding_without_the_negative(rng):
+    images = rng.random((2, 3, 4, 5)).astype("float32")
+    layer = InputEncoding(add_negative=False)
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer(images)), images)
+    assert layer.compute_output_shape(images.shape) == images.shape
+
+
 def test_input_encoding_divides_integers():
     images = np.array([[[[0, 51, 255]]]], "uint8")
     np.testing.assert_allclose(InputEncoding()(images), [[[[0, 0.2, 1, 1, 0.8, 0]]]], atol=1e-6)
@@ -71,7 +78,8 @@ def test_an_unknown_data_format_is_an_error(layer):
 
 
 @pytest.mark.parametrize(
-    "layer", [InputEncoding("channels_first"), SumPooling2D("channels_first"), LogitScaling(3.0, bias=0.5)]
+    "layer",
+    [InputEncoding("channels_first", add_negative=False), SumPooling2D("channels_first"), LogitScaling(3.0, bias=0.5)],
 )
 def test_configuration(layer):
     config = keras.saving.serialize_keras_object(layer)

@@ -125,6 +125,7 @@ def test_configuration(tmp_path, images):
         use_bias=False,
         penalty=0.25,
         penalized_classes="all",
+        add_negative=False,
         image_shape=(None, 6, 3),
         seed=3,
         name="mine",
@@ -135,6 +136,7 @@ def test_configuration(tmp_path, images):
     assert json.loads(json.dumps(config))["filters"] == model.filters
     assert (copy.penalty, copy.penalized_classes, copy.seed, copy.name) == (0.25, "all", 3, "mine")
     assert copy.input_shape == (None, None, 6, 3)
+    assert copy.get_layer("dau_1").b_kernel.shape == (3, 3, 3, 2)
     assert {layer.rescaling for layer in copy.layers if hasattr(layer, "rescaling")} == {gentle}
     assert len(copy.trainable_variables) == 6
 
@@ -142,7 +144,10 @@ def test_configuration(tmp_path, images):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is CoDANet
     assert loaded.get_config() == config
-    np.testing.assert_array_equal(loaded.predict(images, verbose=0), model.predict(images, verbose=0))
+    explanation = loaded.explain(images)
+    np.testing.assert_array_equal(explanation.logits, model.explain(images).logits)
+    assert explanation.contributions.shape == (2, *IMAGE_SHAPE)  # of the image alone, not of its negative
+    assert np.abs(explanation.residual).max() < 1e-6
 
 
 def test_weights_fit_models_with_another_penalty(tmp_path):
