@@ -69,8 +69,10 @@ def run_demo(arguments):
     predicted = np.argmax(explanation.logits, axis=-1)
     correct = predicted == labels
     say(f"Accuracy: {np.mean(correct):.1%} ({np.sum(correct)} of {len(labels)})")
-    residual = np.max(np.abs(explanation.residual / explanation.logits))
-    say(f"Completeness: sum of contributions + b0 = logit, with a residual of at most {residual:.1e} of the logit")
+    residual = np.max(explanation.relative_residual)
+    say(
+        f"Completeness: sum of contributions + b0 = logit, with a residual of at most {residual:.1e} of the logit or b0"
+    )
 
     first_of_each = [np.flatnonzero(correct & (labels == label))[:1] for label in range(model.classes)]
     pictures = {"digits.png": np.concatenate(first_of_each), "mistakes.png": np.flatnonzero(~correct)}

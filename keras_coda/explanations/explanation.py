@@ -30,6 +30,13 @@ class Explanation:
     bias: np.ndarray
     residual: np.ndarray
 
+    @property
+    def relative_residual(self):
+        """The size of `residual`, relative to the larger of the target's |logit| and |b0|; of its shape."""
+        over_inputs = tuple(range(self.residual.ndim, self.contributions.ndim))
+        logits = self.contributions.sum(over_inputs) + self.bias + self.residual
+        return np.abs(self.residual) / np.maximum(np.abs(logits), np.abs(self.bias))
+
     def __repr__(self):
         fields = ", ".join(f"{f.name}: {getattr(self, f.name).shape}" for f in dataclasses.fields(self))
         return f"Explanation({fields})"

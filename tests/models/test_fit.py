@@ -8,6 +8,8 @@ from small_models import CLASSES, IMAGE_SHAPE, LOGIT_BIAS, TEMPERATURE, copy, sm
 
 from keras_coda import OneVsRestCrossentropy
 
+TWO_LAYERS = {"filters": [3, CLASSES], "kernel_sizes": [3, 3], "ranks": [2, 3], "strides": [1, 2]}
+
 
 @pytest.fixture
 def colours(rng):
@@ -56,7 +58,7 @@ def test_labels_of_every_form_train_alike(colours):
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(colours, policy):
     images, labels = colours
-    model = small_coda_net(dtype=policy, penalty=0.01, image_shape=(None, None, 3))
+    model = small_coda_net(**TWO_LAYERS, dtype=policy, penalty=0.01, image_shape=(None, None, 3))
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
     assert model.get_layer("dau_1").compute_dtype == policy.removeprefix("mixed_")
     assert model.output.dtype == "float32"
@@ -82,8 +84,8 @@ def mean_absolute_map(model, images):
 def test_the_penalty_lowers_the_maps(colours):
     """With the penalty, in compiled training, W(x) becomes smaller than without; its metric says how large it is."""
     images, labels = colours
-    plain = small_coda_net()
-    penalized = small_coda_net(penalty=20.0, penalized_classes="all")
+    plain = small_coda_net(**TWO_LAYERS)
+    penalized = small_coda_net(**TWO_LAYERS, penalty=20.0, penalized_classes="all")
     for got, want in zip(penalized.trainable_variables, plain.trainable_variables, strict=True):
         got.assign(np.array(want))
     before = mean_absolute_map(plain, images)
