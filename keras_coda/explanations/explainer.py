@@ -50,6 +50,8 @@ class Explainer(keras.Model):
                 f"Received: source={_name(source)}, layer={_name(layer)} in {[step.name for step in steps]}"
             )
         self._before, self._explained = steps[:start], steps[start:end]
+        # It has no weights of its own; else Keras would build it by an eager call on the first batch.
+        self.built = True
 
     def explain(self, images, target=None, batch_size=32, verbose=0):
         """Explain a batch of images.

@@ -66,6 +66,9 @@ def linear_map(layer, inputs):
 
 
 def _require_linear(layer):
+    # Serialising imports TensorFlow where it is installed, whichever backend is active: only for the message.
+    if layer.activation is keras.activations.linear:
+        return
     activation = keras.activations.serialize(layer.activation)
     if activation != "linear":
         raise NotDynamicLinearError(
