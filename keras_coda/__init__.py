@@ -14,6 +14,7 @@ _keras_backend.choose()
 # isort: on
 
 from keras_coda import data, explanations, layers, linear_maps, losses, models, presets, recipes
+from keras_coda.contractions import contraction, set_contraction
 from keras_coda.explanations import Explainer, Explanation, explain
 from keras_coda.layers import DAUConv2D, DAUDense
 from keras_coda.linear_maps import LinearMap, NotDynamicLinearError
@@ -32,6 +33,7 @@ __all__ = [
     "NotDynamicLinearError",
     "OneVsRestCrossentropy",
     "__version__",
+    "contraction",
     "data",
     "explain",
     "explanations",
@@ -41,5 +43,6 @@ __all__ = [
     "models",
     "presets",
     "recipes",
+    "set_contraction",
     "train",
 ]

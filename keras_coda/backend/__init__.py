@@ -12,3 +12,5 @@ if keras.backend.backend() not in BACKENDS:
 _active = importlib.import_module(f"keras_coda.backend.{keras.backend.backend()}")
 
 is_concrete = _active.is_concrete
+runs_on_cpu = _active.runs_on_cpu
+scan = _active.scan

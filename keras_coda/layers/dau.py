@@ -5,8 +5,8 @@ import math
 import keras
 from keras import constraints, initializers, ops, regularizers
 
+from keras_coda.contractions import make_contraction
 from keras_coda.layers import rescaling as rescalings
-from keras_coda.layers.settings import at_least_float32
 from keras_coda.linear_maps.linear_map import LinearMap
 
 
@@ -16,11 +16,6 @@ def smallest_squared_norm(compute_dtype):
     return 1e-8 if compute_dtype == "float16" else 1e-12
 
 
-def contract(z, matrices):
-    """Sum over the rank: `z (..., r)` and `matrices (..., r, n)` give `(..., n)`."""
-    return ops.squeeze(ops.matmul(ops.expand_dims(z, -2), matrices), -2)
-
-
 class DAU(keras.layers.Layer):
     """What `DAUDense` and `DAUConv2D` share: `units` DAUs on patches of d numbers, with one B for all of them.
 
@@ -28,14 +23,9 @@ class DAU(keras.layers.Layer):
 
         DAU_j(x) = w_j(x) . x    with    w_j(x) = alpha(|u_j|) u_j    and    u_j = A_j B x + b_j
 
-    No w_j(x) is ever built. With z = B x
+    No w_j(x) is ever built: see `keras_coda.contractions`.
 
-        u_j . x  = z . (A_j^T x) + b_j . x
-        |u_j|^2  = z . (A_j^T A_j z) + 2 z . (A_j^T b_j) + |b_j|^2
-
-    where A^T x and b . x are plain linear maps (convolutions), and A_j^T A_j does not depend on the input.
-
-    A subclass says what a patch is: the shape of its kernel, and how to apply a kernel and its transpose.
+    A subclass says what a patch is: how to cut patches out of the inputs, and how to correlate them with a kernel.
     """
 
     def __init__(
@@ -80,7 +70,7 @@ class DAU(keras.layers.Layer):
         self.bias_constraint = constraints.get(bias_constraint)
 
     def _add_weights(self, patch_shape):
-        # Kept out of autocasting: the norms need them in full precision (see `_squared_norms`).
+        # Kept out of autocasting: the norms need them in full precision (see `Contraction`).
         shared = {"autocast": False}
         self.a_kernel = self.add_weight(
             name="a_kernel",
@@ -109,12 +99,20 @@ class DAU(keras.layers.Layer):
                 **shared,
             )
 
-    def _correlate(self, inputs, kernel):
+    def correlate(self, inputs, kernel):
         """The scalar product of every patch with every column of `kernel (*patch_shape, m)`: `(..., m)`."""
         raise NotImplementedError
 
-    def _correlate_transpose(self, outputs, kernel, inputs):
-        """The transpose of `_correlate`: `outputs (..., m)` give an array like `inputs`."""
+    def correlate_transpose(self, outputs, kernel, like):
+        """The transpose of `correlate`: `outputs (..., m)` give inputs of the size of `like`."""
+        raise NotImplementedError
+
+    def patches(self, inputs):
+        """Every patch as a vector: `(..., d)`."""
+        raise NotImplementedError
+
+    def patches_transpose(self, patches, like):
+        """The transpose of `patches`, which adds up where patches overlap, for inputs of the size of `like`."""
         raise NotImplementedError
 
     def linear_map(self, inputs):
@@ -127,60 +125,25 @@ class DAU(keras.layers.Layer):
             `(outputs, W)`: the tensor `W @ a`, and W(a) as a `LinearMap`.
         """
         inputs = ops.cast(inputs, self.compute_dtype)
-        b_kernel = ops.cast(self.b_kernel, self.compute_dtype)
-        a_kernel = ops.cast(self.a_kernel, self.compute_dtype)
-        # A's rank and units side by side, as the filters of one convolution.
-        a_kernel = ops.reshape(a_kernel, (*a_kernel.shape[:-2], self.rank * self.units))
-        bias = ops.cast(self.bias, self.compute_dtype) if self.use_bias else None
-
-        z = self._correlate(inputs, b_kernel)
+        u = make_contraction(self, inputs)
+        products, squared_norms = u.products_and_squared_norms()
         floor = smallest_squared_norm(self.compute_dtype)
-        alpha = self.rescaling(ops.sqrt(ops.maximum(self._squared_norms(z), floor)))
+        alpha = self.rescaling(ops.sqrt(ops.maximum(squared_norms, floor)))
+
+        def scale(v):
+            return ops.cast(alpha * ops.cast(v, alpha.dtype), self.compute_dtype)
 
         def apply(v):
-            v = ops.cast(v, self.compute_dtype)
-            projections = self._split(self._correlate(v, a_kernel))
-            products = contract(z, projections)
-            if self.use_bias:
-                products = products + self._correlate(v, bias)
-            return ops.cast(alpha * ops.cast(products, alpha.dtype), self.compute_dtype)
+            return scale(u.products(ops.cast(v, self.compute_dtype)))
 
-        def transpose(u):
-            scaled = ops.cast(alpha * ops.cast(u, alpha.dtype), self.compute_dtype)
-            outer = ops.expand_dims(z, -1) * ops.expand_dims(scaled, -2)
-            outer = ops.reshape(outer, (*ops.shape(outer)[:-2], self.rank * self.units))
-            result = self._correlate_transpose(outer, a_kernel, inputs)
-            if self.use_bias:
-                result = result + self._correlate_transpose(scaled, bias, inputs)
-            return result
+        def transpose(v):
+            return u.transpose(scale(v))
 
-        W = LinearMap(apply, transpose)
-        return W @ inputs, W
+        return scale(products), LinearMap(apply, transpose)
 
     def call(self, inputs):
         outputs, _ = self.linear_map(inputs)
         return outputs
-
-    def _split(self, filters):
-        """`(..., r n)` as `(..., r, n)`."""
-        return ops.reshape(filters, (*ops.shape(filters)[:-1], self.rank, self.units))
-
-    def _squared_norms(self, z):
-        """|u_j|^2 of every unit at every patch, `(..., n)` from `z (..., r)`: in float32 at least, whatever the policy.
-
-        Rounding can leave it slightly below zero.
-        """
-        dtype = at_least_float32(self.variable_dtype)
-        z = ops.cast(z, dtype)
-        a = ops.reshape(ops.cast(self.a_kernel, dtype), (-1, self.rank, self.units))
-        gram = ops.matmul(ops.transpose(a, (2, 1, 0)), ops.transpose(a, (2, 0, 1)))  # (n, r, r): A_j^T A_j
-        gram = ops.reshape(ops.transpose(gram, (1, 2, 0)), (self.rank, self.rank * self.units))
-        squared = contract(z, self._split(ops.matmul(z, gram)))
-        if self.use_bias:
-            b = ops.reshape(ops.cast(self.bias, dtype), (-1, 1, self.units))
-            cross = ops.sum(a * b, axis=0)  # (r, n): A_j^T b_j
-            squared = squared + 2.0 * ops.matmul(z, cross) + ops.sum(ops.square(b), axis=(0, 1))
-        return squared
 
     def get_config(self):
         return {

@@ -87,12 +87,19 @@ class DAUConv2D(DAU):
         self._add_weights((*self.kernel_size, channels))
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={self.channel_axis: channels})
 
-    def _correlate(self, inputs, kernel):
+    def correlate(self, inputs, kernel):
         return convolution.convolve(inputs, kernel, self.strides, self.padding)
 
-    def _correlate_transpose(self, outputs, kernel, inputs):
-        size = ops.shape(inputs)[-3:-1]
+    def correlate_transpose(self, outputs, kernel, like):
+        size = ops.shape(like)[-3:-1]
         return convolution.convolve_transpose(outputs, kernel, self.strides, self.padding, size)
+
+    def patches(self, inputs):
+        return convolution.patches(inputs, self.kernel_size, self.strides, self.padding)
+
+    def patches_transpose(self, patches, like):
+        size = ops.shape(like)[-3:-1]
+        return convolution.patches_transpose(patches, self.kernel_size, self.strides, self.padding, size)
 
     def linear_map(self, inputs):
         self.compute_output_shape(inputs.shape)  # an error where the kernel finds no position

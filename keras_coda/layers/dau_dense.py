@@ -56,11 +56,17 @@ class DAUDense(DAU):
         self._add_weights((input_shape[-1],))
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
 
-    def _correlate(self, inputs, kernel):
+    def correlate(self, inputs, kernel):
         return ops.matmul(inputs, kernel)
 
-    def _correlate_transpose(self, outputs, kernel, inputs):
+    def correlate_transpose(self, outputs, kernel, like):
         return ops.matmul(outputs, ops.transpose(kernel))
+
+    def patches(self, inputs):
+        return inputs
+
+    def patches_transpose(self, patches, like):
+        return patches
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)

@@ -1,5 +1,7 @@
 """Convolution and its transpose, with zero padding on either side, in channels-last layout."""
 
+import itertools
+
 from keras import ops
 
 PADDINGS = ("valid", "same", "symmetric")
@@ -64,14 +66,61 @@ def convolve_transpose(outputs, kernel, strides, padding, size):
         outputs,
         3,
     )
-    # It reaches from the first padded pixel to the last that any position saw; what no position saw is zero.
+    return _window(result, kernel.shape[:2], strides, padding, size)
+
+
+def patches(inputs, kernel_size, strides, padding):
+    """The patches of `inputs (..., H, W, c)`, in the order of a kernel `(k, k, c)`: `(..., h, w, k k c)`."""
+    around, positions = [], []
+    for size, k, stride in zip(ops.shape(inputs)[-3:-1], kernel_size, strides, strict=True):
+        count = output_size(size, k, stride, padding)
+        before = pad_before(size, k, stride, padding)
+        around.append((before, _at_least_zero((count - 1) * stride + k - before - size)))
+        positions.append(count)
+    inputs = ops.pad(inputs, [(0, 0)] * (len(inputs.shape) - 3) + [*around, (0, 0)])
+    shifted = []
+    for i, j in itertools.product(*map(range, kernel_size)):
+        rows, columns = (
+            slice(first, first + (count - 1) * stride + 1, stride)
+            for first, count, stride in zip((i, j), positions, strides, strict=True)
+        )
+        shifted.append(inputs[..., rows, columns, :])
+    return ops.concatenate(shifted, axis=-1)
+
+
+def patches_transpose(vectors, kernel_size, strides, padding, size):
+    """The transpose of `patches`: `vectors (..., h, w, k k c)` give `(..., H, W, c)`, with `size = (H, W)`."""
+    leading = [(0, 0)] * (len(vectors.shape) - 3)
+    result = 0.0
+    shifted = ops.split(vectors, kernel_size[0] * kernel_size[1], axis=-1)
+    for (i, j), pixels in zip(itertools.product(*map(range, kernel_size)), shifted, strict=True):
+        pixels = _spread(pixels, strides)
+        result = result + ops.pad(pixels, [*leading, (i, kernel_size[0] - 1 - i), (j, kernel_size[1] - 1 - j), (0, 0)])
+    return _window(result, kernel_size, strides, padding, size)
+
+
+def _spread(pixels, strides):
+    """`pixels (..., h, w, c)` with zeros after each row and column, `(..., h stride, w stride, c)`."""
+    if tuple(strides) == (1, 1):
+        return pixels
+    *leading, rows, columns, channels = ops.shape(pixels)
+    pixels = ops.reshape(pixels, (*leading, rows, 1, columns, 1, channels))
+    pixels = ops.pad(pixels, [(0, 0)] * (len(leading) + 1) + [(0, strides[0] - 1), (0, 0), (0, strides[1] - 1), (0, 0)])
+    return ops.reshape(pixels, (*leading, rows * strides[0], columns * strides[1], channels))
+
+
+def _window(padded, kernel_size, strides, padding, size):
+    """Of pixels from the first that was padded to the last that any position saw, those of the image.
+
+    What no position saw is zero.
+    """
     missing, window = [], []
-    for axis, reached in enumerate(ops.shape(result)[-3:-1]):
-        before = pad_before(size[axis], kernel.shape[axis], strides[axis], padding)
-        missing.append(_at_least_zero(before + size[axis] - reached))
+    for axis, reached in enumerate(ops.shape(padded)[-3:-1]):
+        before = pad_before(size[axis], kernel_size[axis], strides[axis], padding)
+        missing.append((0, _at_least_zero(before + size[axis] - reached)))
         window.append(slice(before, before + size[axis]))
-    result = ops.pad(result, [(0, 0)] * (len(result.shape) - 3) + [(0, missing[0]), (0, missing[1]), (0, 0)])
-    return result[..., window[0], window[1], :]
+    padded = ops.pad(padded, [(0, 0)] * (len(padded.shape) - 3) + [*missing, (0, 0)])
+    return padded[..., window[0], window[1], :]
 
 
 def dilate(kernel, rate):

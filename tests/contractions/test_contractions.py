@@ -1,0 +1,113 @@
+"""Every form of the contraction against eq. (1) with every weight vector built, in float64, and against the others."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from on_backend import evaluate, gradients
+from reference import Convolution, relative_error
+
+import keras_coda
+from keras_coda import DAUConv2D
+from keras_coda.contractions import blocked
+
+TOLERANCE = 1e-5
+FORMS = ["direct", "blocked"]
+# Channels, kernel and rank: the patches have 18 numbers, more than the rank, or 2, fewer.
+SHAPES = {"wide patches": (2, 3, 3), "narrow patches": (2, 1, 5)}
+
+
+@pytest.fixture(params=FORMS)
+def form(request, monkeypatch):
+    """The form set; blocks are so small that there are several, the last of them not full."""
+    monkeypatch.setattr(blocked, "BLOCK", 100)
+    keras_coda.set_contraction(request.param)
+    yield request.param
+    keras_coda.set_contraction("auto")
+
+
+def make_layer(drawn, channels, kernel_size, rank, **kwargs):
+    initializers = {"a_initializer": drawn, "b_initializer": drawn, "bias_initializer": drawn}
+    layer = DAUConv2D(3, kernel_size, rank, strides=2, padding="symmetric", **{**initializers, **kwargs})
+    layer.build((None, 7, 6, channels))
+    return layer
+
+
+def reference_of(layer):
+    kernels = (layer.a_kernel, layer.b_kernel, layer.bias)
+    return Convolution(*(None if k is None else ops.convert_to_numpy(k) for k in kernels), 2, "symmetric", "sq")
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_outputs_and_gradients(rng, drawn, form, shape, use_bias):
+    channels, kernel_size, rank = SHAPES[shape]
+    layer = make_layer(drawn, channels, kernel_size, rank, use_bias=use_bias)
+    images = rng.standard_normal((3, 7, 6, channels)).astype("float32")
+    reference = reference_of(layer)
+    want, _ = reference(images)
+    cotangent = rng.standard_normal(want.shape)
+
+    def call(x, *weights):
+        return layer.stateless_call(weights, [], x)[0]
+
+    arrays = [images, *(ops.convert_to_numpy(variable) for variable in layer.trainable_variables)]
+    outputs, got = gradients(call, arrays, cotangent)
+    assert relative_error(outputs, want) < TOLERANCE
+    errors = [relative_error(g, w) for g, w in zip(got, reference.gradients(images, cotangent), strict=True)]
+    assert max(errors) < TOLERANCE, errors
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_linear_map_of_several_vectors(rng, drawn, form, shape):
+    channels, kernel_size, rank = SHAPES[shape]
+    layer = make_layer(drawn, channels, kernel_size, rank)
+    images = rng.standard_normal((2, 7, 6, channels)).astype("float32")
+    outputs, matrix = reference_of(layer)(images)
+    v = rng.standard_normal((4, *images.shape)).astype("float32")
+    u = rng.standard_normal((4, *outputs.shape)).astype("float32")
+
+    def both(x, v, u):
+        _, W = layer.linear_map(x)
+        return W @ v, W.T @ u
+
+    applied, transposed = evaluate(both, images, v, u)
+    want = np.einsum("nij,knj->kni", matrix, v.reshape(4, 2, -1)).reshape(u.shape)
+    assert relative_error(applied, want) < TOLERANCE
+    want = np.einsum("nij,kni->knj", matrix, u.reshape(4, 2, -1)).reshape(v.shape)
+    assert relative_error(transposed, want) < TOLERANCE
+
+
+def test_gradients_of_the_transposed_map(rng, drawn, monkeypatch):
+    """As the penalty takes them (eq. 10): the form "direct" leaves them to the backend, "blocked" has its own."""
+    layer = make_layer(drawn, 2, 3, 3)
+    images = rng.standard_normal((2, 7, 6, 2)).astype("float32")
+    u = rng.standard_normal((3, 2, 4, 3, 3)).astype("float32")
+
+    def rows(x, u, *weights):
+        with keras.StatelessScope(state_mapping=zip(layer.trainable_variables, weights, strict=True)):
+            _, W = layer.linear_map(x)
+            return W.T @ u
+
+    arrays = [images, u, *(ops.convert_to_numpy(variable) for variable in layer.trainable_variables)]
+    cotangent = rng.standard_normal((3, *images.shape))
+    monkeypatch.setattr(blocked, "BLOCK", 100)
+    results = {}
+    for form in FORMS:
+        keras_coda.set_contraction(form)
+        results[form] = gradients(rows, arrays, cotangent)
+    keras_coda.set_contraction("auto")
+    for direct, other in zip(
+        keras.tree.flatten(results["direct"]), keras.tree.flatten(results["blocked"]), strict=True
+    ):
+        assert relative_error(other, direct) < TOLERANCE
+
+
+def test_the_setting():
+    for form in FORMS:
+        keras_coda.set_contraction(form)
+        assert keras_coda.contraction() == form
+    keras_coda.set_contraction("auto")
+    assert keras_coda.contraction() in FORMS
+    with pytest.raises(ValueError, match=r"one of \['auto', 'blocked', 'direct'\]. Received: 'fast'"):
+        keras_coda.set_contraction("fast")
