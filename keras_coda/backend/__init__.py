@@ -11,6 +11,6 @@ if keras.backend.backend() not in BACKENDS:
 
 _active = importlib.import_module(f"keras_coda.backend.{keras.backend.backend()}")
 
+cpu_kernels = _active.cpu_kernels
 is_concrete = _active.is_concrete
 runs_on_cpu = _active.runs_on_cpu
-scan = _active.scan

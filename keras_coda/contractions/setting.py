@@ -1,12 +1,18 @@
 """Which form of the contraction is used."""
 
+import functools
+
 import keras
 
 from keras_coda import backend
-from keras_coda.contractions.blocked import BlockedContraction
+from keras_coda.contractions import blocked
 from keras_coda.contractions.direct import DirectContraction
+from keras_coda.contractions.patchwise import PatchwiseContraction
 
-FORMS = {"blocked": BlockedContraction, "direct": DirectContraction}
+FORMS = {
+    "blocked": functools.partial(PatchwiseContraction, kernels=backend.cpu_kernels or blocked),
+    "direct": DirectContraction,
+}
 
 _setting = "auto"
 

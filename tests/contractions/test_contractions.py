@@ -9,6 +9,7 @@ from reference import Convolution, relative_error
 
 import keras_coda
 from keras_coda import DAUConv2D
+from keras_coda.backend import cpu_kernels
 from keras_coda.contractions import blocked
 
 TOLERANCE = 1e-5
@@ -20,7 +21,7 @@ SHAPES = {"wide patches": (2, 3, 3), "narrow patches": (2, 1, 5)}
 @pytest.fixture(params=FORMS)
 def form(request, monkeypatch):
     """The form set; blocks are so small that there are several, the last of them not full."""
-    monkeypatch.setattr(blocked, "BLOCK", 100)
+    monkeypatch.setattr(cpu_kernels or blocked, "BLOCK", 100)
     keras_coda.set_contraction(request.param)
     yield request.param
     keras_coda.set_contraction("auto")
@@ -91,7 +92,7 @@ def test_gradients_of_the_transposed_map(rng, drawn, monkeypatch):
 
     arrays = [images, u, *(ops.convert_to_numpy(variable) for variable in layer.trainable_variables)]
     cotangent = rng.standard_normal((3, *images.shape))
-    monkeypatch.setattr(blocked, "BLOCK", 100)
+    monkeypatch.setattr(cpu_kernels or blocked, "BLOCK", 100)
     results = {}
     for form in FORMS:
         keras_coda.set_contraction(form)
@@ -101,6 +102,26 @@ def test_gradients_of_the_transposed_map(rng, drawn, monkeypatch):
         keras.tree.flatten(results["direct"]), keras.tree.flatten(results["blocked"]), strict=True
     ):
         assert relative_error(other, direct) < TOLERANCE
+
+
+@pytest.mark.parametrize("kernels", {blocked, cpu_kernels or blocked})
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 2e-2), ("float16", 2e-3)])
+def test_kernels(rng, monkeypatch, kernels, dtype, tolerance):
+    monkeypatch.setattr(kernels, "BLOCK", 7 * 6)
+    arrays = {"m,d": (17, 5), "m,r": (17, 3), "m,n": (17, 2), "d,r,n": (5, 3, 2)}
+    arrays = {axes: rng.standard_normal(shape).astype("float32") for axes, shape in arrays.items()}
+    x, z, y, kernel = (ops.convert_to_tensor(array, dtype=dtype) for array in arrays.values())
+    x64, z64, y64, kernel64 = (array.astype("float64") for array in arrays.values())
+    results = {
+        "md,mr,drn->mn": (kernels.products(x, z, kernel), (x64, z64, kernel64)),
+        "mr,mn,drn->md": (kernels.input_gradient(z, y, kernel), (z64, y64, kernel64)),
+        "md,mn,drn->mr": (kernels.z_gradient(x, y, kernel), (x64, y64, kernel64)),
+        "md,mr,mn->drn": (kernels.kernel_gradient(x, z, y), (x64, z64, y64)),
+    }
+    for equation, (got, arguments) in results.items():
+        want = np.einsum(equation, *arguments)
+        assert keras.backend.standardize_dtype(got.dtype) == ("float32" if equation.endswith("drn") else dtype)
+        assert relative_error(ops.convert_to_numpy(ops.cast(got, "float32")), want) < tolerance, equation
 
 
 def test_the_setting():

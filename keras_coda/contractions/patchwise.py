@@ -1,0 +1,63 @@
+"""The contraction on patches that are cut out first."""
+
+from keras import ops
+
+from keras_coda.contractions import trilinear
+from keras_coda.contractions.contraction import Contraction
+from keras_coda.layers.settings import at_least_float32
+
+
+class PatchwiseContraction(Contraction):
+    """All that a layer computes as one sum over patches (see `trilinear`), with z' = [z; 1] and K_j = [A_j | b_j].
+
+    Args:
+        layer: the `DAU` layer.
+        inputs: tensor x, as the layer takes it, in its compute dtype.
+        kernels: what computes the sum and its derivatives.
+    """
+
+    def __init__(self, layer, inputs, kernels):
+        super().__init__(layer, inputs)
+        self.kernels = kernels
+        self.kernel = self._kernel(layer.compute_dtype)
+        self.patches = layer.patches(inputs)
+        b_kernel = ops.cast(layer.b_kernel, layer.compute_dtype)
+        z = ops.matmul(self.patches, ops.reshape(b_kernel, (-1, layer.rank)))
+        self.z = ops.concatenate([z, ops.ones_like(z[..., :1])], axis=-1) if layer.use_bias else z
+
+    def _kernel(self, dtype):
+        """K, `(d, r + 1, n)`."""
+        layer = self.layer
+        kernel = ops.reshape(ops.cast(layer.a_kernel, dtype), (-1, layer.rank, layer.units))
+        if layer.use_bias:
+            bias = ops.reshape(ops.cast(layer.bias, dtype), (-1, 1, layer.units))
+            kernel = ops.concatenate([kernel, bias], axis=1)
+        return kernel
+
+    def products_and_squared_norms(self):
+        dtype = at_least_float32(self.layer.variable_dtype)
+        squared_norms = trilinear.squared_norms(self.kernels, _rows(ops.cast(self.z, dtype)), self._kernel(dtype))
+        return self.products(self.inputs), ops.reshape(squared_norms, self._shape_of_outputs(self.patches))
+
+    def products(self, v):
+        patches = self.patches if v is self.inputs else self.layer.patches(v)
+        shape = self._shape_of_outputs(patches)
+        result = trilinear.products(self.kernels, _rows(patches), _rows(self._z_for(patches)), self.kernel)
+        return ops.reshape(result, shape)
+
+    def transpose(self, outputs):
+        z = self._z_for(outputs)
+        patches = trilinear.transposed_products(self.kernels, _rows(outputs), _rows(z), self.kernel)
+        patches = ops.reshape(patches, (*ops.shape(outputs)[:-1], self.kernel.shape[0]))
+        return self.layer.patches_transpose(patches, self.inputs)
+
+    def _shape_of_outputs(self, patches):
+        return (*ops.shape(patches)[:-1], self.layer.units)
+
+    def _z_for(self, vectors):
+        """z', the same for all vectors of one position: `(*vectors.shape[:-1], r + 1)`."""
+        return ops.broadcast_to(self.z, (*ops.shape(vectors)[:-1], self.z.shape[-1]))
+
+
+def _rows(tensor):
+    return ops.reshape(tensor, (-1, tensor.shape[-1]))

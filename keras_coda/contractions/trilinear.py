@@ -1,0 +1,75 @@
+"""The one sum that a DAU layer takes of its patches, and its derivatives, which are of the same kind.
+
+    sum over d, r, j of  x_d z_r y_j K_drj
+
+for each of M patches: `x (M, d)` the patch, `z (M, r)` its coefficients z' = [B x; 1], `y (M, n)` the units, and
+`K (d, r, n)` the weights [A_j | b_j]. Leaving out one of the four gives what a layer needs (paper, eq. 1 and 7):
+
+    y  the products u_j . x              ("products")
+    x  the transposed map                ("input_gradient")
+    z  a gradient                        ("z_gradient")
+    K  a gradient                        ("kernel_gradient")
+
+How they are computed is up to `kernels`, an object with these four functions, see `keras_coda.contractions.blocked`.
+"""
+
+from keras import ops
+
+
+def products(kernels, x, z, kernel):
+    """`y_j = sum_{d, r} x_d z_r K_drj`, differentiable: `(M, n)`."""
+
+    @ops.custom_gradient
+    def function(x, z, kernel):
+        def grad(*args, upstream=None):
+            dy = args[0] if upstream is None else upstream
+            return (
+                kernels.input_gradient(z, dy, kernel),
+                kernels.z_gradient(x, dy, kernel),
+                ops.cast(kernels.kernel_gradient(x, z, dy), kernel.dtype),
+            )
+
+        return kernels.products(x, z, kernel), grad
+
+    return function(x, z, kernel)
+
+
+def transposed_products(kernels, y, z, kernel):
+    """`x_d = sum_{r, j} z_r y_j K_drj`, differentiable: `(M, d)`."""
+
+    @ops.custom_gradient
+    def function(y, z, kernel):
+        def grad(*args, upstream=None):
+            dx = args[0] if upstream is None else upstream
+            return (
+                kernels.products(dx, z, kernel),
+                kernels.z_gradient(dx, y, kernel),
+                ops.cast(kernels.kernel_gradient(dx, z, y), kernel.dtype),
+            )
+
+        return kernels.input_gradient(z, y, kernel), grad
+
+    return function(y, z, kernel)
+
+
+def squared_norms(kernels, z, kernel):
+    """`|u_j|^2 = z . G_j z` with `u_j = K_j z` and G_j = K_j^T K_j, differentiable: `(M, n)`."""
+
+    @ops.custom_gradient
+    def function(z, kernel):
+        d, rank, units = kernel.shape
+        # As a vector first: PyTorch would otherwise only change the strides, for which its products are slow.
+        by_unit = ops.reshape(ops.reshape(ops.transpose(kernel, (2, 1, 0)), (-1,)), (units, rank, d))
+        gram = ops.transpose(ops.matmul(by_unit, ops.transpose(by_unit, (0, 2, 1))), (1, 2, 0))
+
+        def grad(*args, upstream=None):
+            ds = args[0] if upstream is None else upstream
+            # G_j is symmetric, and so is its gradient.
+            dz = 2.0 * kernels.z_gradient(z, ds, gram)
+            dgram = ops.cast(kernels.kernel_gradient(z, z, ds), kernel.dtype)
+            dkernel = 2.0 * ops.matmul(ops.transpose(dgram, (2, 0, 1)), by_unit)
+            return dz, ops.transpose(dkernel, (2, 1, 0))
+
+        return kernels.products(z, z, gram), grad
+
+    return function(z, kernel)
