@@ -1,70 +1,161 @@
-"""Time a training step, inference and explanation of a CoDA-Net, interleaved in one run, and their ratios.
+"""Compare a CoDA-Net's speed and memory with materialised weights, with plain convolutions and with ResNet-56.
 
-    KERAS_BACKEND=torch python scripts/benchmark.py --size s --batch 32
+    KERAS_BACKEND=torch python scripts/benchmark.py --size s --batch 8 32 128 --json s.json
 
-Prints a Markdown table: the median seconds of several rounds after a warm-up, images a second, and the ratio.
+Measures a training step, inference and explanations of all networks in turns, in one process: the median of several
+rounds after a warm-up. Peak memory is that of a process of its own for each network. Prints Markdown.
+
+- ours: this project.
+- materialised: eq. (1) of the paper as it is written, with the dynamic weights in memory.
+- floor: plain convolutions of the same shapes, without the contraction and the norms.
+- resnet56: ResNet-56 on the same images.
 """
 
 import argparse
-import platform
-import statistics
-import time
+import json
+import os
+import pathlib
+import shlex
+import sys
 
 import keras
-import numpy as np
+from benchmarks import counts, machine, measure, networks, tables
 
-import keras_coda
+from keras_coda.models.sizes import CLASSES, SIZES
 
-IMAGE_SIZES = {"s": 32, "m": 32, "l": 240, "xl": 64}
-
-
-def jobs(model, images, labels):
-    """What is timed, by name. Each ends with its results in NumPy, so that nothing is left running."""
-    everything = np.tile(np.arange(model.classes), (len(images), 1))
-    return {
-        "training step": lambda: model.train_on_batch(images, labels),
-        "inference": lambda: model.predict_on_batch(images),
-        "explanation, one class": lambda: model.explain(images, batch_size=len(images)),
-        "explanation, all classes": lambda: model.explain(images, everything, batch_size=len(images)),
-    }
+IMAGE_SIZES = {"s": 32, "m": 32, "l": 240, "xl": 64, "custom": 32}
+LISTS = ("filters", "kernel_sizes", "ranks", "strides")
+COUNTED = (
+    *("positions", "d", "n", "r", "convolutions", "contraction", "norms", "gram"),
+    *("input_bytes", "output_bytes", "intermediate_bytes", "dynamic_weight_bytes", "weight_bytes"),
+)
+ENVIRONMENT = ("KERAS_BACKEND", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "XLA_FLAGS")
 
 
-def measure(functions, rounds):
-    """Median seconds of each function over interleaved rounds, after one that is not counted."""
-    seconds: dict = {name: [] for name in functions}
-    for number in range(rounds + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+def _integers(text):
+    return [int(value) for value in text.split(",")]
 
 
-def main():
+def _subset(of):
+    def parse(text):
+        chosen = text.split(",")
+        if unknown := set(chosen) - set(of):
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(of)}. Received: {','.join(sorted(unknown))}")
+        return [name for name in of if name in chosen]
+
+    return parse
+
+
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer. Received: {value}")
+    return value
+
+
+def parse(argv):
+    """The options, with `layout` as the arguments of `CoDANet` that they mean."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(IMAGE_SIZES), default="s")
-    parser.add_argument("--batch", type=int, default=32)
+    for name in LISTS:
+        text = "integers with commas, for each layer of --size custom"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=_integers, help=text, metavar="N,N,...")
+    parser.add_argument("--image-size", type=_positive, nargs="+", help="one or several; default: the size's own")
+    parser.add_argument("--batch", type=_positive, nargs="+", default=[32], help="one or several")
     parser.add_argument("--dtype", default="float32", help="dtype policy (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    for name, every in (("models", list(networks.BUILDERS)), ("jobs", list(measure.JOBS))):
+        text = f"some of {','.join(every)}; default: all"
+        parser.add_argument(f"--{name}", type=_subset(every), default=every, help=text, metavar="NAME,...")
+    parser.add_argument("--rounds", type=_positive, default=5)
+    parser.add_argument("--warmup", type=int, default=1, help="rounds that are not counted (default: %(default)s)")
+    parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave the peak memory out")
+    parser.add_argument("--layers", action="store_true", help="count multiply-adds and bytes of each layer, too")
+    parser.add_argument("--json", type=pathlib.Path, metavar="PATH", help="write all results to this file, too")
+    parser.add_argument("--memory-of", choices=list(networks.BUILDERS), help=argparse.SUPPRESS)
+    settings = parser.parse_args(argv)
 
-    side = IMAGE_SIZES[arguments.size]
-    model = keras_coda.CoDANet.from_size(arguments.size, image_shape=(side, side, 3), dtype=arguments.dtype)
-    model.compile(keras.optimizers.Adam(2.5e-4), keras_coda.OneVsRestCrossentropy())
-    generator = np.random.default_rng(0)
-    images = generator.random((arguments.batch, side, side, 3), dtype="float32")
-    labels = generator.integers(0, model.classes, arguments.batch)
-    medians = measure(jobs(model, images, labels), arguments.rounds)
+    given = {name: getattr(settings, name) for name in LISTS}
+    if settings.size == "custom":
+        if None in given.values() or len({len(values) for values in given.values()}) != 1:
+            parser.error("--size custom needs --filters, --kernel-sizes, --ranks and --strides, of one length")
+        settings.layout = {**given, "temperature": 1.0}
+    else:
+        if any(given.values()):
+            parser.error("--filters, --kernel-sizes, --ranks and --strides are for --size custom")
+        layers = SIZES[settings.size]
+        settings.layout = {**layers, "filters": [*layers["filters"], CLASSES[settings.size]]}
+    settings.image_size = settings.image_size or [IMAGE_SIZES[settings.size]]
+    return settings
 
-    print(
-        f"{arguments.size.upper()}-CoDA, {side} x {side}, batch {arguments.batch}, {arguments.dtype}, "
-        f"{keras.backend.backend()} backend, Keras {keras.__version__}, {platform.machine()}\n"
-    )
-    print("| job | seconds | images a second | of a training step |\n| --- | --- | --- | --- |")
-    for name, seconds in medians.items():
-        ratio = seconds / medians["training step"]
-        print(f"| {name} | {seconds:.3f} | {arguments.batch / seconds:.1f} | {ratio:.2f} |")
+
+def memory(settings, argv, points):
+    """The peak memory of each network at each point."""
+    found = []
+    for size, batch in points:
+        for name in settings.models:
+            measure.progress(f"memory of {name}, {size} x {size}, batch {batch}")
+            options = ["--image-size", str(size), "--batch", str(batch), "--memory-of", name]
+            measured = measure.memory_of_child([sys.executable, os.path.abspath(__file__), *argv, *options])
+            found.append({"image_size": size, "batch": batch, "model": name, **measured})
+    return found
+
+
+def count(settings, batch):
+    """What is counted of each layer at each image size, as plain data."""
+    found = []
+    for size in settings.image_size:
+        for number, layer in enumerate(counts.dau_layers(settings.layout, size, settings.dtype), start=1):
+            row = {"image_size": size, "batch": batch, "layer": number}
+            intensities = {
+                "intensity": layer.intensity(batch, keeps_intermediate=False),
+                "intensity_in_memory": layer.intensity(batch, keeps_intermediate=True),
+            }
+            found.append({**row, **{name: getattr(layer, name) for name in COUNTED}, **intensities})
+    return found
+
+
+def _environment():
+    """The settings from outside that matter for speed, as they are written before a command."""
+    values = {**os.environ, "KERAS_BACKEND": keras.backend.backend()}
+    return [f"{name}={shlex.quote(values[name])}" for name in ENVIRONMENT if name in values]
+
+
+def main(argv=None):
+    """Measure, and print the tables."""
+    argv = sys.argv[1:] if argv is None else argv
+    settings = parse(argv)
+    points = [(size, batch) for size in settings.image_size for batch in settings.batch]
+    if settings.memory_of:
+        print(json.dumps(measure.memory(settings, settings.memory_of, *points[0])))
+        return
+
+    load = os.getloadavg()[0]
+    # Before this process touches a GPU, of which some backends then take nearly all the memory.
+    memories = memory(settings, argv, points) if settings.memory else []
+    report = {
+        "command": " ".join([*_environment(), shlex.join(["python", "scripts/benchmark.py", *argv])]),
+        **{key: getattr(settings, key) for key in ("size", "layout", "dtype", "rounds", "warmup")},
+        "backend": keras.backend.backend(),
+        "versions": machine.versions(),
+        "cpu": machine.cpu(),
+        "cores": machine.cores(),
+        "gpu": machine.gpu(),
+        "load": load,
+        "results": [],
+        "memory": memories,
+        "layers": count(settings, settings.batch[0]) if settings.layers else [],
+    }
+    for size, batch in points:
+        measure.progress(f"{size} x {size}, batch {batch}")
+        here = [m for m in memories if (m["image_size"], m["batch"]) == (size, batch)]
+        failed = {m["model"]: m["failed"] for m in here if "failed" in m}
+        report["results"] += measure.point(settings, size, batch, failed)
+        if settings.json:  # after each point, for runs that do not come to their end
+            settings.json.write_text(json.dumps(report, indent=1) + "\n")
+    print(tables.heading(report))
+    print(tables.results(report))
+    if settings.layers:
+        print(tables.layers(report))
 
 
 if __name__ == "__main__":
