@@ -69,6 +69,7 @@ def parse(argv):
     parser.add_argument("--rounds", type=_positive, default=5)
     parser.add_argument("--warmup", type=int, default=1, help="rounds that are not counted (default: %(default)s)")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave the peak memory out")
+    parser.add_argument("--remat", action="store_true", help="compute DAU layers again in the backward pass")
     parser.add_argument("--layers", action="store_true", help="count multiply-adds and bytes of each layer, too")
     parser.add_argument("--json", type=pathlib.Path, metavar="PATH", help="write all results to this file, too")
     parser.add_argument("--memory-of", choices=list(networks.BUILDERS), help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""Time functions in turns, and the memory of a training step in a process of its own."""
+"""Time functions in turns, and the memory of one in a process of its own."""
 
 import gc
 import json
@@ -22,7 +22,7 @@ JOBS = {
 
 # Of the bytes of all dynamic weights, how many times as much training takes at once (w, u and their gradients).
 MATERIALISED_COPIES = 4.0
-STEPS_FOR_MEMORY = 3
+CALLS_FOR_MEMORY = 3
 
 
 def progress(text):
@@ -117,7 +117,7 @@ def point(settings, image_size, batch, failed):
     images, labels = data(image_size, batch, settings.layout["filters"][-1])
     results, timed = [], {}
     for name in settings.models:
-        model = networks.build(name, settings.layout, image_size, settings.dtype)
+        model = networks.build(name, settings.layout, image_size, settings.dtype, settings.remat)
         common = {"image_size": image_size, "batch": batch, "model": name}
         common["multiply_adds"] = counts.multiply_adds(name, model, layers)
         for job, function in functions(name, model, images, labels).items():
@@ -145,7 +145,7 @@ def point(settings, image_size, batch, failed):
 
 
 def memory(settings, name, image_size, batch):
-    """The peak memory of training steps, measured in this process, which must have done nothing else.
+    """The peak memory of the first chosen job, measured in this process, which must have done nothing else.
 
     Returns:
         A dictionary: `before`, bytes in use at most before the model was built, and `peak`.
@@ -154,10 +154,11 @@ def memory(settings, name, image_size, batch):
     layers = counts.dau_layers(settings.layout, image_size, settings.dtype)
     images, labels = data(image_size, batch, settings.layout["filters"][-1])
     try:
-        check_memory(name, "train", layers, batch)
-        model = networks.build(name, settings.layout, image_size, settings.dtype)
-        for _ in range(STEPS_FOR_MEMORY):
-            training_step(model, images, labels)
+        check_memory(name, settings.jobs[0], layers, batch)
+        model = networks.build(name, settings.layout, image_size, settings.dtype, settings.remat)
+        function = functions(name, model, images, labels)[settings.jobs[0]]
+        for _ in range(CALLS_FOR_MEMORY):
+            function()
     except Exception as error:
         return {"failed": describe(error)}
     return {"before": before, "peak": machine.peak_memory()}

@@ -1,5 +1,7 @@
 """The networks that are compared: this project's, the same with materialised weights, plain convolutions, ResNet-56."""
 
+import contextlib
+
 import keras
 from keras import layers, ops
 
@@ -79,8 +81,10 @@ TITLES = {
 }
 
 
-def build(name, layout, image_size, dtype):
-    """The network called `name`, ready to be trained."""
-    model = BUILDERS[name](layout, (image_size, image_size, 3), dtype)
+def build(name, layout, image_size, dtype, remat=False):
+    """The network called `name`, ready to be trained; `remat`: this project's DAU layers keep only their inputs."""
+    layers = [f"dau_{number}" for number in range(1, len(layout["filters"]) + 1)]
+    with keras.RematScope("list_of_layers", layer_names=layers) if remat else contextlib.nullcontext():
+        model = BUILDERS[name](layout, (image_size, image_size, 3), dtype)
     model.compile(keras.optimizers.Adam(2.5e-4), keras_coda.OneVsRestCrossentropy())
     return model

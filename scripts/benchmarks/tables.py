@@ -62,7 +62,7 @@ def results(report):
     )
     if memories:
         where = "GPU's" if report["gpu"] else "process's"
-        text += f" Memory is the {where} peak in three training steps, in a process of its own for each."
+        text += f" Memory is the {where} peak in three calls of the first job, in a process of its own for each."
     return f"{_table(head, rows)}\n\n{text}\n"
 
 
