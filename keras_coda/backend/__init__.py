@@ -12,5 +12,15 @@ if keras.backend.backend() not in BACKENDS:
 _active = importlib.import_module(f"keras_coda.backend.{keras.backend.backend()}")
 
 cpu_kernels = _active.cpu_kernels
+gpu_kernels = _active.gpu_kernels
 is_concrete = _active.is_concrete
 runs_on_cpu = _active.runs_on_cpu
+
+_devices = importlib.import_module(f"keras_coda.backend.devices_{keras.backend.backend()}")
+
+average_gradients = _devices.average_gradients
+device_count = _devices.device_count
+process = _devices.process
+replicas = _devices.replicas
+run_on = _devices.run_on
+summed = _devices.summed

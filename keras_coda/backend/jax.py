@@ -14,3 +14,10 @@ def is_concrete(tensor):
 def runs_on_cpu():
     """Whether new tensors are put on the CPU."""
     return jax.default_backend() == "cpu"
+
+
+def gpu_kernels():
+    """The kernels of the contraction "fused", imported only where they are asked for."""
+    from keras_coda.backend import fused_jax
+
+    return fused_jax

@@ -18,3 +18,10 @@ def is_concrete(tensor):
 def runs_on_cpu():
     """Whether new tensors are put on the CPU."""
     return get_device() == "cpu"
+
+
+def gpu_kernels():
+    """The kernels of the contraction "fused", imported only where they are asked for."""
+    from keras_coda.backend import fused_torch
+
+    return fused_torch

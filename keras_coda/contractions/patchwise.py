@@ -22,7 +22,7 @@ class PatchwiseContraction(Contraction):
         self.kernel = self._kernel(layer.compute_dtype)
         self.patches = layer.patches(inputs)
         b_kernel = ops.cast(layer.b_kernel, layer.compute_dtype)
-        z = ops.matmul(self.patches, ops.reshape(b_kernel, (-1, layer.rank)))
+        z = ops.cast(ops.matmul(self.patches, ops.reshape(b_kernel, (-1, layer.rank))), layer.compute_dtype)
         self.z = ops.concatenate([z, ops.ones_like(z[..., :1])], axis=-1) if layer.use_bias else z
 
     def _kernel(self, dtype):

@@ -1,7 +1,5 @@
 """Which form of the contraction is used."""
 
-import functools
-
 import keras
 
 from keras_coda import backend
@@ -9,10 +7,7 @@ from keras_coda.contractions import blocked
 from keras_coda.contractions.direct import DirectContraction
 from keras_coda.contractions.patchwise import PatchwiseContraction
 
-FORMS = {
-    "blocked": functools.partial(PatchwiseContraction, kernels=backend.cpu_kernels or blocked),
-    "direct": DirectContraction,
-}
+FORMS = ("blocked", "direct", "fused")
 
 _setting = "auto"
 
@@ -27,10 +22,13 @@ def set_contraction(form):
             that Keras runs on.
             "blocked": matrix products on blocks that stay in the processor's cache, and a backward pass that computes
             the intermediate again. For CPUs.
+            "fused": a GPU kernel for each product, in which the intermediate never reaches the GPU's memory; in Triton
+            on PyTorch and in Pallas on JAX. Not chosen by "auto": its speed on a GPU has not been measured yet.
             "auto": "blocked" on a CPU, unless a `keras.distribution` is set; otherwise "direct".
 
     Raises:
-        ValueError: an unknown form.
+        ValueError: an unknown form; "fused" on TensorFlow, which has no such kernels.
+        ImportError: "fused" on PyTorch without Triton.
 
     Example:
 
@@ -39,11 +37,13 @@ def set_contraction(form):
     global _setting
     if form not in ("auto", *FORMS):
         raise ValueError(f"`form` must be one of {['auto', *FORMS]}. Received: {form!r}")
+    if form == "fused":
+        backend.gpu_kernels()  # an error now rather than in the middle of a training
     _setting = form
 
 
 def contraction():
-    """The form of the contraction that is used: "blocked" or "direct". See `set_contraction`."""
+    """The form of the contraction that is used: "blocked", "direct" or "fused". See `set_contraction`."""
     if _setting != "auto":
         return _setting
     # Blocks are cut from the batch, which a distribution splits between devices.
@@ -52,4 +52,8 @@ def contraction():
 
 def make_contraction(layer, inputs):
     """The `Contraction` of a DAU layer for inputs x, in the form that is set."""
-    return FORMS[contraction()](layer, inputs)
+    form = contraction()
+    if form == "direct":
+        return DirectContraction(layer, inputs)
+    kernels = backend.gpu_kernels() if form == "fused" else backend.cpu_kernels or blocked
+    return PatchwiseContraction(layer, inputs, kernels)

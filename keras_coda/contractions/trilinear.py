@@ -60,7 +60,9 @@ def squared_norms(kernels, z, kernel):
         d, rank, units = kernel.shape
         # As a vector first: PyTorch would otherwise only change the strides, for which its products are slow.
         by_unit = ops.reshape(ops.reshape(ops.transpose(kernel, (2, 1, 0)), (-1,)), (units, rank, d))
-        gram = ops.transpose(ops.matmul(by_unit, ops.transpose(by_unit, (0, 2, 1))), (1, 2, 0))
+        gram = ops.matmul(by_unit, ops.transpose(by_unit, (0, 2, 1)))
+        # Some backends of Keras multiply float64 in float32.
+        gram = ops.transpose(ops.cast(gram, z.dtype), (1, 2, 0))
 
         def grad(*args, upstream=None):
             ds = args[0] if upstream is None else upstream
@@ -68,7 +70,7 @@ def squared_norms(kernels, z, kernel):
             dz = 2.0 * kernels.z_gradient(z, ds, gram)
             dgram = ops.cast(kernels.kernel_gradient(z, z, ds), kernel.dtype)
             dkernel = 2.0 * ops.matmul(ops.transpose(dgram, (2, 0, 1)), by_unit)
-            return dz, ops.transpose(dkernel, (2, 1, 0))
+            return dz, ops.cast(ops.transpose(dkernel, (2, 1, 0)), kernel.dtype)
 
         return kernels.products(z, z, gram), grad
 

@@ -1,0 +1,108 @@
+"""Several devices on PyTorch: `DistributedDataParallel`, with a process a device, started by torchrun or here."""
+
+import contextlib
+import os
+import uuid
+
+import torch
+from torch import distributed
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+
+def _is_launched():
+    return "WORLD_SIZE" in os.environ
+
+
+def device_count():
+    """The number of devices to train on: torchrun's processes; or else GPUs; or else CPU cores."""
+    if _is_launched():
+        return process()[1]
+    return torch.cuda.device_count() or os.cpu_count()
+
+
+def process():
+    """`(index, count)`: which of how many processes that train together this one is, each with its part of the data."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def run_on(devices, function, *arguments):
+    """`function(*arguments)`, with the models that it makes and trains on `devices` devices.
+
+    Outside of torchrun the function runs in new processes: it and its arguments are pickled, and so is what it returns.
+    """
+    if _is_launched():
+        _join_group()  # and stay in it, as torchrun's processes cannot meet a second time
+        return function(*arguments)
+    if devices == 1:
+        return function(*arguments)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=devices,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        signals_to_handle="SIGTERM",  # Ctrl-C stays a KeyboardInterrupt.
+    )
+    return elastic_launch(config, _first_in_group)(function, *arguments)[0]
+
+
+def _join_group():
+    if distributed.is_initialized():
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group()
+
+
+def _first_in_group(function, *arguments):
+    """Only the first process' result is pickled, as nobody takes those of the others."""
+    _join_group()
+    result = function(*arguments)
+    distributed.destroy_process_group()
+    return result if process()[0] == 0 else None
+
+
+def replicas():
+    """By how many a loss is divided because gradients are summed over as many devices."""
+    return 1  # DDP takes means.
+
+
+class _Watched(torch.nn.Module):
+    """A model's parameters for DDP to watch, and as the forward pass the last thing that comes before a backward one.
+
+    Keras' `fit` calls the model itself, and not what DDP makes of it.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, loss):
+        return loss
+
+
+def average_gradients(model):
+    """A function of a loss, which it returns: the loss' gradients in `model` will be means over all processes."""
+    if not distributed.is_initialized():
+        return lambda loss: loss
+    parallel = torch.nn.parallel.DistributedDataParallel(_Watched(model))
+    # Not the module itself: it would become a part of the model that it has as a part.
+    return lambda loss: parallel(loss)
+
+
+@contextlib.contextmanager
+def summed(variables):
+    """A context in which `variables` are sums over all processes."""
+    if not distributed.is_initialized():
+        yield
+        return
+    own = [variable.value.detach().clone() for variable in variables]
+    sums = torch.cat([value.flatten() for value in own])
+    distributed.all_reduce(sums)
+    for variable, value in zip(variables, sums.split([value.numel() for value in own]), strict=True):
+        variable.assign(value.reshape(variable.shape))
+    yield
+    for variable, value in zip(variables, own, strict=True):
+        variable.assign(value)
