@@ -1,5 +1,6 @@
 """Contributions of a model's input, or of an inner layer, to any of its units (paper, eq. 6 to 8)."""
 
+import contextlib
 import types
 
 import keras
@@ -23,6 +24,7 @@ class Explainer(keras.Model):
         layer: the layer whose outputs are explained, or its name. Default: the model's last.
         source: the layer whose outputs contribute, or its name. Default: the `InputEncoding`, or, without one, the
             model's input.
+        dtype: dtype policy to explain in, such as "float32" for a model in low precision. Default: the model's own.
 
     Raises:
         NotDynamicLinearError: a part of the model between `source` and `layer` is not dynamic linear; it is named.
@@ -35,9 +37,10 @@ class Explainer(keras.Model):
     (32, 32, 32)
     """
 
-    def __init__(self, model, layer=None, source=None):
-        super().__init__(name=f"{model.name}_explainer")
+    def __init__(self, model, layer=None, source=None, dtype=None):
+        super().__init__(name=f"{model.name}_explainer", dtype=dtype)
         self.model = model
+        self._policy = None if dtype is None else self.dtype_policy
         self._steps = steps = chain(model)
         if source is None:
             start = max((i + 1 for i, step in enumerate(steps) if isinstance(step, InputEncoding)), default=0)
@@ -75,7 +78,8 @@ class Explainer(keras.Model):
         if images.ndim < 2 or not len(images):
             raise ValueError(f"Expected a batch of images with a leading axis. Received: shape {images.shape}")
         if getattr(self.model, "inputs", None) and not getattr(self.model, "scales_integers", False):
-            images = images.astype(self.model.inputs[0].dtype)  # as Keras does before the first layer
+            # As Keras does before the first layer.
+            images = images.astype(self._policy.compute_dtype if self._policy else self.model.inputs[0].dtype)
         if isinstance(self._steps[0], InputEncoding):
             to_unit_range(images)
         if not np.isfinite(np.sum(images, dtype="float64")):
@@ -108,6 +112,10 @@ class Explainer(keras.Model):
 
     def call(self, inputs):
         """The fields of `Explanation` as tensors, each with an axis of targets, from `images` and flat `targets`."""
+        with _computing_in(self._policy, self._steps):
+            return self._call(inputs)
+
+    def _call(self, inputs):
         source = inputs["images"]
         for step in self._before:
             source = step(source, training=False) if getattr(step, "_call_has_training_arg", False) else step(source)
@@ -148,16 +156,17 @@ class Explainer(keras.Model):
         return ops.sum(contributions, axis=2 if first else -1)
 
 
-def explain(model, images, target=None, *, layer=None, source=None, batch_size=32, verbose=0):
+def explain(model, images, target=None, *, layer=None, source=None, dtype=None, batch_size=32, verbose=0):
     """Explain what a model makes of a batch of images: `model.explain(...)` for any dynamic linear model.
 
-    The graph is compiled once for a model, `layer` and `source`, and kept with the model.
+    The graph is compiled once for a model, `layer`, `source` and `dtype`, and kept with the model.
 
     Args:
         model: a CoDA-Net, or any built Sequential or Functional chain of DAU layers and linear layers.
         images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255.
         target: the class or unit to explain, see `Explainer.explain`. Default: the predicted class of each image.
         layer, source: layers or their names: explain the outputs of `layer` by those of `source`, see `Explainer`.
+        dtype: dtype policy to explain in, such as "float32" for a model in low precision. Default: the model's own.
         batch_size: images explained at once.
         verbose: 1 shows a progress bar.
 
@@ -175,13 +184,26 @@ def explain(model, images, target=None, *, layer=None, source=None, batch_size=3
     """
     # In a namespace, which Keras neither tracks as a part of the model nor saves with it.
     if not hasattr(model, "_explainers"):
-        model._explainers = types.SimpleNamespace(by_ends={})
-    explainers = model._explainers.by_ends
-    ends = (layer, source)
+        model._explainers = types.SimpleNamespace(by_arguments={})
+    explainers = model._explainers.by_arguments
+    key = (layer, source, None if dtype is None else keras.dtype_policies.get(dtype).name)
     # A model that has been given other layers since is another one to explain.
-    if ends not in explainers or explainers[ends]._steps != chain(model):
-        explainers[ends] = Explainer(model, layer, source)
-    return explainers[ends].explain(images, target, batch_size=batch_size, verbose=verbose)
+    if key not in explainers or explainers[key]._steps != chain(model):
+        explainers[key] = Explainer(model, layer, source, dtype)
+    return explainers[key].explain(images, target, batch_size=batch_size, verbose=verbose)
+
+
+@contextlib.contextmanager
+def _computing_in(policy, layers):
+    """Layers compute by another dtype policy; `None` changes nothing. Their variables stay what they are."""
+    own = [layer.dtype_policy for layer in layers]
+    try:
+        for layer in layers if policy else []:
+            layer.dtype_policy = policy
+        yield
+    finally:
+        for layer, policy in zip(layers, own, strict=True):
+            layer.dtype_policy = policy
 
 
 def _name(layer):

@@ -146,11 +146,11 @@ def test_images_as_tensors_and_lists(model, images):
 
 def test_an_explainer_is_compiled_once(model, images):
     model.explain(images, "all")
-    explainers = dict(model._explainers.by_ends)
+    explainers = dict(model._explainers.by_arguments)
     compiled = {ends: explainer.predict_function for ends, explainer in explainers.items()}
     model.explain(images[:2], 1)
     model.explain(images, "all")
-    assert model._explainers.by_ends == explainers
+    assert model._explainers.by_arguments == explainers
     assert {ends: explainer.predict_function for ends, explainer in explainers.items()} == compiled
 
 

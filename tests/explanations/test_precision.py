@@ -1,0 +1,68 @@
+"""Explanations in low precision, and in float32 of models that are in low precision."""
+
+import keras
+import numpy as np
+import pytest
+from reference import relative_error
+from small_models import IMAGE_SHAPE, small_coda_net
+
+import keras_coda
+from keras_coda import DAUConv2D
+from keras_coda.layers import SumPooling2D
+
+FIELDS = ("logits", "weights", "contributions", "residual")
+# Of logits, contributions and completeness, relative to the largest logit or contribution.
+BOUNDS = {"mixed_float16": 5e-3, "mixed_bfloat16": 5e-2}
+
+
+@pytest.fixture
+def images(rng):
+    return rng.random((3, *IMAGE_SHAPE)).astype("float32")
+
+
+def errors(got, want):
+    scale = np.abs(want.logits).max()
+    return {
+        "logits": relative_error(got.logits, want.logits),
+        "contributions": relative_error(got.contributions, want.contributions),
+        "completeness": np.abs(got.residual).max() / scale,
+    }
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_low_precision_is_close_and_float32_on_request_is_exact(images, dtype):
+    exact = small_coda_net(dtype="float32")
+    model = small_coda_net(dtype=dtype)
+    model.set_weights(exact.get_weights())
+    want = exact.explain(images, "all")
+
+    low = errors(model.explain(images, "all"), want)
+    assert max(low.values()) < BOUNDS[dtype], low
+    assert min(low.values()) > 1e-5, low  # it is in low precision indeed
+    got = model.explain(images, "all", dtype="float32")
+    for field in FIELDS:
+        np.testing.assert_allclose(getattr(got, field), getattr(want, field), atol=1e-6)
+    assert {layer.compute_dtype for layer in model.layers[1:-2]} == {dtype.removeprefix("mixed_")}
+    np.testing.assert_array_equal(model.explain(images, "all").logits, model.explain(images, "all").logits)
+
+    model.set_weights([0.5 * weights for weights in exact.get_weights()])
+    exact.set_weights(model.get_weights())
+    again = model.explain(images, "all", dtype="float32")
+    np.testing.assert_allclose(again.weights, exact.explain(images, "all").weights, atol=1e-6)
+
+
+def test_any_chain_of_layers(images, drawn):
+    def make(dtype):
+        layers = [DAUConv2D(4, 3, 2, a_initializer=drawn, b_initializer=drawn, dtype=dtype), SumPooling2D(dtype=dtype)]
+        return keras.Sequential([keras.Input(IMAGE_SHAPE), *layers])
+
+    exact, model = make("float32"), make("mixed_bfloat16")
+    model.set_weights(exact.get_weights())
+    want = keras_coda.explain(exact, images)
+    got = keras_coda.explain(model, images, dtype="float32")
+    np.testing.assert_allclose(got.contributions, want.contributions, atol=1e-6)
+
+
+def test_unknown_precision(images):
+    with pytest.raises(ValueError, match="half"):
+        small_coda_net().explain(images, dtype="half")
