@@ -8,7 +8,7 @@ import sys
 import keras
 import numpy as np
 
-from keras_coda import data, presets, recipes, training
+from keras_coda import backend, data, presets, recipes, training
 from keras_coda.explanations import explain, plots
 from keras_coda.images import read_image
 
@@ -45,7 +45,8 @@ Trains a network by a recipe and saves it as a preset folder, which `keras-coda 
 TRAIN_EXAMPLES = """\
 examples:
   keras-coda train --out my_digits
-  keras-coda train my_recipe.json --out my_preset --epochs 5"""
+  keras-coda train my_recipe.json --out my_preset --epochs 5
+  keras-coda train my_recipe.json --out my_preset --devices 2"""
 
 # How many images a picture of the demo shows.
 DRAWN = 6
@@ -136,10 +137,18 @@ def run_train(arguments):
     """Train by a recipe."""
     recipe = recipes.load(arguments.recipe)
     out = pathlib.Path(recipe.name) if arguments.out is None else arguments.out
-    _, results = training.train(recipe, out, epochs=arguments.epochs, overwrite=arguments.overwrite)
+    _, results = training.train(
+        recipe, out, epochs=arguments.epochs, overwrite=arguments.overwrite, devices=arguments.devices
+    )
+    if backend.process()[0] != 0:
+        return
     for name, value in results.items():
         say(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
     say(f"Wrote {out}. Explain an image with it: keras-coda explain IMAGE --preset {out.resolve()}")
+
+
+def number_or_all(text):
+    return text if text == "all" else int(text)
 
 
 def parser():
@@ -181,6 +190,7 @@ def parser():
     command.add_argument("recipe", nargs="?", default=recipe, help="a name or JSON file (default: %(default)s)")
     command.add_argument("--out", type=pathlib.Path, help="preset folder to write (default: the recipe's name)")
     command.add_argument("--epochs", type=int, help="in place of the recipe's")
+    command.add_argument("--devices", type=number_or_all, help='how many share each batch, or "all" (default: one)')
     command.add_argument("--overwrite", action="store_true", help="replace the preset folder if it is there")
     return root
 

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_coda import backend
 from keras_coda.explanations import explainer
 from keras_coda.layers import DAUConv2D, InputEncoding, LogitScaling, SumPooling2D
 from keras_coda.layers import rescaling as rescalings
@@ -42,7 +43,7 @@ class CoDANet(ImageModel):
         add_negative: whether images are encoded with their negative, as in the paper. Without it black pixels
             contribute nothing, which suits bright strokes on black.
         penalty: lambda, the weight in the loss of the mean absolute entry of W(x), without T (paper, eq. 10). It costs
-            another forward pass in training and two passes of the transposed maps.
+            another forward pass in training and two passes of the transposed maps. Sample weights weigh it, too.
         penalized_classes: the rows of W(x) that `penalty` takes: "target_and_other" (the target class and one random
             other class of each image, as published) or "all".
         image_shape: shape of the images without the batch axis; sizes may be `None` (any). Integer images are
@@ -191,7 +192,7 @@ class CoDANet(ImageModel):
         # Here, before Keras casts them to floats, integer images can still be told from others.
         return super().call(to_unit_range(inputs, check=False), training=training, mask=mask)
 
-    def explain(self, images, target=None, *, layer=None, source=None, batch_size=32, verbose=0):
+    def explain(self, images, target=None, *, layer=None, source=None, dtype=None, batch_size=32, verbose=0):
         """Explain what the model makes of a batch of images.
 
         The logit of a class is the sum of the contributions of the encoded image, plus b0 (paper, eq. 8 and 9):
@@ -205,6 +206,7 @@ class CoDANet(ImageModel):
                 is 3 integers, its index in the layer's output: `(3,)`, `(N, 3)` or `(N, K, 3)`.
             layer: the layer to explain, or its name, such as "dau_3". Default: the logits.
             source: the layer whose outputs contribute, or its name. Default: the encoded image.
+            dtype: dtype policy to explain in: "float32" for a model in low precision. Default: the model's own.
             batch_size: images explained at once.
             verbose: 1 shows a progress bar.
 
@@ -222,23 +224,24 @@ class CoDANet(ImageModel):
         (32, 2, 28, 28)
         """
         return explainer.explain(
-            self, images, target, layer=layer, source=source, batch_size=batch_size, verbose=verbose
+            self, images, target, layer=layer, source=source, dtype=dtype, batch_size=batch_size, verbose=verbose
         )
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         if not self.penalty:
             return loss
-        penalty = self.linear_map_penalty(x, y)
+        penalty = self.linear_map_penalty(x, y, sample_weight)
         self._penalty_tracker.update_state(penalty)
-        return loss + self.penalty * penalty
+        return loss + self.penalty / backend.replicas() * penalty
 
-    def linear_map_penalty(self, x, y):
+    def linear_map_penalty(self, x, y, sample_weight=None):
         """The mean absolute entry of W(x), taken without T (paper, eq. 10), differentiable.
 
         Args:
             x: tensor of images, as the model takes them.
             y: integer labels `(N,)` or `(N, 1)`, or one-hot targets `(N, classes)`.
+            sample_weight: `(N,)` or `(N, 1)` factors of the images' parts in the mean, as in the loss. Default: 1.
 
         Returns:
             A float scalar. With "target_and_other" classes, the mean over two rows of W(x) for each image.
@@ -256,7 +259,11 @@ class CoDANet(ImageModel):
             step = keras.random.randint(ops.shape(target), 1, self.classes, seed=self._other_classes)
             other = ops.mod(ops.cast(target, "int32") + step, self.classes)
             rows = ops.one_hot(ops.stack([ops.cast(target, "int32"), other]), self.classes, dtype=outputs.dtype)
-        return ops.mean(ops.abs(ops.cast(W.T @ rows, outputs.dtype)))
+        entries = ops.abs(ops.cast(W.T @ rows, outputs.dtype))
+        of_images = ops.mean(entries, axis=[0, *range(2, len(entries.shape))])
+        if sample_weight is not None:
+            of_images = of_images * ops.cast(ops.reshape(sample_weight, (-1,)), of_images.dtype)
+        return ops.mean(of_images)
 
     def get_config(self):
         return {

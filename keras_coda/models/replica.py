@@ -1,0 +1,39 @@
+"""Networks in training on several devices."""
+
+import keras
+from keras import ops
+
+from keras_coda import backend
+from keras_coda.models.coda_net import CoDANet
+
+
+class Replica(CoDANet):
+    """A `CoDANet` of which each of several devices sees a part of every batch.
+
+    Its gradients, and the loss and the metrics in its logs, are those of the batch as a whole. It is made and trained
+    in `backend.run_on`, with the parts and weights of `Batches`, and `weighted_metrics`.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._loss_of_images = keras.metrics.Mean(name="loss")
+        self._average_gradients = backend.average_gradients(self)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        # Keras' own "loss" would count the images of weight 0, too; this one takes its place in the logs.
+        total = backend.replicas() * loss * ops.cast(ops.size(sample_weight), loss.dtype)
+        mean = ops.divide_no_nan(total, ops.cast(ops.sum(sample_weight), loss.dtype))
+        self._loss_of_images.update_state(mean, sample_weight=ops.sum(_is_counted(sample_weight)))
+        return self._average_gradients(loss)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, y, y_pred, sample_weight=_is_counted(sample_weight))
+
+    def get_metrics_result(self):
+        with backend.summed(self.metrics_variables):
+            return super().get_metrics_result()
+
+
+def _is_counted(sample_weight):
+    return ops.cast(sample_weight > 0, "float32")

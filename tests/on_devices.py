@@ -1,0 +1,104 @@
+"""Programs for `test_devices.py`, each a process of its own: a backend must know its virtual devices when it starts."""
+
+import pathlib
+import sys
+
+import keras
+import numpy as np
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    cpu = tf.config.LogicalDeviceConfiguration()
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [cpu, cpu])
+else:
+    sys.modules["tensorflow"] = None  # Keras would import it, in every process, to set its seed.
+
+from keras_coda import CoDANet, OneVsRestCrossentropy, backend, cli, data, recipes, training
+from keras_coda.data import dataset as dataset_module
+from keras_coda.data.batches import Batches
+from keras_coda.models.replica import Replica
+
+# Batches of 8, 8 and 5, which two devices cannot share equally.
+IMAGES, BATCH_SIZE = 21, 8
+
+(images, labels), _ = data.load_digits(image_size=8)
+few = data.Dataset(images[:IMAGES], labels[:IMAGES], images[-8:], labels[-8:], list("0123456789"))
+dataset_module._LOADERS["digits"] = lambda data_dir: few
+
+
+class PlainBatches(Batches):
+    """The same images, without weights."""
+
+    def __getitem__(self, number):
+        return super().__getitem__(number)[:2]
+
+
+def trained(network, batches):
+    """Weights and history, by plain gradient descent: Adam would not see a factor of the gradients."""
+    keras.utils.set_random_seed(0)
+    model = network(
+        filters=[3, 10],
+        kernel_sizes=[3, 1],
+        ranks=[2, 2],
+        strides=[2, 1],
+        penalty=0.5,
+        penalized_classes="all",
+        image_shape=(8, 8, 1),
+        data_format="channels_last",
+    )
+    model.compile(keras.optimizers.SGD(0.5), OneVsRestCrossentropy(), weighted_metrics=["accuracy"])
+    shuffle = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch))
+    history = model.fit(batches, epochs=2, shuffle=False, verbose=0, callbacks=[shuffle]).history
+    return {**history, **{f"weight_{i}": weight for i, weight in enumerate(model.get_weights())}}
+
+
+def compare(out):
+    """What one device gets from whole batches, and two from their parts."""
+    arguments = (few.x_train, few.y_train, BATCH_SIZE)
+    index = backend.process()[0]
+    np.savez(out / f"one_{index}.npz", **trained(CoDANet, PlainBatches(*arguments, devices=1)))
+    shared = Batches(*arguments, devices=2, process=backend.process())
+    np.savez(out / f"two_{index}.npz", **backend.run_on(2, trained, Replica, shared))
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Interrupts the process as Ctrl-C would, after some epochs."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epochs:
+            raise KeyboardInterrupt
+
+
+def resume(out):
+    """Train on two devices, twice, as the first time is interrupted."""
+    index = backend.process()[0]
+    fit, save = keras.Model.fit, keras.Model.save_weights
+
+    def noted_save(self, filepath, *args, **kwargs):
+        with open(out / f"saves_{index}.txt", "a") as file:
+            print(filepath, file=file)
+        save(self, filepath, *args, **kwargs)
+
+    keras.Model.save_weights = noted_save
+    keras.Model.fit = lambda *a, callbacks, **k: fit(*a, callbacks=[*callbacks, StopAfter(2)], **k)
+    arguments = {"recipe": recipes.load(out / "tiny.json"), "directory": out / "resumed", "verbose": 2}
+    try:
+        training.train(**arguments, devices=2)
+    except KeyboardInterrupt:
+        keras.Model.fit = fit
+        training.train(**arguments, devices="all")
+
+
+def command(out):
+    """The same, not interrupted, on the command line."""
+    sys.exit(cli.main(["train", str(out / "tiny.json"), "--out", str(out / "command"), "--devices", "2"]))
+
+
+if __name__ == "__main__":
+    for name in sys.argv[2:]:
+        {"compare": compare, "resume": resume, "command": command}[name](pathlib.Path(sys.argv[1]))
