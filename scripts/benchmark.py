@@ -69,6 +69,9 @@ def parse(argv):
     parser.add_argument("--rounds", type=_positive, default=5)
     parser.add_argument("--warmup", type=int, default=1, help="rounds that are not counted (default: %(default)s)")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave the peak memory out")
+    forms = ["auto", *keras_coda.contractions.FORMS]
+    text = "form of this project's contraction, see keras_coda.set_contraction (default: %(default)s)"
+    parser.add_argument("--contraction", choices=forms, default="auto", help=text)
     parser.add_argument("--remat", action="store_true", help="compute DAU layers again in the backward pass")
     parser.add_argument("--layers", action="store_true", help="count multiply-adds and bytes of each layer, too")
     parser.add_argument("--json", type=pathlib.Path, metavar="PATH", help="write all results to this file, too")
@@ -125,6 +128,7 @@ def main(argv=None):
     """Measure, and print the tables."""
     argv = sys.argv[1:] if argv is None else argv
     settings = parse(argv)
+    keras_coda.set_contraction(settings.contraction)
     points = [(size, batch) for size in settings.image_size for batch in settings.batch]
     if settings.memory_of:
         print(json.dumps(measure.memory(settings, settings.memory_of, *points[0])))
@@ -137,6 +141,7 @@ def main(argv=None):
         "command": " ".join([*_environment(), shlex.join(["python", "scripts/benchmark.py", *argv])]),
         **{key: getattr(settings, key) for key in ("size", "layout", "dtype", "rounds", "warmup")},
         "backend": keras.backend.backend(),
+        "contraction": keras_coda.contraction(),
         "versions": machine.versions(),
         "cpu": machine.cpu(),
         "cores": machine.cores(),
