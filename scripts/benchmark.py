@@ -21,6 +21,7 @@ import sys
 import keras
 from benchmarks import counts, machine, measure, networks, tables
 
+import keras_coda
 from keras_coda.models.sizes import CLASSES, SIZES
 
 IMAGE_SIZES = {"s": 32, "m": 32, "l": 240, "xl": 64, "custom": 32}
