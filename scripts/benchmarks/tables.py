@@ -97,6 +97,7 @@ def heading(report):
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     on = report["gpu"] or f"{report['cores']} cores of {report['cpu']}"
     return (
-        f"{report['size'].upper()}-CoDA, {report['dtype']}, {report['backend']} backend, contraction {report['contraction']}; {versions}; {on}; "
+        f"{report['size'].upper()}-CoDA, {report['dtype']}, {report['backend']} backend, "
+        f"contraction {report['contraction']}; {versions}; {on}; "
         f"load average before: {report['load']:.1f}\n\n    {report['command']}\n"
     )
