@@ -40,13 +40,13 @@ def z_gradient(x, y, kernel):
 def kernel_gradient(x, z, y):
     """`x (M, d)`, `z (M, r)` and `y (M, n)` give `(d, r, n)`, in float32 at least."""
     shape = x.shape[1], z.shape[1], y.shape[1]
-    total = x.new_zeros(shape[0], shape[1] * shape[2], dtype=torch.promote_types(x.dtype, torch.float32))
+    # In low precision the sums over all patches, and under loss scaling the products, could overflow.
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    x, z, y = x.to(dtype), z.to(dtype), y.to(dtype)
+    total = x.new_zeros(shape[0], shape[1] * shape[2])
     for rows, block, by_rank in _blocks(x, *shape[1:]):
         torch.mul(z[rows].unsqueeze(2), y[rows].unsqueeze(1), out=by_rank)
-        if total.dtype == x.dtype:
-            total.addmm_(x[rows].t(), block)
-        else:
-            total += torch.mm(x[rows].t(), block)
+        total.addmm_(x[rows].t(), block)
     return total.view(shape)
 
 

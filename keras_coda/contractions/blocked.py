@@ -51,10 +51,11 @@ def kernel_gradient(x, z, y):
     shape = x.shape[-1], z.shape[-1], y.shape[-1]
     dtype = at_least_float32(keras.backend.standardize_dtype(x.dtype))
     total = ops.zeros((shape[0], shape[1] * shape[2]), dtype)
-    x, z, y = _cut([x, z, y], total)
+    # In low precision the sums over all patches, and under loss scaling the products, could overflow.
+    x, z, y = _cut([ops.cast(array, dtype) for array in (x, z, y)], total)
 
     def add_block(i, total):
-        return total + ops.cast(ops.matmul(ops.transpose(x[i]), _outer(z[i], y[i])), dtype)
+        return total + ops.matmul(ops.transpose(x[i]), _outer(z[i], y[i]))
 
     return ops.reshape(ops.fori_loop(0, ops.shape(x)[0], add_block, total), shape)
 

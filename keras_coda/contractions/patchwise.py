@@ -19,7 +19,7 @@ class PatchwiseContraction(Contraction):
     def __init__(self, layer, inputs, kernels):
         super().__init__(layer, inputs)
         self.kernels = kernels
-        self.kernel = self._kernel(layer.compute_dtype)
+        self.kernel = self._kernel(at_least_float32(layer.variable_dtype))
         self.patches = layer.patches(inputs)
         b_kernel = ops.cast(layer.b_kernel, layer.compute_dtype)
         z = ops.cast(ops.matmul(self.patches, ops.reshape(b_kernel, (-1, layer.rank))), layer.compute_dtype)
@@ -35,8 +35,8 @@ class PatchwiseContraction(Contraction):
         return kernel
 
     def products_and_squared_norms(self):
-        dtype = at_least_float32(self.layer.variable_dtype)
-        squared_norms = trilinear.squared_norms(self.kernels, _rows(ops.cast(self.z, dtype)), self._kernel(dtype))
+        z = _rows(ops.cast(self.z, self.kernel.dtype))
+        squared_norms = trilinear.squared_norms(self.kernels, z, self.kernel)
         return self.products(self.inputs), ops.reshape(squared_norms, self._shape_of_outputs(self.patches))
 
     def products(self, v):

@@ -17,37 +17,41 @@ from keras import ops
 
 
 def products(kernels, x, z, kernel):
-    """`y_j = sum_{d, r} x_d z_r K_drj`, differentiable: `(M, n)`."""
+    """`y_j = sum_{d, r} x_d z_r K_drj`, differentiable: `(M, n)`, in the dtype of x; the gradient of K in its own."""
 
     @ops.custom_gradient
     def function(x, z, kernel):
+        low = ops.cast(kernel, x.dtype)
+
         def grad(*args, upstream=None):
             dy = args[0] if upstream is None else upstream
             return (
-                kernels.input_gradient(z, dy, kernel),
-                kernels.z_gradient(x, dy, kernel),
+                kernels.input_gradient(z, dy, low),
+                kernels.z_gradient(x, dy, low),
                 ops.cast(kernels.kernel_gradient(x, z, dy), kernel.dtype),
             )
 
-        return kernels.products(x, z, kernel), grad
+        return kernels.products(x, z, low), grad
 
     return function(x, z, kernel)
 
 
 def transposed_products(kernels, y, z, kernel):
-    """`x_d = sum_{r, j} z_r y_j K_drj`, differentiable: `(M, d)`."""
+    """`x_d = sum_{r, j} z_r y_j K_drj`, differentiable: `(M, d)`, in the dtype of y; the gradient of K in its own."""
 
     @ops.custom_gradient
     def function(y, z, kernel):
+        low = ops.cast(kernel, y.dtype)
+
         def grad(*args, upstream=None):
             dx = args[0] if upstream is None else upstream
             return (
-                kernels.products(dx, z, kernel),
-                kernels.z_gradient(dx, y, kernel),
+                kernels.products(dx, z, low),
+                kernels.z_gradient(dx, y, low),
                 ops.cast(kernels.kernel_gradient(dx, z, y), kernel.dtype),
             )
 
-        return kernels.input_gradient(z, y, kernel), grad
+        return kernels.input_gradient(z, y, low), grad
 
     return function(y, z, kernel)
 

@@ -196,13 +196,14 @@ def explain(model, images, target=None, *, layer=None, source=None, dtype=None, 
 @contextlib.contextmanager
 def _computing_in(policy, layers):
     """Layers compute by another dtype policy; `None` changes nothing. Their variables stay what they are."""
-    own = [layer.dtype_policy for layer in layers]
+    # Operations without weights have none.
+    own = {layer: layer.dtype_policy for layer in layers if policy and isinstance(layer, keras.layers.Layer)}
     try:
-        for layer in layers if policy else []:
+        for layer in own:
             layer.dtype_policy = policy
         yield
     finally:
-        for layer, policy in zip(layers, own, strict=True):
+        for layer, policy in own.items():
             layer.dtype_policy = policy
 
 
