@@ -5,7 +5,6 @@ will go in favour of Mosaic GPU, which copies blocks by a unit of the chip that 
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +13,11 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
+from keras_coda.backend.fused_tiles import tiles
+
 DTYPES = ("float32", "bfloat16", "float16")
 # Programs in `kernel_gradient`, which is free to split the sum over patches: some for each multiprocessor.
 PROGRAMS = 512
-
-
-class Tiles(NamedTuple):
-    """How many patches, inputs (d), ranks (r) and units (n) a program takes at once: powers of two."""
-
-    patches: int
-    inputs: int
-    ranks: int
-    units: int
-    warps: int = 4
-    stages: int = 3
 
 
 def supports(dtype):
@@ -76,25 +66,6 @@ def kernel_gradient(x, z, y):
     grid = (blocks[0], blocks[1] * blocks[2], parts)
     sums = _call(function, grid, t, (parts * d, r * n), jnp.float32, x, z, y)
     return sums.reshape(parts, d, r, n).sum(0)
-
-
-def tiles(name, d, r, n, itemsize):
-    """The `Tiles` of function `name` for `kernel (d, r, n)`, with `itemsize` bytes a number."""
-    units = _block(n, 16, 64)
-    if itemsize == 4:
-        most = 16 if name in ("products", "z_gradient") else 32
-        return Tiles(64, _block(d, 16, most), _block(r, 1, 64 // units), units)
-    # A small d in one block: then the x of a program is loaded once.
-    inputs = pl.next_power_of_2(max(d, 16)) if d <= 64 else _block(d, 16, 64)
-    patches = 64 if name == "kernel_gradient" else 128
-    return Tiles(patches, inputs, _block(r, 1, 128 // units), units)
-
-
-def _block(size, least, most):
-    """The largest power of two from `least` to `most` in which `size` is not padded much more than it has to be."""
-    blocks = [2**i for i in range(least.bit_length() - 1, most.bit_length())]
-    padded = [pl.cdiv(size, block) * block for block in blocks]
-    return max(block for block, total in zip(blocks, padded, strict=True) if 4 * total <= 5 * min(padded))
 
 
 def _check(*arrays):

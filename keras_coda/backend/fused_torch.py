@@ -6,29 +6,18 @@ What is as wide as r n for each patch is made and used in blocks of `ranks x uni
 memory. The K of a layer stays in the L2 cache, as every program reads all of it.
 """
 
-from typing import NamedTuple
-
 import keras
 import torch
 import triton
 import triton.language as tl
+
+from keras_coda.backend.fused_tiles import tiles
 
 DTYPES = ("float32", "bfloat16", "float16")
 # Of the matrix products of float32. "tf32x3" is the alternative on tensor cores, "tf32" would miss float32's precision.
 PRECISION = "ieee"
 # Programs for each multiprocessor in `kernel_gradient`, which is free to split the sum over patches.
 PROGRAMS = 4
-
-
-class Tiles(NamedTuple):
-    """How many patches, inputs (d), ranks (r) and units (n) a program takes at once: powers of two."""
-
-    patches: int
-    inputs: int
-    ranks: int
-    units: int
-    warps: int = 4
-    stages: int = 3
 
 
 def supports(dtype):
@@ -76,25 +65,6 @@ def kernel_gradient(x, z, y):
     sums = x.new_empty((parts, d, r, n), dtype=torch.float32)
     _launch(_kernel_gradient, (*blocks, parts), t, x, z, y, sums, len(x), d, r, n, part=part)
     return sums[0] if parts == 1 else sums.sum(0)
-
-
-def tiles(name, d, r, n, itemsize):
-    """The `Tiles` of function `name` for `kernel (d, r, n)`, with `itemsize` bytes a number."""
-    units = _block(n, 16, 64)
-    if itemsize == 4:
-        most = 16 if name in ("products", "z_gradient") else 32
-        return Tiles(64, _block(d, 16, most), _block(r, 1, 64 // units), units)
-    # A small d in one block: then the x of a program is loaded once.
-    inputs = triton.next_power_of_2(max(d, 16)) if d <= 64 else _block(d, 16, 64)
-    patches = 64 if name == "kernel_gradient" else 128
-    return Tiles(patches, inputs, _block(r, 1, 128 // units), units)
-
-
-def _block(size, least, most):
-    """The largest power of two from `least` to `most` in which `size` is not padded much more than it has to be."""
-    blocks = [2**i for i in range(least.bit_length() - 1, most.bit_length())]
-    padded = [triton.cdiv(size, block) * block for block in blocks]
-    return max(block for block, total in zip(blocks, padded, strict=True) if 4 * total <= 5 * min(padded))
 
 
 def _checked(*tensors):
