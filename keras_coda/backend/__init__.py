@@ -14,6 +14,7 @@ _active = importlib.import_module(f"keras_coda.backend.{keras.backend.backend()}
 cpu_kernels = _active.cpu_kernels
 gpu_kernels = _active.gpu_kernels
 is_concrete = _active.is_concrete
+pull_back = _active.pull_back
 runs_on_cpu = _active.runs_on_cpu
 
 _devices = importlib.import_module(f"keras_coda.backend.devices_{keras.backend.backend()}")

@@ -21,3 +21,9 @@ def gpu_kernels():
     from keras_coda.backend import fused_jax
 
     return fused_jax
+
+
+def pull_back(function, inputs):
+    """The outputs of `function` for a tensor, and the function that takes gradients in the outputs to those in it."""
+    outputs, pull = jax.vjp(function, inputs)
+    return outputs, lambda gradients: pull(gradients)[0]

@@ -19,3 +19,15 @@ def runs_on_cpu():
 def gpu_kernels():
     """The kernels of the contraction "fused": there are none."""
     raise ValueError('There are no fused kernels on TensorFlow: take the contraction "direct", "blocked" or "auto".')
+
+
+def pull_back(function, inputs):
+    """The outputs of `function` for a tensor, and the function that takes gradients in the outputs to those in it."""
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(inputs)
+        outputs = function(inputs)
+
+    def pull(gradients):
+        return tape.gradient(outputs, inputs, gradients, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    return outputs, pull

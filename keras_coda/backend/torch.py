@@ -25,3 +25,17 @@ def gpu_kernels():
     from keras_coda.backend import fused_torch
 
     return fused_torch
+
+
+def pull_back(function, inputs):
+    """The outputs of `function` for a tensor, and the function that takes gradients in the outputs to those in it."""
+    # `predict` computes without gradients.
+    with torch.enable_grad():
+        inputs = inputs.detach().requires_grad_()
+        outputs = function(inputs)
+
+    def pull(gradients):
+        (gradient,) = torch.autograd.grad(outputs, inputs, gradients, retain_graph=True, materialize_grads=True)
+        return gradient
+
+    return outputs.detach(), pull

@@ -25,24 +25,27 @@ def _digits(data_dir):
     return Dataset(x_train, y_train, x_test, y_test, digits.CLASSES)
 
 
-def _mnist(data_dir):
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError(
-            'MNIST comes from TensorFlow Datasets, which is not installed: pip install "keras-coda[data]"'
-        ) from error
-    splits, info = tfds.load("mnist", batch_size=-1, with_info=True, data_dir=data_dir)
-    train, test = (tfds.as_numpy(splits[split]) for split in ("train", "test"))
-    names = info.features["label"].names
-    return Dataset(train["image"], train["label"], test["image"], test["label"], names)
+def _tfds(name):
+    def load(data_dir):
+        try:
+            import tensorflow_datasets as tfds
+        except ImportError as error:
+            raise ImportError(
+                f'{name} comes from TensorFlow Datasets, which is not installed: pip install "keras-coda[data]"'
+            ) from error
+        splits, info = tfds.load(name, batch_size=-1, with_info=True, data_dir=data_dir)
+        train, test = (tfds.as_numpy(splits[split]) for split in ("train", "test"))
+        names = info.features["label"].names
+        return Dataset(train["image"], train["label"], test["image"], test["label"], names)
+
+    return load
 
 
-_LOADERS = {"digits": _digits, "mnist": _mnist}
+_LOADERS = {"digits": _digits, "mnist": _tfds("mnist"), "cifar10": _tfds("cifar10")}
 
 
 def load(name, data_dir=None):
-    """The data set called `name`: "digits" (needs no download) or "mnist" (from TFDS).
+    """The data set called `name`: "digits" (needs no download), or "mnist" or "cifar10" (from TFDS).
 
     Args:
         name: string.

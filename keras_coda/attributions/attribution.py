@@ -1,0 +1,62 @@
+"""What all attributions share: one constructor and one call."""
+
+import keras
+import numpy as np
+
+from keras_coda.attributions.classifier import Classifier
+from keras_coda.explanations import targets as classes_to_explain
+
+
+class Attribution:
+    """A method that attributes a model's outputs to the pixels of its images: `Method(model, **settings)(images, targets)`.
+
+    Args:
+        model: any built Sequential or Functional Keras model that takes one batch of images to `(N, classes)`, of
+            which the outputs as they are get attributed. Build a classifier without its softmax to explain logits.
+        batch_size: integer, how many images the model is given at once.
+
+    Raises:
+        ValueError: the model is not of this form.
+    """
+
+    def __init__(self, model, batch_size=32):
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
+        self.classifier = Classifier(model)
+        self.batch_size = batch_size
+
+    def __call__(self, images, targets=None, verbose=0):
+        """Attribute outputs to pixels.
+
+        Args:
+            images: array or tensor of N images as the model takes them. CoDA-Nets take floats in [0, 1] or
+                integers in 0..255, and their attributions are for the encoded image.
+            targets: the classes: `None`, the predicted one of each image; "all"; or integers, one for all images, `(N,)`
+                for one an image, or `(N, K)` for K an image, which share what does not depend on the class.
+            verbose: 1 shows a progress bar.
+
+        Returns:
+            A float32 array `(N, H, W)`, or, of a method that tells channels apart, `(N, H, W, C)` (or `(N, C, H, W)`, as
+            the model takes images). With several targets an image there is an axis of size K after the first.
+
+        Raises:
+            ValueError: images of another shape or range, or NaN; a target out of range.
+        """
+        images = keras.ops.convert_to_numpy(images)
+        source = self.classifier.source(images)
+        chosen, several = classes_to_explain.to_flat_indices(targets, len(source), (self.classifier.classes,))
+        if np.any(chosen == classes_to_explain.PREDICTED):
+            chosen = np.argmax(self.classifier.outputs(source, self.batch_size), axis=-1)[:, np.newaxis]
+        attributions = self._attribute(images, source, chosen.astype("int32"), verbose).astype("float32", copy=False)
+        return attributions if several else attributions[:, 0]
+
+    def maps(self, images, targets=None, verbose=0):
+        """The same, summed over channels: always `(N, H, W)`, or `(N, K, H, W)` for several targets an image."""
+        attributions = self(images, targets, verbose)
+        several = np.ndim(targets) == 2 or isinstance(targets, str)
+        has_channels = attributions.ndim == (5 if several else 4)
+        return attributions.sum(axis=self.classifier.channel_axis) if has_channels else attributions
+
+    def _attribute(self, images, source, targets, verbose):
+        """`(N, K, H, W)` or with channels, for `source` arrays of `images`, and int32 `targets` `(N, K)`."""
+        raise NotImplementedError

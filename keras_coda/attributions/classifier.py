@@ -1,0 +1,128 @@
+"""A model as attributions and their metrics see it: from a source, the encoded image, to the classes' outputs."""
+
+import keras
+import numpy as np
+
+from keras_coda.layers import InputEncoding, LogitScaling
+from keras_coda.layers.input_encoding import to_unit_range
+from keras_coda.layers.settings import standardize_data_format
+
+# What turns outputs into probabilities already.
+_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
+
+
+class Classifier:
+    """A Keras model of images, split where attributions are taken.
+
+    That is the output of its `InputEncoding`, where the model has one as a layer of its own: all channels of a pixel, those
+    of the negative image included, are then attributed or removed together (paper, 4.2). Otherwise it is the input.
+
+    Args:
+        model: a built Sequential or Functional model (or a `CoDANet`) that takes one batch of images to `(N, classes)`.
+        activation: what makes probabilities of the outputs: "sigmoid", "softmax" or "linear" (the outputs are
+            probabilities). Default: "sigmoid" after a `LogitScaling`, as in CoDA-Nets; "linear" where the last layer is a
+            softmax or sigmoid; otherwise "softmax".
+
+    Attributes:
+        network: Keras model from the source to the outputs.
+        classes: their number.
+        data_format: "channels_last" or "channels_first".
+        pixel_axes: the axes of height and width in a batch of sources, negative.
+        channel_axis: that of channels, negative.
+
+    Raises:
+        ValueError: the model is not of this form.
+
+    Example:
+
+    >>> classifier = Classifier(keras_coda.presets.load("xs_coda_digits"))
+    >>> classifier.probabilities(classifier.outputs(classifier.source(images)))    # (N, 10)
+    """
+
+    def __init__(self, model, activation=None):
+        self.model = model
+        inputs, outputs = _single_input_and_output(model)
+        self.classes = outputs.shape[-1]
+        encodings = [layer for layer in model.layers if isinstance(layer, InputEncoding)]
+        self._encoding = encodings[-1] if encodings else None
+        start = self._encoding.output if encodings else inputs
+        # Also of a Sequential: the graph of a Functional model can be run with other operations in the place of its own.
+        self.network = keras.Model(start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}")
+        self.source_shape = tuple(start.shape[1:])
+        formats = [layer.data_format for layer in model.layers if hasattr(layer, "data_format")]
+        self.data_format = standardize_data_format((formats or [None])[0])
+        last = self.data_format == "channels_last"
+        self.channel_axis, self.pixel_axes = (-1, (-3, -2)) if last else (-3, (-2, -1))
+        self.activation = keras.activations.get(_activation(model.layers[-1]) if activation is None else activation)
+
+    def source(self, images):
+        """The sources of images, as a NumPy array.
+
+        Args:
+            images: array or tensor of images as the model takes them. For a model with an `InputEncoding` they must be in
+                [0, 1], or integers in 0..255.
+
+        Returns:
+            `(N, H, W, C)` floats (or `(N, C, H, W)`), encoded where the model has an `InputEncoding`.
+
+        Raises:
+            ValueError: no batch of images, of a shape that the model does not take, NaN, or of another range.
+        """
+        images = keras.ops.convert_to_numpy(images)
+        expected = self.model.inputs[0].shape
+        if not (
+            len(images)
+            if images.ndim == len(expected)
+            and all(e is None or e == r for e, r in zip(expected[1:], images.shape[1:], strict=True))
+            else False
+        ):
+            raise ValueError(
+                f"Model {self.model.name!r} takes a batch of images of shape {tuple(expected)}. "
+                f"Received: shape {images.shape}"
+            )
+        if self._encoding is not None:
+            images = to_unit_range(images)
+        elif not np.isfinite(np.sum(images, dtype="float64")):
+            raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
+        images = images.astype(keras.backend.standardize_dtype(self.model.inputs[0].dtype))
+        if self._encoding is None:
+            return images
+        return keras.ops.convert_to_numpy(self._encoding(images, training=False))
+
+    def outputs(self, source, batch_size=32, verbose=0):
+        """The outputs `(N, classes)` for sources, or for a `keras.utils.PyDataset` of batches of them, float32."""
+        if isinstance(source, keras.utils.PyDataset):
+            batch_size = None
+        return self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
+
+    def probabilities(self, outputs):
+        """The probabilities `(N, classes)` that outputs stand for."""
+        return keras.ops.convert_to_numpy(self.activation(keras.ops.convert_to_tensor(outputs)))
+
+
+def _single_input_and_output(model):
+    if not (isinstance(model, keras.Model) and model.built and getattr(model, "inputs", None)):
+        raise ValueError(
+            f"Expected a built Sequential or Functional Keras model. Received: {model!r}. Wrap another one: "
+            "`inputs = keras.Input(shape)`, `keras.Model(inputs, model(inputs))`."
+        )
+    inputs, outputs = model.inputs, model.outputs
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(
+            f"Model {model.name!r} has {len(inputs)} inputs and {len(outputs)} outputs. Expected: one of each. Of a model "
+            "with several heads, explain one: `keras.Model(model.inputs, model.outputs[0])`; of one with several inputs, "
+            "make a model of the images alone in which the others are fixed."
+        )
+    if len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2 or outputs[0].shape[-1] is None:
+        raise ValueError(
+            f"Model {model.name!r} must take images (N, H, W, C) to outputs (N, classes). "
+            f"Received: {tuple(inputs[0].shape)} to {tuple(outputs[0].shape)}"
+        )
+    return inputs[0], outputs[0]
+
+
+def _activation(last):
+    if isinstance(last, LogitScaling):
+        return "sigmoid"
+    makes_probabilities = isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in _PROBABILITIES
+    return "linear" if makes_probabilities else "softmax"

@@ -1,0 +1,37 @@
+"""The gradient of an output in the image, and its product with the image."""
+
+from keras_coda.attributions.attribution import Attribution
+from keras_coda.attributions.pull_back import PullBack
+
+
+class Gradient(Attribution):
+    """The gradient of the target's output in every channel of every pixel (Baehrens et al., 2010; Simonyan et al., 2014).
+
+    Signed, `(N, H, W, C)`. Arguments and call: see `Attribution`.
+
+    Example:
+
+    >>> keras_coda.attributions.Gradient(model)(images, targets=[3] * len(images))
+    """
+
+    def __init__(self, model, batch_size=32):
+        super().__init__(model, batch_size)
+        self._pull_back = PullBack(self.classifier)
+
+    def _attribute(self, images, source, targets, verbose):
+        return self._pull_back.gradients(source, targets, self.batch_size, verbose)
+
+
+class InputXGradient(Gradient):
+    """The gradient times the input, `(N, H, W, C)` (Shrikumar et al., 2016).
+
+    On a network of linear layers it equals the contributions; on DAU layers it does not, since W(x) depends on x.
+    Arguments and call: see `Attribution`.
+
+    Example:
+
+    >>> keras_coda.attributions.InputXGradient(model)(images)
+    """
+
+    def _attribute(self, images, source, targets, verbose):
+        return super()._attribute(images, source, targets, verbose) * source[:, None]
