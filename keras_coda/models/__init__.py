@@ -1,5 +1,6 @@
-"""CoDA-Nets."""
+"""CoDA-Nets, and the residual network they are compared with."""
 
 from keras_coda.models.coda_net import CoDANet
+from keras_coda.models.resnet56 import ResNet56
 
-__all__ = ["CoDANet"]
+__all__ = ["CoDANet", "ResNet56"]

@@ -7,7 +7,6 @@ from keras import layers, ops
 
 import keras_coda
 from benchmarks.materialised import MaterialisedDAUConv2D
-from benchmarks.resnet56 import resnet56
 from keras_coda.layers.settings import at_least_float32
 
 
@@ -70,7 +69,9 @@ BUILDERS = {
     "ours": ours,
     "materialised": materialised,
     "floor": floor,
-    "resnet56": lambda layout, image_shape, dtype=None: resnet56(image_shape, layout["filters"][-1], dtype),
+    "resnet56": lambda layout, image_shape, dtype=None: keras_coda.models.ResNet56(
+        layout["filters"][-1], image_shape=image_shape, data_format="channels_last", dtype=dtype
+    ),
 }
 
 TITLES = {
