@@ -8,7 +8,9 @@ from keras_coda.explanations import targets as classes_to_explain
 
 
 class Attribution:
-    """A method that attributes a model's outputs to the pixels of its images: `Method(model, **settings)(images, targets)`.
+    """A method that attributes a model's outputs to the pixels of its images.
+
+    All are called alike: `Method(model, **settings)(images, targets)`.
 
     Args:
         model: any built Sequential or Functional Keras model that takes one batch of images to `(N, classes)`, of
@@ -31,13 +33,13 @@ class Attribution:
         Args:
             images: array or tensor of N images as the model takes them. CoDA-Nets take floats in [0, 1] or
                 integers in 0..255, and their attributions are for the encoded image.
-            targets: the classes: `None`, the predicted one of each image; "all"; or integers, one for all images, `(N,)`
-                for one an image, or `(N, K)` for K an image, which share what does not depend on the class.
+            targets: the classes: `None`, the predicted one of each image; "all"; or integers, one for all images,
+                `(N,)` for one an image, or `(N, K)` for K an image, which share what does not depend on the class.
             verbose: 1 shows a progress bar.
 
         Returns:
-            A float32 array `(N, H, W)`, or, of a method that tells channels apart, `(N, H, W, C)` (or `(N, C, H, W)`, as
-            the model takes images). With several targets an image there is an axis of size K after the first.
+            A float32 array `(N, H, W)`, or, of a method that tells channels apart, `(N, H, W, C)` (or `(N, C, H, W)`,
+            as the model takes images). With several targets an image there is an axis of size K after the first.
 
         Raises:
             ValueError: images of another shape or range, or NaN; a target out of range.

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_coda.attributions import graph
 from keras_coda.layers import InputEncoding, LogitScaling
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.layers.settings import standardize_data_format
@@ -14,14 +15,15 @@ _PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
 class Classifier:
     """A Keras model of images, split where attributions are taken.
 
-    That is the output of its `InputEncoding`, where the model has one as a layer of its own: all channels of a pixel, those
-    of the negative image included, are then attributed or removed together (paper, 4.2). Otherwise it is the input.
+    That is the output of its `InputEncoding`, where the model has one as a layer of its own: all channels of a pixel,
+    those of the negative image included, are then attributed or removed together (paper, 4.2). Otherwise it is the
+    input.
 
     Args:
         model: a built Sequential or Functional model (or a `CoDANet`) that takes one batch of images to `(N, classes)`.
         activation: what makes probabilities of the outputs: "sigmoid", "softmax" or "linear" (the outputs are
-            probabilities). Default: "sigmoid" after a `LogitScaling`, as in CoDA-Nets; "linear" where the last layer is a
-            softmax or sigmoid; otherwise "softmax".
+            probabilities). Default: "sigmoid" after a `LogitScaling`, as in CoDA-Nets; "linear" where the last layer is
+            a softmax or sigmoid; otherwise "softmax".
 
     Attributes:
         network: Keras model from the source to the outputs.
@@ -45,11 +47,11 @@ class Classifier:
         self.classes = outputs.shape[-1]
         encodings = [layer for layer in model.layers if isinstance(layer, InputEncoding)]
         self._encoding = encodings[-1] if encodings else None
-        start = self._encoding.output if encodings else inputs
-        # Also of a Sequential: the graph of a Functional model can be run with other operations in the place of its own.
+        start = encodings[-1].output if encodings else inputs
+        # Also of a Sequential: a Functional model's graph can be run with other operations in the place of its own.
         self.network = keras.Model(start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}")
         self.source_shape = tuple(start.shape[1:])
-        formats = [layer.data_format for layer in model.layers if hasattr(layer, "data_format")]
+        formats = [layer.data_format for layer in graph.operations(model) if hasattr(layer, "data_format")]
         self.data_format = standardize_data_format((formats or [None])[0])
         last = self.data_format == "channels_last"
         self.channel_axis, self.pixel_axes = (-1, (-3, -2)) if last else (-3, (-2, -1))
@@ -59,8 +61,8 @@ class Classifier:
         """The sources of images, as a NumPy array.
 
         Args:
-            images: array or tensor of images as the model takes them. For a model with an `InputEncoding` they must be in
-                [0, 1], or integers in 0..255.
+            images: array or tensor of images as the model takes them. For a model with an `InputEncoding` they must be
+                in [0, 1], or integers in 0..255.
 
         Returns:
             `(N, H, W, C)` floats (or `(N, C, H, W)`), encoded where the model has an `InputEncoding`.
@@ -70,12 +72,8 @@ class Classifier:
         """
         images = keras.ops.convert_to_numpy(images)
         expected = self.model.inputs[0].shape
-        if not (
-            len(images)
-            if images.ndim == len(expected)
-            and all(e is None or e == r for e, r in zip(expected[1:], images.shape[1:], strict=True))
-            else False
-        ):
+        fits = images.ndim == len(expected) and len(images) > 0
+        if not (fits and all(e in (None, r) for e, r in zip(expected[1:], images.shape[1:], strict=True))):
             raise ValueError(
                 f"Model {self.model.name!r} takes a batch of images of shape {tuple(expected)}. "
                 f"Received: shape {images.shape}"
@@ -103,15 +101,16 @@ class Classifier:
 def _single_input_and_output(model):
     if not (isinstance(model, keras.Model) and model.built and getattr(model, "inputs", None)):
         raise ValueError(
-            f"Expected a built Sequential or Functional Keras model. Received: {model!r}. Wrap another one: "
-            "`inputs = keras.Input(shape)`, `keras.Model(inputs, model(inputs))`."
+            "Expected a built Sequential or Functional Keras model. Wrap another one: `inputs = keras.Input(shape)`, "
+            f"`keras.Model(inputs, model(inputs))`. Received: {model!r}"
         )
     inputs, outputs = model.inputs, model.outputs
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(
-            f"Model {model.name!r} has {len(inputs)} inputs and {len(outputs)} outputs. Expected: one of each. Of a model "
-            "with several heads, explain one: `keras.Model(model.inputs, model.outputs[0])`; of one with several inputs, "
-            "make a model of the images alone in which the others are fixed."
+            "Expected one input and one output. Of a model with several heads, explain one: "
+            "`keras.Model(model.inputs, model.outputs[0])`; of one with several inputs, make a model of the images "
+            "alone in which the others are fixed. "
+            f"Received: model {model.name!r} with {len(inputs)} inputs and {len(outputs)} outputs"
         )
     if len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2 or outputs[0].shape[-1] is None:
         raise ValueError(

@@ -5,9 +5,9 @@ from keras_coda.attributions.pull_back import PullBack
 
 
 class Gradient(Attribution):
-    """The gradient of the target's output in every channel of every pixel (Baehrens et al., 2010; Simonyan et al., 2014).
+    """The gradient of the target's output in every channel of every pixel, signed, `(N, H, W, C)`.
 
-    Signed, `(N, H, W, C)`. Arguments and call: see `Attribution`.
+    Baehrens et al. (2010), Simonyan et al. (2014). Arguments and call: see `Attribution`.
 
     Example:
 

@@ -24,6 +24,16 @@ def gpu_kernels():
 
 
 def pull_back(function, inputs):
-    """The outputs of `function` for a tensor, and the function that takes gradients in the outputs to those in it."""
-    outputs, pull = jax.vjp(function, inputs)
-    return outputs, lambda gradients: pull(gradients)[0]
+    """The gradients of a function in a tensor.
+
+    Args:
+        function: function of a tensor that returns outputs, a tensor, and anything else, which is not differentiated.
+        inputs: tensor.
+
+    Returns:
+        `(outputs, auxiliary, pull)`: what `function` returns, and the function that takes several gradients in the
+        outputs, stacked, to those in `inputs`.
+    """
+    outputs, pull, auxiliary = jax.vjp(function, inputs, has_aux=True)
+    # A loop: unrolled, it takes long to compile.
+    return outputs, auxiliary, lambda gradients: jax.lax.map(pull, gradients)[0]

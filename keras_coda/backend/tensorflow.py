@@ -22,12 +22,22 @@ def gpu_kernels():
 
 
 def pull_back(function, inputs):
-    """The outputs of `function` for a tensor, and the function that takes gradients in the outputs to those in it."""
+    """The gradients of a function in a tensor.
+
+    Args:
+        function: function of a tensor that returns outputs, a tensor, and anything else, which is not differentiated.
+        inputs: tensor.
+
+    Returns:
+        `(outputs, auxiliary, pull)`: what `function` returns, and the function that takes several gradients in the
+        outputs, stacked, to those in `inputs`.
+    """
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(inputs)
-        outputs = function(inputs)
+        outputs, auxiliary = function(inputs)
 
     def pull(gradients):
-        return tape.gradient(outputs, inputs, gradients, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        zero = tf.UnconnectedGradients.ZERO
+        return tf.stack([tape.gradient(outputs, inputs, g, unconnected_gradients=zero) for g in tf.unstack(gradients)])
 
-    return outputs, pull
+    return outputs, auxiliary, pull

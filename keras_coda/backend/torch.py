@@ -28,14 +28,23 @@ def gpu_kernels():
 
 
 def pull_back(function, inputs):
-    """The outputs of `function` for a tensor, and the function that takes gradients in the outputs to those in it."""
+    """The gradients of a function in a tensor.
+
+    Args:
+        function: function of a tensor that returns outputs, a tensor, and anything else, which is not differentiated.
+        inputs: tensor.
+
+    Returns:
+        `(outputs, auxiliary, pull)`: what `function` returns, and the function that takes several gradients in the
+        outputs, stacked, to those in `inputs`.
+    """
     # `predict` computes without gradients.
     with torch.enable_grad():
         inputs = inputs.detach().requires_grad_()
-        outputs = function(inputs)
+        outputs, auxiliary = function(inputs)
 
     def pull(gradients):
-        (gradient,) = torch.autograd.grad(outputs, inputs, gradients, retain_graph=True, materialize_grads=True)
-        return gradient
+        settings = {"retain_graph": True, "materialize_grads": True}
+        return torch.stack([torch.autograd.grad(outputs, inputs, gradient, **settings)[0] for gradient in gradients])
 
-    return outputs.detach(), pull
+    return outputs.detach(), auxiliary, pull

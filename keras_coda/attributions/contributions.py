@@ -1,0 +1,25 @@
+"""The model-inherent contributions of CoDA-Nets, called like any other attribution."""
+
+from keras_coda.attributions.attribution import Attribution
+from keras_coda.explanations import Explainer
+
+
+class Contributions(Attribution):
+    """The contributions of the (encoded) input to the target's logit (paper, eq. 8), `(N, H, W, C)`.
+
+    Their sum plus the fixed bias b0 is the logit. Arguments and call: see `Attribution`.
+
+    Raises:
+        NotDynamicLinearError: a part of the model is not dynamic linear; it is named (when called, for some parts).
+
+    Example:
+
+    >>> keras_coda.attributions.Contributions(model).maps(images)    # (N, H, W)
+    """
+
+    def __init__(self, model, batch_size=32):
+        super().__init__(model, batch_size)
+        self._explainer = Explainer(model)
+
+    def _attribute(self, images, source, targets, verbose):
+        return self._explainer.explain(images, targets, self.batch_size, verbose).contributions

@@ -1,0 +1,48 @@
+"""Integrated gradients: the mean gradient on the way from a baseline to the image, times the difference."""
+
+import numpy as np
+
+from keras_coda.attributions import baseline as baselines
+from keras_coda.attributions.attribution import Attribution
+from keras_coda.attributions.masked import check_positive
+from keras_coda.attributions.pull_back import PullBack
+
+
+class IntegratedGradients(Attribution):
+    """Gradients integrated along the line from a baseline to the image (Sundararajan et al., 2017), `(N, H, W, C)`.
+
+    The integral is computed by Gauss-Legendre quadrature, Captum's default. With enough steps the attributions sum up
+    to the output for the image less that for the baseline. For CoDA-Nets the line is in the encoded images, where the
+    baseline 0 is no image.
+
+    Args:
+        model: see `Attribution`.
+        steps: integer, points on the line; 20 in the paper's comparison.
+        baseline: a number, or an array that broadcasts to the (encoded) images: one for all, or one an image.
+        batch_size: integer, points evaluated at once.
+
+    Raises:
+        ValueError: `steps` is not positive; the baseline does not fit the images (when called).
+
+    Example:
+
+    >>> keras_coda.attributions.IntegratedGradients(model, steps=50)(images)
+    """
+
+    def __init__(self, model, steps=20, baseline=0.0, batch_size=32):
+        super().__init__(model, batch_size)
+        check_positive(steps=steps)
+        self.steps = steps
+        self.baseline = baseline
+        self._pull_back = PullBack(self.classifier)
+
+    def _attribute(self, images, source, targets, verbose):
+        nodes, weights = np.polynomial.legendre.leggauss(self.steps)  # on [-1, 1]
+        baseline = baselines.broadcast(self.baseline, source)
+        difference = source - baseline
+
+        def points(images, numbers):
+            return baseline[images] + (nodes[numbers, None, None, None] + 1) / 2 * difference[images]
+
+        mean = self._pull_back.weighted_gradients(source, targets, points, weights / 2, self.batch_size, verbose)
+        return mean * difference[:, np.newaxis]

@@ -1,0 +1,169 @@
+"""LIME: a sparse linear model of what the classifier makes of images without some of their superpixels."""
+
+import numpy as np
+from skimage import segmentation
+from sklearn.linear_model import Ridge
+from sklearn.metrics import pairwise_distances
+from sklearn.utils import check_random_state
+
+from keras_coda.attributions.attribution import Attribution
+from keras_coda.attributions.masked import MaskedScores, check_positive
+from keras_coda.layers.input_encoding import to_unit_range
+
+# Width of the kernel over cosine distances, and up to how many features are selected one after the other: those of the
+# lime package.
+_KERNEL_WIDTH = 0.25
+_FORWARD_UP_TO = 6
+
+
+class LIME(Attribution):
+    """Local interpretable model-agnostic explanations (Ribeiro et al., 2016), `(N, H, W)`.
+
+    The image is split into superpixels by quickshift. In random variants of it, half of them have their mean colour. A
+    linear model of the target's probability is fitted to the variants, those like the image weighted most, and the
+    weights of a few superpixels are spread over their pixels; other pixels are 0.
+
+    This is what the lime package's `LimeImageExplainer` computes, with its choice of features and, for the
+    `random_state` that is `seed` here, its random variants. What differs: every image starts from the seed, whatever
+    comes before it; superpixels have their mean in every channel of the encoded image; the seed of quickshift is
+    `seed`; and images that are not in [0, 1] are brought there before quickshift, integers by division by 255, floats
+    by stretching each image from its smallest to its largest value.
+
+    Args:
+        model: see `Attribution`.
+        kernel_size, max_distance, ratio: of scikit-image's `quickshift`: a larger kernel makes fewer superpixels.
+        samples: integer, variants of an image.
+        features: integer, superpixels that get a weight.
+        seed: integer.
+        activation: what makes probabilities of outputs, see `Classifier`.
+        batch_size: integer, variants evaluated at once.
+
+    Raises:
+        ValueError: a number is not positive, or `kernel_size` less than 1.
+
+    Example:
+
+    >>> keras_coda.attributions.LIME(model, kernel_size=1)(images)
+    """
+
+    def __init__(
+        self,
+        model,
+        kernel_size=4,
+        max_distance=200,
+        ratio=0.2,
+        samples=256,
+        features=3,
+        seed=0,
+        activation=None,
+        batch_size=32,
+    ):
+        check_positive(samples=samples, features=features)
+        if kernel_size < 1:
+            raise ValueError(f"`kernel_size` must be at least 1. Received: {kernel_size}")
+        super().__init__(model, batch_size)
+        self.kernel_size = kernel_size
+        self.max_distance = max_distance
+        self.ratio = ratio
+        self.samples = samples
+        self.features = features
+        self.seed = seed
+        self._masked = MaskedScores(self.classifier, activation or self.classifier.activation)
+
+    def _attribute(self, images, source, targets, verbose):
+        segments = [self.superpixels(image) for image in np.moveaxis(images, self.classifier.channel_axis, -1)]
+        kept = [self._kept(segment.max() + 1) for segment in segments]
+        channel_axis = self.classifier.channel_axis
+        colours = np.stack([_mean_colours(*pair, channel_axis) for pair in zip(source, segments, strict=True)])
+
+        def masks(images, numbers):
+            return np.stack([kept[i][n][segments[i]] for i, n in zip(images, numbers, strict=True)])
+
+        scores = self._masked.scores(
+            source, targets, masks, self.samples, self.batch_size, baseline=colours, verbose=verbose
+        )
+        weights = [
+            [superpixel_weights(on, score, self.features) for score in of_image.T]
+            for on, of_image in zip(kept, scores, strict=True)
+        ]
+        return np.stack([np.stack(w)[:, segment] for w, segment in zip(weights, segments, strict=True)])
+
+    def superpixels(self, image):
+        """The number of its superpixel for each pixel of an image `(H, W, C)`, `(H, W)` integers from 0 on."""
+        image = to_unit_range(image, check=False).astype("float64")
+        low, high = image.min(), image.max()
+        if low < 0 or high > 1:
+            image = (image - low) / (high - low or 1.0)
+        if image.shape[-1] == 1:
+            image = np.repeat(image, 3, axis=-1)
+        return segmentation.quickshift(
+            image,
+            ratio=self.ratio,
+            kernel_size=self.kernel_size,
+            max_dist=self.max_distance,
+            convert2lab=image.shape[-1] == 3,
+            rng=self.seed,
+        )
+
+    def _kept(self, superpixels):
+        """Which superpixels each variant keeps, `(samples, superpixels)` in {0, 1}; the first one is the image."""
+        kept = check_random_state(self.seed).randint(0, 2, self.samples * superpixels)
+        kept = kept.reshape(self.samples, superpixels)
+        kept[0] = 1
+        return kept
+
+
+def superpixel_weights(kept, scores, features):
+    """The weights of superpixels in LIME's linear model.
+
+    Args:
+        kept: `(samples, superpixels)` in {0, 1}, the first row all 1.
+        scores: `(samples,)`, the probabilities of the target.
+        features: integer, how many superpixels may have another weight than 0.
+
+    Returns:
+        `(superpixels,)`, float64.
+    """
+    kept, scores = kept.astype("float64"), scores.astype("float64")
+    distances = pairwise_distances(kept, kept[:1], metric="cosine")[:, 0]
+    importance = np.exp(-(distances**2) / (2 * _KERNEL_WIDTH**2))
+    select = _forward_selection if features <= _FORWARD_UP_TO else _highest_weights
+    chosen = select(kept, scores, importance, min(features, kept.shape[1]))
+    weights = np.zeros(kept.shape[1])
+    weights[chosen] = Ridge(alpha=1.0).fit(kept[:, chosen], scores, sample_weight=importance).coef_
+    return weights
+
+
+def _forward_selection(kept, scores, importance, features):
+    """One after the other, the superpixel that adds most to the R^2 of weighted least squares."""
+    root = np.sqrt(importance)[:, np.newaxis]
+    x = root * (kept - np.average(kept, axis=0, weights=importance))
+    residual = root[:, 0] * (scores - np.average(scores, weights=importance))
+    negligible = 1e-10 * np.sum(x**2, axis=0)
+    chosen: list[int] = []
+    for _ in range(features):
+        # What each superpixel has in common with the chosen ones has been taken out of it.
+        squares = np.sum(x**2, axis=0)
+        explained = np.where(squares > negligible, (x.T @ residual) ** 2 / np.maximum(squares, 1e-300), 0.0)
+        explained[chosen] = -1.0
+        best = int(np.argmax(explained))
+        chosen.append(best)
+        direction = x[:, best] / max(np.linalg.norm(x[:, best]), 1e-150)
+        residual = residual - direction * (direction @ residual)
+        x = x - np.outer(direction, direction @ x)
+    return chosen
+
+
+def _highest_weights(kept, scores, importance, features):
+    """The superpixels with the largest weights in a ridge regression on all of them."""
+    weights = Ridge(alpha=0.01).fit(kept, scores, sample_weight=importance).coef_
+    return np.argsort(-np.abs(weights), kind="stable")[:features]
+
+
+def _mean_colours(source, segments, channel_axis):
+    """A source in which each superpixel has its mean in every channel."""
+    channels = np.moveaxis(source, channel_axis, 0).astype("float64")
+    flat = segments.reshape(-1)
+    sums = np.stack([np.bincount(flat, weights=channel.reshape(-1)) for channel in channels])
+    means = (sums / np.bincount(flat))[:, segments]
+    return np.moveaxis(means, 0, channel_axis).astype(source.dtype)

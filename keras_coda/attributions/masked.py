@@ -1,0 +1,84 @@
+"""Scores of many masked variants of each image: what all methods that perturb images evaluate."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_coda.attributions.baseline import broadcast
+
+
+class MaskedScores(keras.Model):
+    """Evaluates `source * mask + baseline * (1 - mask)` for many masks an image, compiled once by Keras' `predict`.
+
+    A mask is for all channels of a pixel together. All targets of an image are read from the same outputs.
+
+    Args:
+        classifier: a `Classifier`.
+        activation: what makes scores of the outputs, a name or function; "linear" keeps the outputs as they are.
+    """
+
+    def __init__(self, classifier, activation):
+        super().__init__(name=f"{classifier.model.name}_masked")
+        self.classifier = classifier
+        self.network = classifier.network
+        self.activation = keras.activations.get(activation)
+        # It has no weights of its own; else Keras would build it by an eager call on the first batch.
+        self.built = True
+
+    def scores(self, source, targets, masks, count, batch_size, baseline=0.0, verbose=0):
+        """The scores of all variants.
+
+        Args:
+            source: array with N sources.
+            targets: int32 `(N, K)`.
+            masks: function of the numbers of B images and of a mask for each, in 0..count - 1, two integer arrays, to
+                `(B, H, W)` floats in [0, 1], where 1 keeps a pixel. It is called batch by batch.
+            count: integer M, masks an image.
+            batch_size: integer.
+            baseline: what pixels are replaced by: a number, or an array that broadcasts to the shape of `source`.
+            verbose: 1 shows a progress bar.
+
+        Returns:
+            `(N, M, K)`, float32.
+        """
+        variants = _Variants(source, targets, masks, count, batch_size, baseline, self.classifier.channel_axis)
+        scores = self.predict(variants, verbose=verbose)
+        return scores[: len(source) * count].reshape(len(source), count, -1)
+
+    def call(self, inputs):
+        """The scores `(B, K)` as a tensor, from `variants` and `targets`."""
+        outputs = self.activation(ops.cast(self.network(inputs["variants"]), "float32"))
+        return ops.take_along_axis(outputs, inputs["targets"], axis=-1)
+
+
+class _Variants(keras.utils.PyDataset):
+    """Batches of variants, made when they are asked for. The last one is filled up, since JAX compiles for a size."""
+
+    def __init__(self, source, targets, masks, count, batch_size, baseline, channel_axis):
+        super().__init__()
+        self.source = source
+        self.targets = targets
+        self.masks = masks
+        self.count = count
+        self.batch_size = batch_size
+        self.baseline = broadcast(baseline, source) if np.any(baseline) else None
+        self.channel_axis = channel_axis
+
+    def __len__(self):
+        return -(-len(self.source) * self.count // self.batch_size)
+
+    def __getitem__(self, index):
+        numbers = np.arange(self.batch_size) + index * self.batch_size
+        images, variants = np.divmod(np.minimum(numbers, len(self.source) * self.count - 1), self.count)
+        mask = np.expand_dims(self.masks(images, variants).astype(self.source.dtype), self.channel_axis)
+        masked = self.source[images] * mask
+        if self.baseline is not None:
+            masked += self.baseline[images] * (1 - mask)
+        return ({"variants": masked, "targets": self.targets[images]},)
+
+
+def check_positive(**settings):
+    """Raises a ValueError for an argument of a method that is not a positive integer."""
+    for name, value in settings.items():
+        if not (isinstance(value, (int, np.integer)) and value >= 1):
+            raise ValueError(f"`{name}` must be a positive integer. Received: {value!r}")

@@ -1,0 +1,68 @@
+"""Occlusion: how much the output drops when a patch of the image is covered."""
+
+import numpy as np
+
+from keras_coda.attributions.attribution import Attribution
+from keras_coda.attributions.masked import MaskedScores, check_positive
+
+
+class Occlusion(Attribution):
+    """The drop of the target's output when a patch is occluded (Zeiler & Fergus, 2014), `(N, H, W)`.
+
+    The drop is given to each pixel of the patch, and averaged over the patches that cover a pixel. Patches start at
+    multiples of the stride and go on until they reach the border, where the last one is cut off. This is what Captum
+    computes, for patches of all channels.
+
+    Args:
+        model: see `Attribution`.
+        patch: integer, height and width of the patch.
+        stride: integer, at most `patch`.
+        baseline: what a patch is replaced by: a number, or an array that broadcasts to the (encoded) images.
+        batch_size: integer, variants of images evaluated at once.
+
+    Raises:
+        ValueError: the patch is larger than the image (when called), or the stride larger than the patch.
+
+    Example:
+
+    >>> keras_coda.attributions.Occlusion(model, patch=5)(images, targets="all").shape
+    (32, 10, 32, 32)
+    """
+
+    def __init__(self, model, patch=9, stride=2, baseline=0.0, batch_size=32):
+        check_positive(patch=patch, stride=stride)
+        if stride > patch:
+            raise ValueError(
+                "`stride` must be at most `patch`, or pixels are never occluded. "
+                f"Received: stride={stride}, patch={patch}"
+            )
+        super().__init__(model, batch_size)
+        self.patch = patch
+        self.stride = stride
+        self.baseline = baseline
+        self._masked = MaskedScores(self.classifier, "linear")
+
+    def _attribute(self, images, source, targets, verbose):
+        rows, columns = (self._windows(source.shape[axis]) for axis in self.classifier.pixel_axes)
+        count = len(rows) * len(columns)
+        # Number `count` is in the row after the last one, which covers nothing: the image as it is.
+        padded_rows = np.pad(rows, [(0, 1), (0, 0)])
+
+        def masks(images, numbers):
+            row, column = np.divmod(numbers, len(columns))
+            return 1 - padded_rows[row][:, :, np.newaxis] * columns[column][:, np.newaxis, :]
+
+        outputs = self._masked.scores(
+            source, targets, masks, count + 1, self.batch_size, baseline=self.baseline, verbose=verbose
+        )
+        drops = (outputs[:, -1:] - outputs[:, :-1]).reshape(len(source), len(rows), len(columns), -1)
+        total = np.einsum("nrck,rh,cw->nkhw", drops, rows, columns, optimize=True)
+        return total / np.outer(rows.sum(0), columns.sum(0))
+
+    def _windows(self, size):
+        """Which of `size` pixels each window covers along one axis, `(windows, size)` in {0, 1}."""
+        if self.patch > size:
+            raise ValueError(f"`patch` must fit into the images. Received: patch={self.patch} for {size} pixels")
+        starts = self.stride * np.arange(-(-(size - self.patch) // self.stride) + 1)
+        offsets = np.arange(size) - starts[:, np.newaxis]
+        return ((offsets >= 0) & (offsets < self.patch)).astype("float32")

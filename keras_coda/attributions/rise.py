@@ -1,0 +1,77 @@
+"""RISE: the mean of random masks, weighted by the probability that is left under each."""
+
+import numpy as np
+from skimage import transform
+
+from keras_coda.attributions.attribution import Attribution
+from keras_coda.attributions.masked import MaskedScores, check_positive
+
+# Masks that are in memory at once when they are summed.
+_TOGETHER = 512
+
+
+class RISE(Attribution):
+    """Randomized input sampling for explanation (Petsiuk et al., 2018), `(N, H, W)`.
+
+    `sum_i p(image * mask_i) mask_i / (masks * probability)`, where p is the probability of the target. A mask is a
+    random binary grid, enlarged bilinearly to one cell more than the image and cut out at a random shift of up to a
+    cell. Masked pixels are 0 in all channels of the (encoded) image.
+
+    Masks are drawn in NumPy from the seed: the same ones for every image, model and backend. There is no other
+    implementation that draws the same ones.
+
+    Args:
+        model: see `Attribution`.
+        masks: integer, their number.
+        cells: integer, of a grid along each axis (the paper's h and w, "s" in its code).
+        probability: that a cell is kept.
+        seed: integer.
+        activation: what makes probabilities of outputs, see `Classifier`.
+        batch_size: integer, masked images evaluated at once.
+
+    Raises:
+        ValueError: `probability` is not in (0, 1], or a number not positive.
+
+    Example:
+
+    >>> keras_coda.attributions.RISE(model, masks=2000, probability=0.5)(images, targets=[3] * len(images))
+    """
+
+    def __init__(self, model, masks=6000, cells=6, probability=0.1, seed=0, activation=None, batch_size=32):
+        check_positive(masks=masks, cells=cells)
+        if not 0 < probability <= 1:
+            raise ValueError(f"`probability` must be in (0, 1]. Received: {probability}")
+        super().__init__(model, batch_size)
+        self.masks = masks
+        self.cells = cells
+        self.probability = probability
+        self.seed = seed
+        self._masked = MaskedScores(self.classifier, activation or self.classifier.activation)
+
+    def _attribute(self, images, source, targets, verbose):
+        draw = self.draw(*(source.shape[axis] for axis in self.classifier.pixel_axes))
+        scores = self._masked.scores(
+            source, targets, lambda images, numbers: draw(numbers), self.masks, self.batch_size, verbose=verbose
+        )
+        maps = 0.0
+        for start in range(0, self.masks, _TOGETHER):
+            part = slice(start, min(start + _TOGETHER, self.masks))
+            maps += np.einsum("nmk,mhw->nkhw", scores[:, part], draw(np.arange(self.masks)[part]), optimize=True)
+        return maps / (self.masks * self.probability)
+
+    def draw(self, height, width):
+        """The masks for images of this size: a function of an array of B numbers to `(B, height, width)`, float32."""
+        rng = np.random.default_rng(self.seed)
+        grids = (rng.random((self.masks, self.cells, self.cells)) < self.probability).astype("float32")
+        # Bilinear interpolation is a matrix along each axis, of which each mask takes the rows from its shift on.
+        rows, columns = (self._shifted(size, rng) for size in (height, width))
+        return lambda numbers: rows(numbers) @ grids[numbers] @ np.swapaxes(columns(numbers), 1, 2)
+
+    def _shifted(self, size, rng):
+        """Interpolation along one axis: a function of B numbers of masks to matrices `(B, size, cells)`."""
+        cell = -(-size // self.cells)
+        enlarge = transform.resize(
+            np.eye(self.cells), ((self.cells + 1) * cell, self.cells), order=1, anti_aliasing=False
+        ).astype("float32")
+        shifts = rng.integers(cell, size=self.masks)
+        return lambda numbers: enlarge[shifts[numbers][:, np.newaxis] + np.arange(size)]

@@ -1,0 +1,50 @@
+"""SmoothGrad: the mean gradient of noisy copies of the image."""
+
+import numpy as np
+
+from keras_coda.attributions.attribution import Attribution
+from keras_coda.attributions.masked import check_positive
+from keras_coda.attributions.pull_back import PullBack
+
+
+class SmoothGrad(Attribution):
+    """The mean gradient of images with Gaussian noise (Smilkov et al., 2017), signed, `(N, H, W, C)`.
+
+    Noise is drawn in NumPy: the same for every image, model and backend, so that an image's map does not depend on the
+    others. For CoDA-Nets it is added to the encoded image, to each channel by itself.
+
+    Args:
+        model: see `Attribution`.
+        samples: integer, noisy copies of each image.
+        noise: the noise's standard deviation, as a share of the range of the image's values.
+        seed: integer.
+        batch_size: integer, copies evaluated at once.
+
+    Raises:
+        ValueError: `samples` is not positive, or `noise` negative.
+
+    Example:
+
+    >>> keras_coda.attributions.SmoothGrad(model, samples=20)(images)
+    """
+
+    def __init__(self, model, samples=50, noise=0.15, seed=0, batch_size=32):
+        super().__init__(model, batch_size)
+        check_positive(samples=samples)
+        if noise < 0:
+            raise ValueError(f"`noise` must not be negative. Received: {noise}")
+        self.samples = samples
+        self.noise = noise
+        self.seed = seed
+        self._pull_back = PullBack(self.classifier)
+
+    def _attribute(self, images, source, targets, verbose):
+        rng = np.random.default_rng(self.seed)
+        noise = rng.standard_normal((self.samples, *source.shape[1:]), "float32")
+        deviation = self.noise * np.ptp(source, axis=(1, 2, 3), keepdims=True)
+
+        def noisy(images, numbers):
+            return source[images] + deviation[images] * noise[numbers]
+
+        weights = np.full(self.samples, 1 / self.samples)
+        return self._pull_back.weighted_gradients(source, targets, noisy, weights, self.batch_size, verbose)

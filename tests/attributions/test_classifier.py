@@ -1,0 +1,122 @@
+"""A model as attributions see it: its source, outputs and probabilities; and batches of other sizes."""
+
+import keras
+import numpy as np
+import pytest
+import reference
+import tiny_models
+from keras import layers
+from small_models import LOGIT_BIAS, TEMPERATURE
+from tiny_models import CLASSES, IMAGE_SHAPE, draw_weights
+
+from keras_coda.attributions import Classifier, DeepLIFT, GradCAM, Gradient
+from keras_coda.layers import InputEncoding
+
+
+def test_coda_net_starts_at_its_encoding():
+    model, images = tiny_models.coda_net(), tiny_models.images()
+    classifier = Classifier(model)
+    source = classifier.source(images)
+    np.testing.assert_allclose(source, reference.encode(images), atol=1e-6)
+    assert classifier.source_shape == (12, 10, 6)
+    assert classifier.classes == CLASSES
+    summed, _ = reference.coda_net(images, reference.layers_of(model))
+    outputs = classifier.outputs(source, batch_size=1)
+    np.testing.assert_allclose(outputs, summed / TEMPERATURE + LOGIT_BIAS, rtol=1e-4)
+    np.testing.assert_allclose(classifier.probabilities(outputs), 1 / (1 + np.exp(-outputs)), rtol=1e-5)
+    np.testing.assert_array_equal(
+        classifier.source((255 * images).astype("uint8")),
+        classifier.source((255 * images).astype("uint8").astype("float32") / np.float32(255)),
+    )
+
+
+def test_other_models_start_at_their_images():
+    model, images = tiny_models.cnn(), 100 * tiny_models.images()
+    classifier = Classifier(model)
+    np.testing.assert_array_equal(classifier.source(images), images)
+    assert classifier.source((images).astype("uint8")).dtype == "float32"
+    outputs = classifier.outputs(images)
+    np.testing.assert_allclose(outputs, model.predict(images, verbose=0), rtol=1e-4)
+    exponentials = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+    want = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(classifier.probabilities(outputs), want, atol=1e-6)
+
+
+def with_last(*last):
+    return keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(data_format="channels_last"), *last])
+
+
+PROBABILITIES = {
+    "softmax": lambda: with_last(layers.Dense(2, activation="softmax")),
+    "sigmoid": lambda: with_last(layers.Dense(2, activation="sigmoid")),
+    "Softmax": lambda: with_last(layers.Dense(2), layers.Softmax()),
+    "Activation": lambda: with_last(layers.Dense(2), layers.Activation("sigmoid")),
+}
+
+
+@pytest.mark.parametrize("name", PROBABILITIES)
+def test_outputs_that_are_probabilities_stay_so(name):
+    outputs = np.array([[0.3, 0.7]], "float32")
+    np.testing.assert_array_equal(Classifier(PROBABILITIES[name]()).probabilities(outputs), outputs)
+
+
+def test_activation_of_choice():
+    outputs = np.array([[0.0, 2.0]], "float32")
+    got = Classifier(with_last(layers.Dense(2)), activation="sigmoid").probabilities(outputs)
+    np.testing.assert_allclose(got, 1 / (1 + np.exp(-outputs)), rtol=1e-6)
+
+
+def test_axes_follow_the_data_format():
+    first = Classifier(tiny_models.linear("channels_first"))
+    assert (first.data_format, first.channel_axis, first.pixel_axes) == ("channels_first", -3, (-2, -1))
+    inner = tiny_models.linear("channels_first")
+    inputs = keras.Input((3, 12, 10))
+    assert Classifier(keras.Model(inputs, inner(inputs))).data_format == "channels_first"
+    last = Classifier(tiny_models.linear())
+    assert (last.data_format, last.channel_axis, last.pixel_axes) == ("channels_last", -1, (-3, -2))
+
+
+def any_size():
+    stack = [
+        keras.Input((None, None, 3)),
+        layers.Conv2D(4, 3, activation="relu", data_format="channels_last"),
+        layers.MaxPooling2D(2, padding="same", data_format="channels_last"),
+        layers.Conv2D(4, 2, activation="relu", data_format="channels_last"),
+        layers.GlobalMaxPooling2D(data_format="channels_last"),
+        layers.Dense(CLASSES),
+    ]
+    return draw_weights(keras.Sequential(stack))
+
+
+@pytest.mark.parametrize("method", [Gradient, GradCAM, DeepLIFT])
+def test_images_of_any_size(method):
+    """One method takes one size after the other."""
+    model, images = any_size(), tiny_models.images()
+    method = method(model)
+    for size in (12, 9, 7):
+        got = method(images[:, :size], "all")
+        assert got.shape[:4] == (2, CLASSES, size, 10)
+        np.testing.assert_allclose(got, type(method)(model)(images[:, :size], "all"), atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_refuses_batch_sizes(batch_size):
+    with pytest.raises(ValueError, match=f"`batch_size` must be positive. Received: {batch_size}"):
+        Gradient(tiny_models.linear(), batch_size=batch_size)
+
+
+def test_refuses_images_of_another_range():
+    classifier = Classifier(
+        draw_weights(
+            keras.Sequential(
+                [
+                    keras.Input(IMAGE_SHAPE),
+                    InputEncoding(data_format="channels_last"),
+                    layers.Flatten(),
+                    layers.Dense(2),
+                ]
+            )
+        )
+    )
+    with pytest.raises(ValueError, match=r"floats in \[0, 1\].*Received: float32 images with values from .* to 2"):
+        classifier.source(np.full((1, *IMAGE_SHAPE), 2.0, "float32"))
