@@ -1,0 +1,28 @@
+"""How well attributions explain a model: the paper's two metrics, and those of other work, for any Keras model.
+
+keras_coda.metrics.evaluate(model, images, labels, methods, directory).summary()
+"""
+
+from keras_coda.metrics.evaluation import evaluate
+from keras_coda.metrics.grids import Grids, make_grids
+from keras_coda.metrics.insertion_deletion import auc, deletion, insertion
+from keras_coda.metrics.localisation import localisation
+from keras_coda.metrics.pixel_removal import pixel_removal
+from keras_coda.metrics.results import Results
+from keras_coda.metrics.sanity_check import sanity_check
+from keras_coda.metrics.selection import collect, most_confident
+
+__all__ = [
+    "Grids",
+    "Results",
+    "auc",
+    "collect",
+    "deletion",
+    "evaluate",
+    "insertion",
+    "localisation",
+    "make_grids",
+    "most_confident",
+    "pixel_removal",
+    "sanity_check",
+]

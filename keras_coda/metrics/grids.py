@@ -1,0 +1,130 @@
+"""Grids of images of distinct classes, on which localisation is measured (paper, 4.2 and Fig. 7)."""
+
+import dataclasses
+import warnings
+
+import keras
+import numpy as np
+
+from keras_coda.metrics.selection import as_classifier, check_labels, most_confident
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Grids:
+    """G images, each a grid of n x n images of distinct classes. Cells are counted row by row.
+
+    Attributes:
+        images: `(G, n H, n W, C)` (or `(G, C, n H, n W)`), of the images' dtype.
+        targets: `(G, n n)` integers, the class of each cell.
+        indices: `(G, n n)` integers, the image of each cell.
+        size: n.
+    """
+
+    images: np.ndarray
+    targets: np.ndarray
+    indices: np.ndarray
+    size: int
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __repr__(self):
+        return f"Grids({len(self)} of {self.size} x {self.size} images, images: {self.images.shape})"
+
+
+def make_grids(model, images, labels, size=3, count=500, confidence=0.5, seed=0, batch_size=32):
+    """Grids of the images that a model is most confident of, with each class at most once a grid (paper, 4.2).
+
+    The images are those classified correctly with a probability of their class above `confidence`, taken from the
+    most confident on, each in one grid and at most `count` of a class, since no grid has two. Which of them share a
+    grid, and where, is drawn. Where there are too few for `count` grids, there are as many as can be made.
+
+    Args:
+        model: a Keras model of images of any size, or a `Classifier`.
+        images: array of N images `(N, H, W, C)` (or `(N, C, H, W)`).
+        labels: integers `(N,)` or `(N, 1)`.
+        size: integer n.
+        count: integer G, the most grids to make.
+        confidence: number in [0, 1).
+        seed: integer.
+        batch_size: integer.
+
+    Returns:
+        `Grids`. A warning says where they are fewer than `count`.
+
+    Raises:
+        ValueError: a grid has more cells than there are classes, the model does not take images of its size, no
+            grid can be made, or images or labels are not of this form.
+
+    Example:
+
+    >>> grids = keras_coda.metrics.make_grids(model, x_test, y_test, size=3, count=500)
+    >>> maps = keras_coda.attributions.Contributions(model).maps(grids.images, grids.targets)
+    >>> keras_coda.metrics.localisation(maps, size=3).mean()
+    """
+    images = keras.ops.convert_to_numpy(images)
+    classifier = as_classifier(model)
+    labels = check_labels(labels, len(images), classifier.classes)
+    indices = draw_grids(classifier, images, labels, size, count, confidence, seed, batch_size)
+    return Grids(assemble(images[indices], classifier.pixel_axes), labels[indices], indices, size)
+
+
+def draw_grids(classifier, images, labels, size, count, confidence, seed, batch_size):
+    """The images of each grid, `(G, n n)` indices: see `make_grids`."""
+    if size < 2 or count < 1:
+        raise ValueError(f"Expected `size` of at least 2 and `count` of at least 1. Received: {size} and {count}")
+    cells = size * size
+    if cells > classifier.classes:
+        raise ValueError(
+            f"No class may be twice in a grid, and {size} x {size} grids have {cells} cells. "
+            f"Received: a model of {classifier.classes} classes"
+        )
+    _check_takes_grids(classifier, images.shape, size)
+    candidates = most_confident(classifier, images, labels, confidence, batch_size)
+    of_class = np.bincount(labels[candidates], minlength=classifier.classes)
+    # G grids need n n G images, at most G of each class.
+    possible = [g for g in range(1, count + 1) if np.minimum(of_class, g).sum() >= cells * g]
+    if not possible:
+        raise ValueError(
+            f"No grid of {size} x {size} images of distinct classes can be made. Received: {len(images)} images, of "
+            f"which {len(candidates)}, of {np.count_nonzero(of_class)} classes, are classified correctly with a "
+            f"probability above {confidence}"
+        )
+    made = possible[-1]
+    if made < count:
+        warnings.warn(
+            f"Only {made} of {count} grids can be made of the {len(candidates)} images classified correctly with a "
+            f"probability above {confidence}.",
+            stacklevel=3,
+        )
+    order = np.zeros(len(candidates), int)
+    for label in range(classifier.classes):
+        order[labels[candidates] == label] = np.arange(of_class[label])
+    chosen = candidates[order < made][: cells * made]
+    rng = np.random.default_rng(seed)
+    # Class by class, the images go to one grid after the other, so that those of a class go to different grids.
+    place = np.lexsort([rng.random(len(chosen)), rng.permutation(classifier.classes)[labels[chosen]]])
+    grids = chosen[place].reshape(cells, made).T
+    return rng.permuted(rng.permutation(grids), axis=1)
+
+
+def assemble(images, pixel_axes):
+    """`(G, n n, H, W, C)` images as grids `(G, n H, n W, C)`; with channels first alike."""
+    size = round(images.shape[1] ** 0.5)
+    row_axis, column_axis = pixel_axes
+    cells = images.reshape(len(images), size, size, *images.shape[2:])
+    rows = [np.concatenate([cells[:, r, c] for c in range(size)], axis=column_axis) for r in range(size)]
+    return np.concatenate(rows, axis=row_axis)
+
+
+def _check_takes_grids(classifier, shape, size):
+    expected = tuple(classifier.model.inputs[0].shape)
+    grid = list(shape)
+    for axis in classifier.pixel_axes:
+        grid[axis] *= size
+    if any(expected[axis] not in (None, grid[axis]) for axis in classifier.pixel_axes):
+        raise ValueError(
+            f"Model {classifier.model.name!r} takes images of shape {expected} only. Expected: a model that takes "
+            f"{size} x {size} grids too, of shape {tuple(grid[1:])}; give its input a height and width of `None`. "
+            f"Received: images of shape {tuple(shape[1:])}"
+        )

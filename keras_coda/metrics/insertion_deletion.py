@@ -1,0 +1,82 @@
+"""Insertion and deletion: the probability of a class as all pixels come or go, the most important first."""
+
+import numpy as np
+from scipy import integrate, ndimage
+
+from keras_coda.metrics.pixel_removal import RankedPixels
+
+# The standard deviation in pixels of the blur from which insertion starts.
+SIGMA = 5.0
+
+
+def deletion(model, images, targets, maps, points=129, batch_size=32, verbose=0):
+    """The probability of the target as all pixels are set to 0, the most important first (Petsiuk et al., 2018).
+
+    Args:
+        model, images, targets, maps, points, batch_size, verbose: see `pixel_removal`.
+
+    Returns:
+        Probabilities `(N, points)`, from none to all of the pixels. `auc` makes a score of them; lower is better.
+
+    Raises:
+        ValueError: see `pixel_removal`.
+
+    Example:
+
+    >>> keras_coda.metrics.auc(keras_coda.metrics.deletion(model, images, labels, maps)).mean()
+    """
+    ranked = RankedPixels(model, batch_size)
+    source = ranked.classifier.source(images)
+    return ranked.curves(source, targets, maps, True, 1.0, points, verbose=verbose)
+
+
+def insertion(model, images, targets, maps, points=129, sigma=SIGMA, batch_size=32, verbose=0):
+    """The probability of the target as pixels are put into the blurred image, the most important first.
+
+    From Petsiuk et al., 2018. The blur is Gaussian.
+
+    Args:
+        model, images, targets, maps, points, batch_size, verbose: see `pixel_removal`.
+        sigma: positive number, the standard deviation of the blur in pixels.
+
+    Returns:
+        Probabilities `(N, points)`, from the blurred image to the whole one. `auc` makes a score of them; higher is
+        better.
+
+    Raises:
+        ValueError: see `pixel_removal`.
+
+    Example:
+
+    >>> keras_coda.metrics.auc(keras_coda.metrics.insertion(model, images, labels, maps)).mean()
+    """
+    ranked = RankedPixels(model, batch_size)
+    source = ranked.classifier.source(images)
+    blurred = blur(source, sigma, ranked.classifier.pixel_axes)
+    return ranked.curves(source, targets, maps, True, 1.0, points, replacement=blurred, inserted=True, verbose=verbose)
+
+
+def auc(curves):
+    """The area under curves of equal steps, by the trapezoidal rule, over an x axis of length 1.
+
+    Args:
+        curves: array `(..., points)`.
+
+    Returns:
+        `(...)`, float64: the mean height of each curve.
+
+    Example:
+
+    >>> keras_coda.metrics.auc([0.0, 0.5, 1.0])
+    0.5
+    """
+    curves = np.asarray(curves, "float64")
+    return integrate.trapezoid(curves, dx=1 / (curves.shape[-1] - 1), axis=-1)
+
+
+def blur(source, sigma, pixel_axes):
+    """Sources blurred by a Gaussian. The encoding of a blurred image is the blurred encoding."""
+    if not sigma > 0:
+        raise ValueError(f"`sigma` must be positive. Received: {sigma}")
+    # In float32, since SciPy takes no float16 or bfloat16.
+    return ndimage.gaussian_filter(source.astype("float32"), sigma, axes=pixel_axes)

@@ -1,0 +1,125 @@
+"""The scores of an evaluation: a table, its means with confidence intervals, and curves."""
+
+import pathlib
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from keras_coda.metrics.insertion_deletion import auc
+
+FILE = "results.csv"
+LOCALISATION = "localisation"
+CURVES = ("removal_least_first", "removal_most_first", "insertion", "deletion")
+
+
+class Results:
+    """The scores that `evaluate` gave.
+
+    Args:
+        table: see below.
+
+    Attributes:
+        table: DataFrame with a row a score: metric, method, item (the number of a grid or image), target (the class),
+            x (the part of the pixels removed or inserted; none for localisation), score, and seconds, what the
+            attribution of the item took, for all its targets, repeated in each of its rows.
+
+    Example:
+
+    >>> results = keras_coda.metrics.Results.load("evaluation")
+    >>> results.summary()
+    >>> results.curve("removal_least_first", "contributions").plot(x="x", y="mean")
+    """
+
+    def __init__(self, table):
+        self.table = table
+
+    def __repr__(self):
+        return f"Results({len(self.table)} scores, methods: {list(self.table['method'].unique())})"
+
+    @classmethod
+    def load(cls, directory):
+        """Read the results that `evaluate` left in a directory.
+
+        Args:
+            directory: path.
+
+        Returns:
+            `Results`.
+
+        Raises:
+            ValueError: there are none.
+        """
+        path = pathlib.Path(directory) / FILE
+        if not path.is_file():
+            raise ValueError(f"Expected a directory with {FILE}, of a finished evaluation. Received: {directory}")
+        return cls(
+            pd.read_csv(path, dtype={"metric": str, "method": str}, keep_default_na=False, na_values={"x": [""]})
+        )
+
+    def summary(self, confidence_level=0.95):
+        """The mean of each method by each metric, with confidence intervals by bootstrap.
+
+        An item counts once: by the mean over the cells of a grid, or over the curve of an image (its area, over an x
+        axis of length 1).
+
+        Args:
+            confidence_level: number in (0, 1).
+
+        Returns:
+            DataFrame with a row a metric and method: metric, method, mean, low, high, count (of items), seconds (the
+            mean of an item).
+        """
+        rows = []
+        for (metric, method), table in self.table.groupby(["metric", "method"], sort=False):
+            items = table.groupby("item")
+            scores = items["score"].mean().to_numpy() if metric == LOCALISATION else auc(_curves(table))
+            low, high = _interval(scores, confidence_level)
+            seconds = items["seconds"].first().mean()
+            rows.append([metric, method, scores.mean(), float(low), float(high), len(scores), seconds])
+        return pd.DataFrame(rows, columns=["metric", "method", "mean", "low", "high", "count", "seconds"])
+
+    def curve(self, metric, method, confidence_level=0.95):
+        """The mean curve of a method over all images, with confidence intervals by bootstrap.
+
+        Args:
+            metric: "removal_least_first", "removal_most_first", "insertion" or "deletion".
+            method: the method's name.
+            confidence_level: number in (0, 1).
+
+        Returns:
+            DataFrame with a row a point: x, mean, low, high.
+
+        Raises:
+            ValueError: there are no such curves.
+        """
+        table = self.table[(self.table["metric"] == metric) & (self.table["method"] == method)]
+        if metric == LOCALISATION or not len(table):
+            known = self.table[self.table["metric"] != LOCALISATION]
+            pairs = list(known.groupby(["metric", "method"], sort=False).groups)
+            raise ValueError(f"Expected a metric and method of {pairs}. Received: {metric!r}, {method!r}")
+        curves = _curves(table)
+        low, high = _interval(curves, confidence_level)
+        return pd.DataFrame({"x": np.unique(table["x"]), "mean": curves.mean(0), "low": low, "high": high})
+
+
+def _curves(table):
+    """`(items, points)`."""
+    return table.pivot(index="item", columns="x", values="score").to_numpy()
+
+
+def _interval(values, confidence_level):
+    """The confidence interval of the mean over the first axis; no wider than a point where values do not vary."""
+    if len(values) == 1:
+        return values[0], values[0]
+    interval = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=2000,
+        batch=100,
+        axis=0,
+        confidence_level=confidence_level,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return interval.low, interval.high

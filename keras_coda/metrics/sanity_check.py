@@ -1,0 +1,146 @@
+"""The sanity check of attributions: do they change when the model forgets what it has learned?"""
+
+import contextlib
+import random
+
+import keras
+import numpy as np
+import pandas as pd
+from scipy import stats
+from skimage import feature, metrics
+
+from keras_coda.attributions import Classifier
+from keras_coda.metrics.localisation import check_finite
+
+MODES = ("cascading", "independent")
+ORIGINAL = "original"
+
+
+def sanity_check(model, method, images, targets=None, mode="cascading", seed=0, verbose=0):
+    """How similar a method's maps stay when layers of the model are randomised (Adebayo et al., 2018).
+
+    A method that explains the model gives other maps for one with random weights. Layers get new weights from their own
+    initializers, from the output back: "cascading" leaves those before randomised, "independent" randomises one at a
+    time. This is done in a copy of the model, for which the method is made once.
+
+    Similarities, 1 for equal maps: structural similarity (`skimage.metrics.structural_similarity`), of maps divided by
+    their largest absolute value; Spearman's rank correlation of the maps and of their absolute values; and Pearson's
+    correlation of their histograms of oriented gradients (`skimage.feature.hog`, with about 8 x 8 cells an image).
+    A correlation with what is constant is 0, unless both are equal.
+
+    Args:
+        model: a Keras model. It stays as it is.
+        method: function of a model that returns an attribution, such as `keras_coda.attributions.Gradient`.
+        images: array of N images as the model takes them, of at least 3 x 3 pixels.
+        targets: integers, one for all or `(N,)`. Default: the classes that the model, not randomised, predicts.
+        mode: "cascading" or "independent".
+        seed: integer, of the new weights. They differ between backends.
+        verbose: 1 shows a progress bar.
+
+    Returns:
+        DataFrame with a row a step and image: step (0 for the model as it is), layer (the one randomised last,
+        "original" in step 0), image, ssim, rank_correlation, absolute_rank_correlation, hog.
+
+    Raises:
+        ValueError: an unknown mode, a model without weights, images too small, or maps with NaN.
+
+    Example:
+
+    >>> table = keras_coda.metrics.sanity_check(model, keras_coda.attributions.Contributions, images[:16])
+    >>> table.groupby("step")[["ssim", "rank_correlation", "hog"]].mean()
+    """
+    if mode not in MODES:
+        raise ValueError(f"`mode` must be one of {MODES}. Received: {mode!r}")
+    with _drawn_from(seed):
+        copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+        layers = _layers_with_weights(copy)[::-1]
+        if not layers:
+            raise ValueError(f"Expected a model with weights. Received: {model.name!r}, which has none")
+        attribution = method(copy)
+        if targets is None:
+            classifier = Classifier(copy)
+            targets = classifier.outputs(classifier.source(images)).argmax(-1)
+        before = _maps(attribution, images, targets)
+        rows = _compare(before, before, 0, ORIGINAL)
+        progress = keras.utils.Progbar(len(layers), verbose=verbose, unit_name="layer")
+        for step, layer in enumerate(layers, start=1):
+            learned = layer.get_weights()
+            layer.set_weights(_new_weights(layer))
+            rows += _compare(before, _maps(attribution, images, targets), step, layer.name)
+            if mode == "independent":
+                layer.set_weights(learned)
+            progress.update(step)
+    return pd.DataFrame(rows)
+
+
+def _layers_with_weights(model):
+    """The layers of a model, those of nested models one by one, from the input to the output."""
+    nested = (_layers_with_weights(layer) if isinstance(layer, keras.Model) else [layer] for layer in model.layers)
+    return [layer for layers in nested for layer in layers if layer.weights]
+
+
+def _new_weights(layer):
+    """Weights as a new layer of this configuration has them, also where its initializers have fixed seeds."""
+    fresh = type(layer).from_config(_without_seeds(layer.get_config()))
+    fresh.build_from_config(layer.get_build_config())
+    return fresh.get_weights()
+
+
+def _without_seeds(config):
+    if isinstance(config, dict):
+        return {key: None if key == "seed" else _without_seeds(value) for key, value in config.items()}
+    return [_without_seeds(value) for value in config] if isinstance(config, list) else config
+
+
+@contextlib.contextmanager
+def _drawn_from(seed):
+    """Keras draws the seeds of initializers from Python's generator, which is as before afterwards."""
+    state = random.getstate()
+    # Not as a user may have done it before making the model, whose first weights would then be drawn again.
+    random.seed(f"sanity check {seed}")
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def _maps(attribution, images, targets):
+    maps = np.asarray(attribution.maps(images, targets), "float64")
+    check_finite(maps)
+    return maps
+
+
+def _compare(before, after, step, layer):
+    """A row for each image."""
+    return [
+        {"step": step, "layer": layer, "image": image, **_similarities(a, b)}
+        for image, (a, b) in enumerate(zip(before, after, strict=True))
+    ]
+
+
+def _similarities(a, b):
+    a, b = (_scaled(map_) for map_ in (a, b))
+    return {
+        # Windows of 7 x 7, or what fits.
+        "ssim": metrics.structural_similarity(a, b, data_range=2.0, win_size=min(7, (min(a.shape) - 1) // 2 * 2 + 1)),
+        "rank_correlation": _correlation(stats.spearmanr, a.ravel(), b.ravel()),
+        "absolute_rank_correlation": _correlation(stats.spearmanr, np.abs(a).ravel(), np.abs(b).ravel()),
+        "hog": _correlation(stats.pearsonr, _hog(a), _hog(b)),
+    }
+
+
+def _scaled(map_):
+    largest = np.abs(map_).max()
+    return map_ / largest if largest > 0 else map_
+
+
+def _correlation(correlate, a, b):
+    if np.array_equal(a, b):
+        return 1.0
+    return float(correlate(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
+
+
+def _hog(map_):
+    cell = tuple(max(1, size // 8) for size in map_.shape)
+    return feature.hog(map_, pixels_per_cell=cell)

@@ -1,0 +1,104 @@
+"""Which images the metrics are taken on."""
+
+import itertools
+
+import keras
+import numpy as np
+
+from keras_coda.attributions import Classifier
+from keras_coda.data import Dataset
+
+
+def collect(data, limit=None):
+    """Images and labels of a data set as arrays, the form that the metrics take.
+
+    Args:
+        data: a `keras_coda.data.Dataset`, of which the test part is taken; or what yields batches `(images, labels)`: a
+            `keras.utils.PyDataset`, `tf.data.Dataset`, PyTorch `DataLoader` or other iterable.
+        limit: integer, the most images to take, in order. Needed where the batches never end. Default: all.
+
+    Returns:
+        `(images, labels)`, NumPy arrays.
+
+    Raises:
+        ValueError: there is no batch, or one is not of this form.
+
+    Example:
+
+    >>> images, labels = keras_coda.metrics.collect(keras_coda.data.load("digits"), limit=100)
+    """
+    if isinstance(data, Dataset):
+        return data.x_test[:limit], data.y_test[:limit]
+    batches = data
+    if isinstance(data, keras.utils.PyDataset):
+        numbers = itertools.count() if data.num_batches is None else range(data.num_batches)
+        batches = (data[number] for number in numbers)
+    images, labels, count = [], [], 0
+    for batch in batches:
+        if not (isinstance(batch, (tuple, list)) and len(batch) >= 2):
+            raise ValueError(f"Expected batches (images, labels). Received: a {type(batch).__name__}")
+        images.append(keras.ops.convert_to_numpy(batch[0]))
+        labels.append(keras.ops.convert_to_numpy(batch[1]))
+        count += len(images[-1])
+        if limit is not None and count >= limit:
+            break
+    if not images:
+        raise ValueError("Expected batches (images, labels). Received: a data set without batches")
+    return np.concatenate(images)[:limit], np.concatenate(labels)[:limit]
+
+
+def most_confident(model, images, labels, confidence=0.5, batch_size=32):
+    """The images that a model classifies correctly and with confidence, the most confident first (paper, 4.2).
+
+    Args:
+        model: a Keras model that `keras_coda.attributions.Classifier` takes, or a `Classifier`.
+        images: array of N images as the model takes them.
+        labels: integers `(N,)` or `(N, 1)`.
+        confidence: number, above which the probability of the image's class must be.
+        batch_size: integer.
+
+    Returns:
+        Their indices, int64.
+
+    Raises:
+        ValueError: images or labels are not of this form.
+
+    Example:
+
+    >>> best = keras_coda.metrics.most_confident(model, x_test, y_test)[:16]
+    """
+    classifier = as_classifier(model)
+    labels = check_labels(labels, len(images), classifier.classes)
+    # Encoded images in float32 are many times as large as 8-bit ones, so not all at once.
+    size = 32 * batch_size
+    parts = [
+        classifier.probabilities(classifier.outputs(classifier.source(images[start : start + size]), batch_size))
+        for start in range(0, len(images), size)
+    ]
+    probabilities = np.concatenate(parts)
+    of_label = np.take_along_axis(probabilities, labels[:, np.newaxis], axis=-1)[:, 0]
+    chosen = np.flatnonzero((probabilities.argmax(-1) == labels) & (of_label > confidence))
+    return chosen[np.argsort(-of_label[chosen], kind="stable")]
+
+
+def as_classifier(model):
+    """The `Classifier` of a model, or `model` where it is one."""
+    return model if isinstance(model, Classifier) else Classifier(model)
+
+
+def check_labels(labels, count, classes):
+    """Labels as int64 `(N,)`; a ValueError where they are not `count` integers in 0..classes - 1."""
+    labels = keras.ops.convert_to_numpy(labels)
+    shape = labels.shape
+    if shape == (count, 1):
+        labels = labels[:, 0]
+    if labels.shape != (count,) or not count or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"Expected one integer label for each of {count} images, one at least. "
+            f"Received: an array of {labels.dtype} and shape {shape}"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"Labels must be in 0..{classes - 1}, the classes of the model. Received: {labels.min()} to {labels.max()}"
+        )
+    return labels.astype("int64")
