@@ -20,16 +20,21 @@ def read_image(path, image_shape, data_format="channels_last"):
         ValueError: the file is no image, or not of 8 bits a channel.
         OSError: the file cannot be read.
     """
-    if data_format == "channels_first":
-        image_shape = (*image_shape[1:], image_shape[0])
-    height, width, channels = image_shape
     try:
         with Image.open(path) as file:
             if file.mode.startswith(("I", "F")):
                 raise ValueError(f"{path} must have 8 bits a channel. Received: an image of mode {file.mode!r}")
-            image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
+            return to_pixels(ImageOps.exif_transpose(file), image_shape, data_format)
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image that Pillow can read") from None
+
+
+def to_pixels(image, image_shape, data_format="channels_last"):
+    """A Pillow image as `read_image` returns a file's."""
+    if data_format == "channels_first":
+        image_shape = (*image_shape[1:], image_shape[0])
+    height, width, channels = image_shape
+    image = image.convert("L" if channels == 1 else "RGB")
     if height is not None and width is not None:
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(image, "float32").reshape(image.height, image.width, channels) / 255.0

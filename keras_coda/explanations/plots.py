@@ -49,7 +49,23 @@ def target_and_strongest_other(logits, targets=None):
     return np.stack([targets, np.where(first == targets, second, first)], axis=1)
 
 
-def weights_to_rgba(weights, contribution_map=None, data_format=None):
+def weights_limit(weights, data_format=None):
+    """Where weights get their full colour: the strength of a pixel at the 99.5th percentile over the image.
+
+    The strength is the norm of a pixel's positive weights, for an encoded image; the absolute weights otherwise.
+
+    Args:
+        weights, data_format: see `weights_to_rgba`.
+
+    Returns:
+        `(...)` numbers, one an image, to be compared over images and given to `weights_to_rgba` as `limit`.
+    """
+    weights, largest, strengths, axes = _strengths(weights, data_format)
+    leading = weights.shape[:-3]
+    return _strong(strengths, axes).reshape(leading) * largest.reshape(leading)
+
+
+def weights_to_rgba(weights, contribution_map=None, data_format=None, limit=None):
     """Weights as colours, the way the input encoding turns colours into channels.
 
     For an encoded image only positive weights are shown. Each colour is its share w_c / (w_c + w_c') of the weights
@@ -66,6 +82,7 @@ def weights_to_rgba(weights, contribution_map=None, data_format=None):
         contribution_map: `(..., H, W)`, `explanation.contribution_map`: pixels that do not contribute positively
             are left out, of an image with its negative. Default: all are shown.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
+        limit: a positive number in the place of each image's percentile, to compare images. See `weights_limit`.
 
     Returns:
         `(..., H, W, 4)`, float64 RGBA in [0, 1], not premultiplied.
@@ -78,23 +95,17 @@ def weights_to_rgba(weights, contribution_map=None, data_format=None):
     >>> weights_to_rgba(np.array([[[2.0, 0.0, 0.0, 0.0, 2.0, 2.0]]]))
     array([[[1., 0., 0., 1.]]])
     """
-    weights = _channels_last(_finite("weights", weights), data_format)
-    if weights.ndim < 3 or weights.shape[-1] not in (1, 2, 3, 6):
-        raise ValueError(
-            "`weights` must be those of an encoded image, with 6 channels, or 2 for gray images, or 3 or 1 without "
-            f"the negative image. Received: shape {weights.shape} (channels last)"
-        )
+    weights, largest, strengths, axes = _strengths(weights, data_format)
     has_negative = weights.shape[-1] in (2, 6)
-    if has_negative:
-        weights = np.maximum(weights, 0)
-    weights = weights / _or_one(np.abs(weights).max(axis=(-3, -2, -1), keepdims=True))
+    strong = _strong(strengths, axes)
+    if limit is not None:
+        strong = _positive("limit", limit) / np.reshape(largest, strong.shape)
     if has_negative:
         colours, negatives = np.split(weights, 2, axis=-1)
         rgb = colours / _or_one(colours + negatives)
-        norm = np.linalg.norm(weights, axis=-1)
-        alpha = np.minimum(norm / _strong(norm, axis=(-2, -1)), 1)
+        alpha = np.minimum(strengths / strong, 1)
     else:
-        rgb = np.clip(0.5 + 0.5 * weights / _strong(np.abs(weights), axis=(-3, -2, -1)), 0, 1)
+        rgb = np.clip(0.5 + 0.5 * weights / strong, 0, 1)
         alpha = np.ones(weights.shape[:-1])
     if contribution_map is not None:
         contribution_map = _finite("contribution_map", contribution_map)
@@ -107,17 +118,32 @@ def weights_to_rgba(weights, contribution_map=None, data_format=None):
     return np.concatenate([np.broadcast_to(rgb, (*alpha.shape, 3)), alpha[..., np.newaxis]], axis=-1)
 
 
-def plot_weights(weights, ax=None, contribution_map=None, data_format=None):
+def plot_image(image, ax=None, data_format=None):
+    """Draw an image.
+
+    Args:
+        image: `(H, W, 3)`, `(H, W, 1)` or `(H, W)`, in [0, 1], or integers in 0..255; channels come before rows with
+            "channels_first".
+        ax: Matplotlib axes to draw on. Default: the current ones of pyplot.
+        data_format: "channels_last" or "channels_first"; default: Keras' setting.
+
+    Returns:
+        The `matplotlib.image.AxesImage`.
+    """
+    return _draw_picture(_pictures(keras.ops.convert_to_numpy(image)[np.newaxis], data_format)[0], ax)
+
+
+def plot_weights(weights, ax=None, contribution_map=None, data_format=None, limit=None):
     """Draw the weights of one image in colour, on white.
 
     Args:
-        weights, contribution_map, data_format: see `weights_to_rgba`, without leading axes.
+        weights, contribution_map, data_format, limit: see `weights_to_rgba`, without leading axes.
         ax: Matplotlib axes to draw on. Default: the current ones of pyplot.
 
     Returns:
         The `matplotlib.image.AxesImage`.
     """
-    return _draw(weights_to_rgba(weights, contribution_map, data_format), ax)
+    return _draw(weights_to_rgba(weights, contribution_map, data_format, limit), ax)
 
 
 def plot_contribution_map(contribution_map, ax=None, limit=None):
@@ -142,15 +168,26 @@ def plot_contribution_map(contribution_map, ax=None, limit=None):
     contribution_map = _finite("contribution_map", contribution_map)
     if contribution_map.ndim != 2:
         raise ValueError(f"`contribution_map` must be of shape (H, W). Received: shape {contribution_map.shape}")
-    if limit is None:
-        limit = _limit(contribution_map)
-    elif not 0 < limit < np.inf:
-        raise ValueError(f"`limit` must be a positive number. Received: {limit!r}")
+    limit = contribution_limit(contribution_map) if limit is None else _positive("limit", limit)
     return _draw(contribution_map, ax, cmap="RdBu_r", vmin=-limit, vmax=limit)
 
 
+def contribution_limit(maps):
+    """Where the scale of contribution maps ends: the 99.5th percentile of the absolute contributions, over all maps."""
+    return np.percentile(np.abs(maps), PERCENTILE) or np.abs(maps).max() or 1.0
+
+
 def plot_explanation_gallery(
-    images, explanation, classes=None, path=None, *, labels=None, max_images=8, data_format=None
+    images,
+    explanation,
+    classes=None,
+    path=None,
+    *,
+    labels=None,
+    max_images=8,
+    data_format=None,
+    limit=None,
+    weight_limit=None,
 ):
     """Draw explanations, one image a row: the image, then weights in colour and contribution map of each target.
 
@@ -166,6 +203,8 @@ def plot_explanation_gallery(
         labels: `(N,)` integers, the true classes. They title the images, in red where another class is predicted.
         max_images: how many images are drawn, the first ones.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
+        limit, weight_limit: where the scales of all contribution maps and weights end, see `plot_contribution_map` and
+            `weights_to_rgba`. Default: each row has a scale of its own.
 
     Returns:
         The `matplotlib.figure.Figure`, which is not one of pyplot's.
@@ -211,24 +250,24 @@ def plot_explanation_gallery(
 
     for row in range(count):
         ax = panel(MARGIN, row, "image")
-        _draw(images[row], ax, cmap="gray", vmin=0, vmax=1)
+        _draw_picture(images[row], ax)
         if labels is not None:
             predicted = np.argmax(logits[row])
             correct = predicted == labels[row]
             outcome = "correct" if correct else f"predicted: {name(predicted)}"
-            _title(ax, PANEL, name(labels[row]), outcome, INK if correct else WRONG)
-        limit = _limit(maps[row])
+            set_title(ax, PANEL, name(labels[row]), outcome, INK if correct else WRONG)
+        row_limit = contribution_limit(maps[row]) if limit is None else limit
         for k, target in enumerate(targets[row]):
             left = MARGIN + PANEL + GROUP_GAP + k * group
             ax = panel(left, row, "weights")
-            plot_weights(weights[row, k], ax, maps[row, k], data_format)
+            plot_weights(weights[row, k], ax, maps[row, k], data_format, weight_limit)
             logit = logits[row, target]
             values = f"logit {logit:.1f}, p = {(1 + np.tanh(logit / 2)) / 2:.2f}".replace("-", MINUS)
-            _title(ax, 2 * PANEL + GAP, name(target), values, INK)
-            drawn = plot_contribution_map(maps[row, k], panel(left + PANEL + GAP, row, "contributions"), limit)
+            set_title(ax, 2 * PANEL + GAP, name(target), values, INK)
+            drawn = plot_contribution_map(maps[row, k], panel(left + PANEL + GAP, row, "contributions"), row_limit)
         scale = panel(left + 2 * PANEL + 2 * GAP, row, panel_width=GAP)
-        figure.colorbar(drawn, scale, ticks=[-limit, 0, limit]).outline.set(edgecolor=GRAY, linewidth=0.5)
-        scale.set_yticklabels([f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"])
+        figure.colorbar(drawn, scale, ticks=[-row_limit, 0, row_limit]).outline.set(edgecolor=GRAY, linewidth=0.5)
+        scale.set_yticklabels([f"{MINUS}{row_limit:.2g}", "0", f"{row_limit:.2g}"])
         scale.tick_params(labelsize=6, length=2, width=0.5, pad=1, color=GRAY, labelcolor=INK)
     if path is not None:
         save_figure(figure, path)
@@ -258,6 +297,10 @@ def save_figure(figure, path):
         partial.unlink(missing_ok=True)
 
 
+def _draw_picture(picture, ax):
+    return _draw(picture, ax, cmap="gray", vmin=0, vmax=1)
+
+
 def _draw(image, ax, **scale):
     if ax is None:
         from matplotlib import pyplot
@@ -269,8 +312,8 @@ def _draw(image, ax, **scale):
     return ax.imshow(image, interpolation="nearest" if max(image.shape[:2]) <= PANEL else None, **scale)
 
 
-def _title(ax, width, line, next_line, colour):
-    """Two lines over as many pixels from the left of the axes, cut to fit in there."""
+def set_title(ax, width, line, next_line="", colour=INK, panel=PANEL):
+    """Two lines over as many pixels from the left of axes, which are `panel` pixels wide, cut to fit in there."""
     font = FontProperties(size=8)
 
     def length(text):
@@ -283,7 +326,7 @@ def _title(ax, width, line, next_line, colour):
         return text[:end].rstrip() + "…"
 
     title = f"{cut(line)}\n{cut(next_line)}"
-    ax.set_title(title, x=width / PANEL / 2, fontproperties=font, color=colour, parse_math=False)
+    ax.set_title(title, x=width / panel / 2, fontproperties=font, color=colour, parse_math=False)
 
 
 def _pictures(images, data_format):
@@ -316,8 +359,28 @@ def _channels_last(array, data_format):
     return np.moveaxis(array, -3, -1) if first and array.ndim >= 3 else array
 
 
-def _limit(maps):
-    return np.percentile(np.abs(maps), PERCENTILE) or np.abs(maps).max() or 1.0
+def _positive(name, number):
+    if not 0 < number < np.inf:
+        raise ValueError(f"`{name}` must be a positive number. Received: {number!r}")
+    return number
+
+
+def _strengths(weights, data_format):
+    """Weights, channels last, divided by the largest of their image; that; the strength of pixels; and its axes."""
+    weights = _channels_last(_finite("weights", weights), data_format)
+    if weights.ndim < 3 or weights.shape[-1] not in (1, 2, 3, 6):
+        raise ValueError(
+            "`weights` must be those of an encoded image, with 6 channels, or 2 for gray images, or 3 or 1 without "
+            f"the negative image. Received: shape {weights.shape} (channels last)"
+        )
+    has_negative = weights.shape[-1] in (2, 6)
+    if has_negative:
+        weights = np.maximum(weights, 0)
+    largest = _or_one(np.abs(weights).max(axis=(-3, -2, -1), keepdims=True))
+    weights = weights / largest
+    if has_negative:
+        return weights, largest, np.linalg.norm(weights, axis=-1), (-2, -1)
+    return weights, largest, np.abs(weights), (-3, -2, -1)
 
 
 def _strong(magnitudes, axis):

@@ -1,0 +1,203 @@
+"""Explanations of videos: every frame beside its weights and contributions, on one scale."""
+
+import itertools
+import os
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image, ImageSequence, UnidentifiedImageError
+
+from keras_coda.explanations import plots
+from keras_coda.explanations.explainer import explain
+from keras_coda.images import read_image, to_pixels
+
+# Written by Pillow; all others by FFmpeg.
+ANIMATIONS: dict[str, dict[str, Any]] = {".gif": {}, ".webp": {"quality": 90}}
+VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+FRAMES_A_SECOND = 10
+
+
+def explain_video(
+    model, video, path, *, target=None, classes=None, image_shape=None, frames_a_second=None, batch_size=32, verbose=0
+):
+    """Explain a video frame by frame, and write it beside its explanations as another.
+
+    Each frame is drawn as the model sees it, beside its weights in colour and its contribution map (paper, Fig. 2). All
+    frames share one scale: the largest of the frames' own, found in a first pass. Only a batch of frames is in memory
+    at once, besides what Pillow collects of a GIF or WebP file that it writes.
+
+    Args:
+        model: a CoDA-Net, or any model that `explain` takes, of images of one or three channels.
+        video: path of a video or animation, or of a folder of images, which are taken in the order of their names.
+        path: file to write: .gif or .webp, or, with the extra `video`, one of .mp4, .mkv, .mov, .webm and .avi.
+            It appears as a whole or not at all. A GIF holds equal frames in a row as one of the duration of all.
+        target: integer, the class to explain. Default: the one predicted for each frame.
+        classes: list of the names of the classes. Default: their numbers.
+        image_shape: shape of images without the batch axis. Frames are scaled and cropped about their centre to it.
+            Default: the shape that the model takes. Of a model that takes any size, that is the frames' own.
+        frames_a_second: number. Default: that of the input, or 10 for a folder.
+        batch_size: frames explained at once.
+        verbose: 1 shows a progress bar.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        ValueError: the input has no frames or cannot be read as a video; the output is of another format; a target or
+            classes that do not fit the model.
+        ImportError: a video is read or written without the extra `video`.
+        OSError: a file cannot be read or written.
+
+    Example:
+
+    >>> keras_coda.explanations.explain_video(model, "goldfinch.mp4", "explained.mp4", target=11)
+    """
+    video, path = pathlib.Path(video), pathlib.Path(path)
+    write = _writer(path)
+    if frames_a_second is None:
+        frames_a_second = _frames_a_second(video)
+    elif not 0 < frames_a_second < np.inf:
+        raise ValueError(f"`frames_a_second` must be a positive number. Received: {frames_a_second!r}")
+    formats = [layer.data_format for layer in model.layers if hasattr(layer, "data_format")]
+    data_format = (formats or [keras.config.image_data_format()])[0]
+    image_shape = model.input_shape[1:] if image_shape is None else image_shape
+
+    def explained():
+        for images in _batches(_frames(video, image_shape, data_format), batch_size):
+            yield images, explain(model, images, target, batch_size=batch_size)
+
+    count, limit, weight_limit = 0, 0.0, 0.0
+    progress = keras.utils.Progbar(None, verbose=verbose, unit_name="frame explained")
+    for images, explanation in explained():
+        limit = max(limit, *map(plots.contribution_limit, explanation.contribution_map))
+        weight_limit = max(weight_limit, *plots.weights_limit(explanation.weights, data_format))
+        count += len(images)
+        progress.update(count)
+    if not count:
+        raise ValueError(f"{video} has no frames. Expected: a video, or a folder of images {', '.join(IMAGES)}")
+
+    def drawn():
+        settings = {"limit": limit, "weight_limit": weight_limit, "data_format": data_format}
+        progress = keras.utils.Progbar(count, verbose=verbose, unit_name="frame drawn")
+        for images, explanation in explained():
+            for i in range(len(images)):
+                yield _pixels(plots.plot_explanation_gallery(images[i : i + 1], explanation[i], classes, **settings))
+                progress.add(1)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(partial, drawn(), frames_a_second)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def _batches(frames, size):
+    while batch := list(itertools.islice(frames, size)):
+        yield np.stack(batch)
+
+
+def _pixels(figure):
+    """A figure as `(H, W, 3)`, uint8, of even height and width, which most videos must have."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    height, width = (size // 2 * 2 for size in pixels.shape[:2])
+    return np.ascontiguousarray(pixels[:height, :width])
+
+
+# Input
+
+
+def _frames(video, image_shape, data_format):
+    """The frames, one after the other, as a model takes them."""
+    if video.is_dir():
+        for path in _images(video):
+            yield read_image(path, image_shape, data_format)
+    elif _is_animation(video):
+        with Image.open(video) as file:
+            for frame in ImageSequence.Iterator(file):
+                yield to_pixels(frame, image_shape, data_format)
+    else:
+        for frame in _read(video, "imiter"):
+            yield to_pixels(Image.fromarray(frame), image_shape, data_format)
+
+
+def _frames_a_second(video):
+    if video.is_dir():
+        return FRAMES_A_SECOND
+    if _is_animation(video):
+        with Image.open(video) as file:
+            # Of a WebP file, known once the frame is read.
+            durations = [(frame.load(), frame.info.get("duration", 0))[1] for frame in ImageSequence.Iterator(file)]
+        return 1000 / np.mean(durations) if any(durations) else FRAMES_A_SECOND
+    return next(_read(video, "immeta"))["fps"]
+
+
+def _images(folder):
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES and path.name[0] != ".")
+
+
+def _is_animation(video):
+    try:
+        with Image.open(video):
+            return True
+    except UnidentifiedImageError:
+        return False
+
+
+def _read(video, what):
+    """What `imageio` reads of a video: "imiter", its frames, or "immeta", facts on it (one)."""
+    imageio = _imageio(video, "read")
+    try:
+        result = getattr(imageio.v3, what)(video, plugin="FFMPEG")
+        yield from result if what == "imiter" else [result]
+    except (OSError, RuntimeError, StopIteration) as error:
+        reason = (str(error).strip().splitlines() or ["FFmpeg reads no frame of it"])[-1]
+        raise ValueError(f"{video} cannot be read as a video: {reason}") from error
+
+
+# Output
+
+
+def _writer(path):
+    suffix = path.suffix.lower()
+    if suffix in ANIMATIONS:
+        return _write_animation
+    if suffix not in VIDEOS:
+        raise ValueError(f"A video's name must end in one of {', '.join([*ANIMATIONS, *VIDEOS])}. Received: {path}")
+    _imageio(path, "written")
+    return _write_video
+
+
+def _write_animation(path, frames, frames_a_second):
+    images = map(Image.fromarray, frames)
+    settings = ANIMATIONS[path.suffix.lower()]
+    duration = round(1000 / frames_a_second)
+    next(images).save(path, save_all=True, append_images=images, duration=duration, loop=0, **settings)
+
+
+def _write_video(path, frames, frames_a_second):
+    settings = {"fps": frames_a_second, "quality": 8, "macro_block_size": 2}
+    with _imageio(path, "written").v2.get_writer(path, format="FFMPEG", **settings) as writer:
+        for frame in frames:
+            writer.append_data(frame)
+
+
+def _imageio(path, done):
+    try:
+        import imageio.v2
+        import imageio.v3
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{path} can only be {done} with imageio and FFmpeg, which are not installed: "
+            'pip install "keras-coda[video]". Without them there are GIF, WebP and folders of images.'
+        ) from error
+    return imageio

@@ -1,0 +1,188 @@
+"""Explained videos: as many frames as the input has, on one scale, written whole or not at all."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+from small_models import CLASSES, IMAGE_SHAPE, small_coda_net
+
+import keras_coda
+from keras_coda.explanations import explain_video, plots
+
+COUNT = 3
+HAS_FFMPEG = importlib.util.find_spec("imageio") and importlib.util.find_spec("imageio_ffmpeg")
+needs_ffmpeg = pytest.mark.skipif(not HAS_FFMPEG, reason="needs the extra `video`")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_coda_net(seed=0)
+
+
+@pytest.fixture
+def pixels(rng):
+    """Frames of growing contrast: on scales of their own they would all look equally strong."""
+    contrast = np.linspace(0.1, 1, COUNT)[:, None, None, None]
+    return (255 * contrast * rng.random((COUNT, *IMAGE_SHAPE))).astype("uint8")
+
+
+@pytest.fixture
+def folder(pixels, tmp_path):
+    """The frames as files, of which the last was written first, and files that are no frames."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in reversed(range(COUNT)):
+        Image.fromarray(pixels[number]).save(folder / f"frame_{number:02}.png")
+    (folder / "notes.txt").write_text("no frame")
+    (folder / ".hidden.png").write_text("no frame")
+    return folder
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What is given to be drawn: images, explanations and scales."""
+    calls = []
+    gallery = plots.plot_explanation_gallery
+
+    def record(images, explanation, classes, **settings):
+        calls.append((images, explanation, settings))
+        return gallery(images, explanation, classes, **settings)
+
+    monkeypatch.setattr(plots, "plot_explanation_gallery", record)
+    return calls
+
+
+def frames(path):
+    with Image.open(path) as file:
+        return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(file)]
+
+
+def left(path):
+    """What is in the folder of `path`, but for the frames."""
+    return sorted(p.name for p in path.parent.iterdir() if p.name != "frames")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_every_frame_of_a_folder_is_drawn_in_order_on_one_scale(model, folder, pixels, tmp_path, drawn, suffix):
+    path = tmp_path / f"out{suffix}"
+    assert explain_video(model, folder, path, batch_size=2) == COUNT
+    written = frames(path)
+    assert len(written) == COUNT
+    assert all(np.ptp(frame.astype(int), axis=(0, 1)).max() > 100 for frame in written)
+    assert left(path) == [path.name]
+
+    expected = model.explain(pixels)
+    limits = [np.percentile(np.abs(m), 99.5) for m in expected.contribution_map]
+    norms = np.linalg.norm(np.maximum(expected.weights, 0), axis=-1)
+    weight_limits = [np.percentile(n, 99.5) for n in norms]
+    assert len(drawn) == COUNT
+    for number, (image, explanation, settings) in enumerate(drawn):
+        np.testing.assert_allclose(image, pixels[number : number + 1] / 255, atol=1e-6)
+        np.testing.assert_allclose(
+            explanation.contribution_map, expected.contribution_map[number : number + 1], rtol=1e-3, atol=1e-5
+        )
+        np.testing.assert_allclose(settings["limit"], max(limits), rtol=1e-3)
+        np.testing.assert_allclose(settings["weight_limit"], max(weight_limits), rtol=1e-3)
+    assert max(limits) > 1.05 * min(limits)
+
+
+@pytest.mark.parametrize("target", [None, 2])
+def test_the_predicted_class_is_explained_or_a_fixed_one(model, folder, pixels, tmp_path, drawn, target):
+    explain_video(model, folder, tmp_path / "out.gif", target=target)
+    found = [explanation.targets[0] for _, explanation, _ in drawn]
+    expected = model.predict(pixels / np.float32(255), verbose=0).argmax(-1) if target is None else [target] * COUNT
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_an_animation_is_read_with_its_speed(model, folder, tmp_path):
+    animation, path = tmp_path / "in.gif", tmp_path / "out.webp"
+    assert explain_video(model, folder, animation, frames_a_second=4) == COUNT
+    assert explain_video(model, animation, path, image_shape=IMAGE_SHAPE) == COUNT
+    with Image.open(path) as file:
+        assert file.n_frames == COUNT
+        file.load()
+        assert file.info["duration"] == 250
+
+
+def test_a_model_with_channels_first_sees_the_same_frames(folder, tmp_path, drawn):
+    shape = (IMAGE_SHAPE[2], *IMAGE_SHAPE[:2])
+    model = keras_coda.CoDANet(
+        [CLASSES], [1], [2], [1], 1.0, image_shape=shape, data_format="channels_first", add_negative=False
+    )
+    assert explain_video(model, folder, tmp_path / "out.gif") == COUNT
+    assert all(image.shape == (1, *shape) for image, _, _ in drawn)
+
+
+@needs_ffmpeg
+def test_videos_are_written_and_read(model, folder, tmp_path):
+    import imageio.v3 as iio
+
+    video, animation = tmp_path / "out.mp4", tmp_path / "again.gif"
+    assert explain_video(model, folder, video, frames_a_second=5) == COUNT
+    read = iio.imread(video, plugin="FFMPEG")
+    assert read.shape[0] == COUNT
+    assert iio.immeta(video, plugin="FFMPEG")["fps"] == 5
+    gif = tmp_path / "out.gif"
+    explain_video(model, folder, gif)
+    for frame, expected in zip(read, frames(gif), strict=True):
+        assert frame.shape == expected.shape
+        assert np.abs(frame.astype(int) - expected).mean() < 6
+    assert explain_video(model, video, animation, image_shape=IMAGE_SHAPE) == COUNT
+    assert left(video) == ["again.gif", "out.gif", "out.mp4"]
+
+
+@needs_ffmpeg
+def test_what_is_no_video_is_an_error(model, tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    with pytest.raises(ValueError, match=r"text\.mp4 cannot be read as a video"):
+        explain_video(model, text, tmp_path / "out.gif", image_shape=IMAGE_SHAPE)
+    assert left(text) == ["text.mp4"]
+
+
+def test_without_the_extra_it_is_named(model, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(ImportError, match=r"out\.mp4 can only be written with .*keras-coda\[video\]"):
+        explain_video(model, folder, tmp_path / "out.mp4")
+    video = tmp_path / "in.mp4"
+    video.write_bytes(b"video")
+    with pytest.raises(ImportError, match=r"in\.mp4 can only be read with .*keras-coda\[video\]"):
+        explain_video(model, video, tmp_path / "out.gif")
+
+
+def test_wrong_input_is_an_error_and_leaves_nothing(model, folder, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    out = tmp_path / "out" / "out.gif"
+    with pytest.raises(ValueError, match=r"empty has no frames"):
+        explain_video(model, empty, out)
+    with pytest.raises(ValueError, match=r"must end in one of .*Received: .*out\.txt"):
+        explain_video(model, folder, out.with_suffix(".txt"))
+    with pytest.raises(ValueError, match=r"frames_a_second.*Received: 0"):
+        explain_video(model, folder, out, frames_a_second=0)
+    with pytest.raises(ValueError, match=r"`target` is out of range"):
+        explain_video(model, folder, out, target=CLASSES)
+    with pytest.raises(FileNotFoundError):
+        explain_video(model, tmp_path / "missing.mp4", out)
+    assert not out.parent.exists()
+
+
+def test_a_run_that_fails_on_the_way_leaves_what_was_there(model, folder, tmp_path, monkeypatch):
+    path = tmp_path / "out.gif"
+    path.write_bytes(b"former")
+    calls = []
+    gallery = plots.plot_explanation_gallery
+
+    def fail_on_the_second(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return gallery(*args, **kwargs)
+
+    monkeypatch.setattr(plots, "plot_explanation_gallery", fail_on_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        explain_video(model, folder, path)
+    assert path.read_bytes() == b"former"
+    assert left(path) == ["out.gif"]
