@@ -37,3 +37,28 @@ def test_enlarged_digits_stay_in_the_unit_range_and_look_the_same():
 def test_unknown_data_sets_are_refused_by_name():
     with pytest.raises(ValueError, match=r"No data set 'nonsense'.*digits"):
         data.load("nonsense")
+
+
+def test_cifar10_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng):
+    """TFDS' own builder, with images of this test's in the place of the downloaded ones."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    images = {
+        "train": rng.integers(0, 256, (7, 32, 32, 3), "uint8"),
+        "test": rng.integers(0, 256, (3, 32, 32, 3), "uint8"),
+    }
+    builder = tfds.builder("cifar10", data_dir=tmp_path)
+    builder.info.features["label"].names = [f"class {label}" for label in range(10)]
+    builder._split_generators = lambda *_: {
+        split: (
+            (i, {"id": str(i), "image": image, "label": int(image.max()) % 10}) for i, image in enumerate(images[split])
+        )
+        for split in images
+    }
+    builder.download_and_prepare()
+    dataset = data.load("cifar10", tmp_path)
+    for split, found, labels in (("train", dataset.x_train, dataset.y_train), ("test", dataset.x_test, dataset.y_test)):
+        assert found.dtype == "uint8"
+        # TFDS shuffles; each image still has its label.
+        np.testing.assert_array_equal(sorted(map(bytes, found)), sorted(map(bytes, images[split])))
+        np.testing.assert_array_equal(labels, found.max((1, 2, 3)) % 10)
+    assert dataset.classes == [f"class {label}" for label in range(10)]

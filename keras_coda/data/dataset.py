@@ -1,5 +1,6 @@
 """Data sets in memory, by name."""
 
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -41,21 +42,35 @@ def _tfds(name):
     return load
 
 
+def _npz(path):
+    """Arrays of the names that Keras' own data sets have in their .npz files."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[key] for key in Dataset._fields[:4]]
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} must be an .npz file of arrays {', '.join(Dataset._fields[:4])}: {error}") from error
+    x_train, y_train, x_test, y_test = arrays
+    y_train, y_test = y_train.reshape(-1), y_test.reshape(-1)
+    classes = [str(label) for label in range(int(max(y_train.max(), y_test.max())) + 1)]
+    return Dataset(x_train, y_train, x_test, y_test, classes)
+
+
 _LOADERS = {"digits": _digits, "mnist": _tfds("mnist"), "cifar10": _tfds("cifar10")}
 
 
 def load(name, data_dir=None):
-    """The data set called `name`: "digits" (needs no download), or "mnist" or "cifar10" (from TFDS).
+    """The data set called `name`: "digits" (needs no download), or "mnist" or "cifar10" (from TFDS), or of a file.
 
     Args:
-        name: string.
+        name: string, or the path of an .npz file with arrays x_train, y_train, x_test and y_test, of which the classes
+            are called by their numbers.
         data_dir: where TFDS keeps its data. Default: its own, ~/tensorflow_datasets.
 
     Returns:
         A `Dataset`.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is none of that name, or the file has not these arrays.
         ImportError: it needs TFDS, which is not installed.
 
     Example:
@@ -63,6 +78,8 @@ def load(name, data_dir=None):
     >>> keras_coda.data.load("digits").x_train.shape
     (1437, 16, 16, 1)
     """
+    if str(name).endswith(".npz"):
+        return _npz(name)
     if name not in _LOADERS:
-        raise ValueError(f"No data set {name!r}. Expected one of {sorted(_LOADERS)}")
+        raise ValueError(f"No data set {name!r}. Expected one of {sorted(_LOADERS)}, or an .npz file")
     return _LOADERS[name](data_dir)
