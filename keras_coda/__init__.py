@@ -4,7 +4,8 @@
     explanation = model.explain(images)
 
 The layers are in `layers`, networks in `models`, W(x) as an object in `linear_maps`, contributions and their pictures
-in `explanations`, pretrained networks in `presets`; `train` makes one from a recipe in `recipes`.
+in `explanations`, pretrained networks in `presets`; `train` makes one from a recipe in `recipes`. Post-hoc methods, for
+any Keras model, are in `attributions`, what compares them in `metrics`, and the pages of a comparison in `reports`.
 """
 
 # isort: off
@@ -13,7 +14,19 @@ from keras_coda import _keras_backend
 _keras_backend.choose()
 # isort: on
 
-from keras_coda import data, explanations, layers, linear_maps, losses, models, presets, recipes
+from keras_coda import (
+    attributions,
+    data,
+    explanations,
+    layers,
+    linear_maps,
+    losses,
+    metrics,
+    models,
+    presets,
+    recipes,
+    reports,
+)
 from keras_coda.contractions import contraction, set_contraction
 from keras_coda.explanations import Explainer, Explanation, explain
 from keras_coda.layers import DAUConv2D, DAUDense
@@ -33,6 +46,7 @@ __all__ = [
     "NotDynamicLinearError",
     "OneVsRestCrossentropy",
     "__version__",
+    "attributions",
     "contraction",
     "data",
     "explain",
@@ -40,9 +54,11 @@ __all__ = [
     "layers",
     "linear_maps",
     "losses",
+    "metrics",
     "models",
     "presets",
     "recipes",
+    "reports",
     "set_contraction",
     "train",
 ]

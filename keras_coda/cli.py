@@ -1,4 +1,4 @@
-"""The command line: `keras-coda demo`, `explain`, `presets`, `train`."""
+"""The command line: `keras-coda demo`, `explain`, `explain-video`, `evaluate`, `presets`, `train`."""
 
 import argparse
 import json
@@ -8,8 +8,8 @@ import sys
 import keras
 import numpy as np
 
-from keras_coda import backend, data, presets, recipes, training
-from keras_coda.explanations import explain, plots
+from keras_coda import backend, data, metrics, presets, recipes, reports, training
+from keras_coda.explanations import explain, explain_video, plots
 from keras_coda.images import read_image
 
 DESCRIPTION = """\
@@ -35,6 +35,25 @@ EXPLAIN_EXAMPLES = """\
 examples:
   keras-coda explain three.png seven.png --preset xs_coda_digits --out explained
   keras-coda explain photos/*.jpg --preset ./my_preset --target goldfinch"""
+
+EXPLAIN_VIDEO = """\
+Explains a video, an animation or a folder of images frame by frame, and writes it beside its weights and contributions
+as another, all on one scale. GIF and WebP need nothing more; other formats need pip install "keras-coda[video]"."""
+
+EXPLAIN_VIDEO_EXAMPLES = """\
+examples:
+  keras-coda explain-video goldfinch.mp4 --preset ./my_preset --target goldfinch --out explained.mp4
+  keras-coda explain-video frames/ --out explained.gif --fps 12"""
+
+EVALUATE = """\
+Compares attribution methods, with their published settings, on a preset or a saved Keras model, by the paper's metrics
+or others, and leaves a folder with the scores (results.csv) and a report that opens in any browser (report.html). When
+interrupted, the same command goes on; methods can be added later."""
+
+EVALUATE_EXAMPLES = """\
+examples:
+  keras-coda evaluate xs_coda_digits --methods contributions gradient grad_cam --grids 20 --images 64 --out evaluation
+  keras-coda evaluate my_resnet.keras --dataset my_data.npz --metrics insertion deletion --out evaluation"""
 
 PRESETS = "Lists the presets, or prints all that is known of one: data set, classes, input, measured results."
 
@@ -95,11 +114,8 @@ def run_explain(arguments):
     """Explain image files."""
     metadata = presets.metadata(arguments.preset)
     classes = metadata["classes"]
-    target = None
-    if arguments.target is not None:
-        if arguments.target not in classes:
-            raise ValueError(f"--target must be one of {', '.join(classes)}. Received: {arguments.target}")
-        target = np.array([classes.index(arguments.target)])
+    target = target_of(arguments.target, classes)
+    target = None if target is None else np.array([target])
     names = [path.stem for path in arguments.images]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -121,6 +137,55 @@ def run_explain(arguments):
             f"[{number}/{len(arguments.images)}] {path}: {classes[predicted]}, p = {probability:.2f}, "
             f"logit {logits[0, predicted]:.2f}, completeness residual {residual:.1e} -> {picture}"
         )
+
+
+def target_of(name, classes):
+    """The number of the class that --target names; `None` without one."""
+    if name is not None and name not in classes:
+        raise ValueError(f"--target must be one of {', '.join(classes)}. Received: {name}")
+    return None if name is None else classes.index(name)
+
+
+def run_explain_video(arguments):
+    """Explain a video."""
+    metadata = presets.metadata(arguments.preset)
+    target = target_of(arguments.target, metadata["classes"])
+    count = explain_video(
+        presets.load(arguments.preset),
+        arguments.video,
+        arguments.out,
+        target=target,
+        classes=metadata["classes"],
+        image_shape=tuple(metadata["image_shape"]),
+        frames_a_second=arguments.fps,
+        verbose=1,
+    )
+    say(f"Wrote {arguments.out}, {count} frames")
+
+
+def run_evaluate(arguments):
+    """Evaluate attribution methods on a model."""
+    # Before hours of work, not after them.
+    published = None if arguments.published is None else reports.Published(arguments.published)
+    subject = reports.Subject.load(arguments.model, arguments.dataset, arguments.data_dir)
+    methods = reports.methods_of(subject.model, arguments.methods, arguments.settings, arguments.batch_size)
+    evaluation = reports.evaluate(
+        subject,
+        arguments.out,
+        methods,
+        arguments.metrics,
+        grid_size=arguments.grid_size,
+        grids=arguments.grids,
+        removed=arguments.images,
+        points=arguments.points,
+        sanity=arguments.sanity,
+        published=published,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+    )
+    for line in reports.summary_lines(evaluation.results.summary()):
+        say(line)
+    say(f"Wrote {arguments.out / reports.REPORT}")
 
 
 def run_presets(arguments):
@@ -181,6 +246,46 @@ def parser():
     command.add_argument("--target", help="name of the class to explain (default: the predicted one)")
     out = pathlib.Path("explanations")
     command.add_argument("--out", type=pathlib.Path, default=out, help="folder for the pictures (default: %(default)s)")
+
+    command = add("explain-video", run_explain_video, EXPLAIN_VIDEO, EXPLAIN_VIDEO_EXAMPLES)
+    command.add_argument("video", type=pathlib.Path, help="a video or animation, or a folder of images")
+    command.add_argument("--preset", default="xs_coda_digits", help="a name or folder (default: %(default)s)")
+    command.add_argument("--target", help="name of the class to explain (default: the one predicted for each frame)")
+    out = pathlib.Path("explained.gif")
+    command.add_argument("--out", type=pathlib.Path, default=out, help="file to write (default: %(default)s)")
+    command.add_argument("--fps", type=float, help="frames a second (default: those of the video, or 10)")
+
+    command = add("evaluate", run_evaluate, EVALUATE, EVALUATE_EXAMPLES)
+    command.add_argument("model", help="a preset's name or folder, or a .keras file")
+    command.add_argument("--dataset", help="a name, or an .npz file (default: the preset's)")
+    command.add_argument("--data-dir", help="where TFDS keeps its data")
+    command.add_argument(
+        "--methods", nargs="+", help="some of the published methods (default: all that the model admits)"
+    )
+    command.add_argument(
+        "--settings",
+        default="cifar10",
+        choices=("cifar10", "tinyimagenet"),
+        help="the data set whose published settings the methods have (default: %(default)s)",
+    )
+    command.add_argument(
+        "--metrics",
+        nargs="+",
+        default=["localisation", "removal_least_first"],
+        choices=metrics.METRICS,
+        metavar="METRIC",
+        help=f"of {', '.join(metrics.METRICS)} (default: %(default)s)",
+    )
+    command.add_argument("--grid-size", type=int, default=3, help="images in a row of a grid (default: %(default)s)")
+    command.add_argument("--grids", type=int, default=500, help="grids for localisation (default: %(default)s)")
+    command.add_argument("--images", type=int, default=1024, help="images for other metrics (default: %(default)s)")
+    command.add_argument("--points", type=int, default=129, help="points of a curve (default: %(default)s)")
+    command.add_argument("--sanity", type=int, default=0, help="images for the sanity check (default: none)")
+    command.add_argument("--published", type=pathlib.Path, help="JSON file of published scores to show beside these")
+    command.add_argument("--seed", type=int, default=0, help="draws the grids (default: %(default)s)")
+    command.add_argument("--batch-size", type=int, default=32, help="images evaluated at once (default: %(default)s)")
+    out = pathlib.Path("evaluation")
+    command.add_argument("--out", type=pathlib.Path, default=out, help="folder (default: %(default)s)")
 
     command = add("presets", run_presets, PRESETS)
     command.add_argument("preset", nargs="?", help="a name or folder")

@@ -124,6 +124,11 @@ def test_wrong_input_is_one_line_on_stderr_and_leaves_nothing(tmp_path, capsys):
         (["explain", str(text), str(text)], "names must differ"),
         (["demo", "--preset", "xl_coda_tinyimagenet"], "not released"),
         (["train", "nonsense"], "No recipe 'nonsense'"),
+        (["evaluate", "nonsense"], "Unknown preset 'nonsense'"),
+        (["evaluate", "xs_coda_digits", "--methods", "magic"], "Received: magic"),
+        (["evaluate", "xs_coda_digits", "--dataset", "nonsense"], "No data set 'nonsense'"),
+        (["evaluate", "xs_coda_digits", "--published", str(text)], "no JSON file of published scores"),
+        (["evaluate", str(text.with_suffix(".keras")), "--dataset", "digits"], "text.keras"),
     ):
         assert cli.main([*arguments, "--out", str(out)]) == 2
         printed = capsys.readouterr()
@@ -165,7 +170,42 @@ def test_train_writes_a_preset_that_explain_takes(digit_files, tmp_path, capsys)
     assert "exists" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["explain"], ["presets"], ["train"]])
+def test_evaluate_prints_a_summary_and_writes_a_report(tmp_path, capsys):
+    out = tmp_path / "out"
+    few = ["--methods", "contributions", "gradient", "--grids", "2", "--images", "2", "--points", "3"]
+    assert cli.main(["evaluate", "xs_coda_digits", *few, "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("localisation:")
+    best = lines[start + 1].split()
+    assert best[0] == "contributions"
+    assert 0.4 < float(best[1]) < 1
+    assert lines[start + 3] == "removal_least_first:"
+    assert lines[-1] == f"Wrote {out / 'report.html'}"
+    assert (out / "report.html").stat().st_size > 10_000
+    assert cli.main(["evaluate", "xs_coda_digits", *few, "--seed", "1", "--out", str(out)]) == 2
+    assert "holds an evaluation with other settings" in capsys.readouterr().err
+
+
+def test_explain_video_writes_an_animation_and_takes_a_target_by_its_name(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    out = tmp_path / "explained.gif"
+    frames = ["explain-video", str(paths[0].parent), "--fps", "5"]
+    assert cli.main([*frames, "--out", str(out), "--target", "8"]) == 0
+    assert f"Wrote {out}, {len(paths)} frames" in capsys.readouterr().out
+    with Image.open(out) as image:
+        assert image.n_frames == len(paths)
+        assert image.info["duration"] == 200
+    for options, expected in (
+        (["--target", "eight"], "--target must be one of 0, 1, 2"),
+        (["--out", str(tmp_path / "explained.txt")], "A video's name must end in one of .gif"),
+    ):
+        assert cli.main([*frames, *options]) == 2
+        assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["explain"], ["explain-video"], ["evaluate"], ["presets"], ["train"]]
+)
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main([*command, "--help"])

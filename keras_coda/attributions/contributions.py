@@ -1,7 +1,10 @@
 """The model-inherent contributions of CoDA-Nets, called like any other attribution."""
 
+import keras
+
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.explanations import Explainer
+from keras_coda.linear_maps import NotDynamicLinearError
 
 
 class Contributions(Attribution):
@@ -10,7 +13,7 @@ class Contributions(Attribution):
     Their sum plus the fixed bias b0 is the logit. Arguments and call: see `Attribution`.
 
     Raises:
-        NotDynamicLinearError: a part of the model is not dynamic linear; it is named (when called, for some parts).
+        NotDynamicLinearError: a part of the model is not dynamic linear; it is named.
 
     Example:
 
@@ -20,6 +23,16 @@ class Contributions(Attribution):
     def __init__(self, model, batch_size=32):
         super().__init__(model, batch_size)
         self._explainer = Explainer(model)
+        inputs = {
+            "images": keras.KerasTensor((1, *model.input_shape[1:])),
+            "targets": keras.KerasTensor((1, 1), "int32"),
+        }
+        try:
+            # A trace refuses here what else only a call would.
+            self._explainer.compute_output_spec(inputs)
+        except NotDynamicLinearError as error:
+            # Keras puts words of its own before the message.
+            raise error.__context__ or error from None
 
     def _attribute(self, images, source, targets, verbose):
         return self._explainer.explain(images, targets, self.batch_size, verbose).contributions

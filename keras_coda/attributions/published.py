@@ -15,8 +15,10 @@ from keras_coda.attributions.occlusion import Occlusion
 from keras_coda.attributions.rise import RISE
 from keras_coda.attributions.smooth_grad import SmoothGrad
 
+_Settings = dict[str, tuple[type[Attribution], dict[str, Any]]]
+
 _LIME = {"max_distance": 200, "ratio": 0.2, "samples": 256, "features": 3}
-_EVERYWHERE = {
+_EVERYWHERE: _Settings = {
     "contributions": (Contributions, {}),
     "rise": (RISE, {"masks": 6000, "cells": 6, "probability": 0.1}),
     "lime_1": (LIME, {"kernel_size": 1, **_LIME}),
@@ -30,7 +32,7 @@ _EVERYWHERE = {
     "guided_backpropagation": (GuidedBackpropagation, {}),
     "smooth_grad": (SmoothGrad, {}),
 }
-_OCCLUSION = {
+_OCCLUSION: dict[str, _Settings] = {
     "cifar10": {
         "occlusion_5": (Occlusion, {"patch": 5, "stride": 2}),
         "occlusion_9": (Occlusion, {"patch": 9, "stride": 2}),
@@ -64,5 +66,5 @@ def published(dataset):
     """
     if dataset not in _OCCLUSION:
         raise ValueError(f"Expected one of {sorted(_OCCLUSION)}. Received: {dataset!r}")
-    settings: dict[str, tuple[type[Attribution], dict[str, Any]]] = {**_EVERYWHERE, **_OCCLUSION[dataset]}
+    settings = {**_EVERYWHERE, **_OCCLUSION[dataset]}
     return {name: functools.partial(method, **arguments) for name, (method, arguments) in settings.items()}

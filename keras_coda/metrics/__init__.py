@@ -3,7 +3,7 @@
 keras_coda.metrics.evaluate(model, images, labels, methods, directory).summary()
 """
 
-from keras_coda.metrics.evaluation import evaluate
+from keras_coda.metrics.evaluation import METRICS, evaluate
 from keras_coda.metrics.grids import Grids, make_grids
 from keras_coda.metrics.insertion_deletion import auc, deletion, insertion
 from keras_coda.metrics.localisation import localisation
@@ -13,6 +13,7 @@ from keras_coda.metrics.sanity_check import sanity_check
 from keras_coda.metrics.selection import collect, most_confident
 
 __all__ = [
+    "METRICS",
     "Grids",
     "Results",
     "auc",

@@ -32,7 +32,7 @@ class Pieces:
         (self.directory / "pieces").mkdir(parents=True, exist_ok=True)
         path = self.directory / SETTINGS
         if not path.exists():
-            with _written_whole(path) as file:
+            with written_whole(path) as file:
                 json.dump(settings, file, indent=1)
             return
         found = json.loads(path.read_text())
@@ -52,20 +52,20 @@ class Pieces:
 
 def write(path, table):
     """Write the rows of a piece."""
-    with _written_whole(path) as file:
+    with written_whole(path) as file:
         table.to_csv(file, index=False, float_format="%.7g", lineterminator="\n")
 
 
 def join(paths, path):
     """Write the table of all pieces, which have the same columns."""
-    with _written_whole(path) as whole:
+    with written_whole(path) as whole:
         for number, piece in enumerate(paths):
             header, rows = piece.read_text(encoding="utf-8").split("\n", 1)
             whole.write(rows if number else f"{header}\n{rows}")
 
 
 @contextlib.contextmanager
-def _written_whole(path):
+def written_whole(path):
     """A text file to write, which takes the name `path` when all of it is written."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -1,0 +1,181 @@
+"""From a model and methods to a folder with the measured scores and the report."""
+
+import functools
+import json
+import os
+import pathlib
+import platform
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+
+from keras_coda import attributions
+from keras_coda.metrics import evaluate as measure
+from keras_coda.metrics import pieces
+from keras_coda.metrics.sanity_check import MODES, sanity_check
+from keras_coda.reports import examples, report
+from keras_coda.reports.evaluation import FACTS, SANITY, Evaluation
+from keras_coda.version import __version__
+
+REPORT = "report.html"
+
+
+def evaluate(
+    subject,
+    directory,
+    methods=None,
+    metrics=("localisation", "removal_least_first"),
+    grid_size=3,
+    grids=500,
+    removed=1024,
+    fraction=0.25,
+    points=129,
+    sanity=0,
+    shown=6,
+    published=None,
+    seed=0,
+    batch_size=32,
+    verbose=1,
+):
+    """Measure attribution methods on a model, and write a report that opens in any browser.
+
+    The folder gets results.csv (see `keras_coda.metrics.evaluate`), evaluation.json, sanity.csv and report.html. After
+    an interruption the same call goes on. Methods can be added later.
+
+    Args:
+        subject: a `Subject`.
+        directory: path, created where it is missing.
+        methods: dict from names to functions of a model that return an attribution. Default: all that `methods_of`
+            finds for the model.
+        metrics: names, as `keras_coda.metrics.evaluate` takes them.
+        grid_size, grids, removed, fraction, points, seed, batch_size: see `keras_coda.metrics.evaluate`.
+        sanity: integer, images of the sanity check in both modes; 0 for none.
+        shown: integer, images of the report whose maps are shown.
+        published: `Published` scores to show beside the measured ones.
+        verbose: 1 shows progress.
+
+    Returns:
+        The `Evaluation`.
+
+    Raises:
+        ValueError: see `keras_coda.metrics.evaluate`.
+
+    Example:
+
+    >>> subject = keras_coda.reports.Subject.load("xs_coda_digits")
+    >>> keras_coda.reports.evaluate(subject, "evaluation", grids=20, removed=64).results.summary()
+    """
+    directory = pathlib.Path(directory)
+    methods = methods_of(subject.model, batch_size=batch_size) if methods is None else methods
+    settings = {"grid_size": grid_size, "grids": grids, "seed": seed}
+    curves = {"removed": removed, "fraction": fraction, "points": points}
+    results = measure(
+        subject.model,
+        subject.images,
+        subject.labels,
+        methods,
+        directory,
+        metrics=metrics,
+        batch_size=batch_size,
+        verbose=verbose,
+        **settings,
+        **curves,
+    )
+    table = _sanity(subject, methods, directory, sanity, seed, verbose) if sanity else None
+    evaluation = Evaluation(_facts(subject, results, settings, curves, sanity), results, table)
+    with pieces.written_whole(directory / FACTS) as file:
+        json.dump(evaluation.facts, file, indent=1)
+    made = {name: make(subject.model) for name, make in methods.items()}
+    with_grid = grid_size if "localisation" in metrics else None
+    pictures = examples.make(subject, made, shown, with_grid, seed)
+    title = f"How well attributions explain {subject.name}"
+    report.write(directory / REPORT, title, evaluation, pictures, published)
+    return evaluation
+
+
+def methods_of(model, names=None, settings="cifar10", batch_size=32):
+    """The published methods that a model admits.
+
+    Args:
+        model: a Keras model.
+        names: which, of `keras_coda.attributions.published(settings)`. Default: all that the model admits; what is left
+            out, and why, is printed.
+        settings: the data set whose published settings are taken.
+        batch_size: integer, images or variants of them evaluated at once.
+
+    Returns:
+        Dict from names to functions of a model.
+
+    Raises:
+        ValueError: an unknown name or data set; or, with `names`, a method that does not admit the model.
+    """
+    known = attributions.published(settings)
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ValueError(f"Expected methods from {', '.join(known)}. Received: {', '.join(unknown)}")
+    found = {}
+    for name in names or known:
+        try:
+            known[name](model)
+        except ValueError as error:
+            if names:
+                raise
+            print(f"Left out: {name}. {error}", file=sys.stderr)
+            continue
+        found[name] = functools.partial(known[name], batch_size=batch_size)
+    return found
+
+
+def _sanity(subject, methods, directory, count, seed, verbose):
+    """The sanity checks of all methods in both modes, a piece each."""
+    images, labels = subject.images[:count], subject.labels[:count]
+    settings = {
+        "seed": seed,
+        "images": pieces.digest([images, labels]),
+        "weights": pieces.digest(subject.model.get_weights()),
+    }
+    files = pieces.Pieces(directory / "sanity", settings)
+    tables = []
+    for name, make in methods.items():
+        for mode in MODES:
+            path = files.path(name, make(subject.model), mode, 0)
+            if not path.exists():
+                if verbose:
+                    print(f"{name}: sanity check, {mode}")
+                table = sanity_check(subject.model, make, images, labels, mode, seed, verbose)
+                pieces.write(path, table.assign(mode=mode, method=name))
+            tables.append(pd.read_csv(path))
+    table = pd.concat(tables, ignore_index=True)
+    pieces.write(directory / SANITY, table)
+    return table
+
+
+def _facts(subject, results, settings, curves, sanity):
+    items = results.table.groupby("metric")["item"].nunique()
+    facts = {
+        "model": subject.name,
+        "parameters": subject.model.count_params(),
+        "temperature": subject.temperature,
+        "test images": len(subject.images),
+        "accuracy": float(np.mean(subject.correct)),
+        "classes": ", ".join(subject.classes),
+    }
+    if "localisation" in items:
+        facts["grids"] = int(items["localisation"])
+        facts["images in a grid"] = settings["grid_size"] ** 2
+    others = [metric for metric in items.index if metric != "localisation"]
+    if others:
+        facts["images of the other metrics"] = int(items[others[0]])
+        facts["part of the pixels removed"] = curves["fraction"]
+        facts["points of a curve"] = curves["points"]
+    if sanity:
+        facts["images of the sanity check"] = sanity
+    return {
+        **facts,
+        "seed": settings["seed"],
+        "backend": f"{keras.backend.backend()}, {keras.config.dtype_policy().name}",
+        "versions": f"keras-coda {__version__}, Keras {keras.version()}, NumPy {np.__version__}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+    }

@@ -1,0 +1,70 @@
+"""What an evaluation has measured, as `evaluate` leaves it in a folder."""
+
+import dataclasses
+import json
+import pathlib
+
+import pandas as pd
+
+from keras_coda.metrics import Results
+
+FACTS = "evaluation.json"
+SANITY = "sanity.csv"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Evaluation:
+    """Scores of attribution methods on a model, and their conditions.
+
+    Attributes:
+        facts: dict from what is to be known of the model, the data and the machine to text or numbers.
+        results: the `keras_coda.metrics.Results`.
+        sanity: DataFrame of the sanity checks, with the columns mode and method beside those of
+            `keras_coda.metrics.sanity_check`; or `None`.
+
+    Example:
+
+    >>> evaluation = keras_coda.reports.Evaluation.load("evaluation")
+    >>> evaluation.localisation()["contributions"].mean()
+    """
+
+    facts: dict
+    results: Results
+    sanity: pd.DataFrame | None = None
+
+    @classmethod
+    def load(cls, directory):
+        """Read what `evaluate` left in a folder.
+
+        Raises:
+            ValueError: it holds no finished evaluation.
+        """
+        path = pathlib.Path(directory) / FACTS
+        results = Results.load(directory)
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"Expected a folder that `keras-coda evaluate` left. Received: {directory}") from error
+        sanity = path.with_name(SANITY)
+        return cls(facts, results, pd.read_csv(sanity) if sanity.exists() else None)
+
+    @property
+    def metrics(self):
+        """Their names."""
+        return list(self.results.table["metric"].unique())
+
+    @property
+    def chance(self):
+        """The localisation of a uniform map, 1 / n^2 for n x n grids."""
+        return 1 / self.facts["images in a grid"]
+
+    def localisation(self):
+        """All localisation scores: dict from methods to arrays, the best mean first."""
+        table = self.results.table[self.results.table["metric"] == "localisation"]
+        scores = {method: rows["score"].to_numpy() for method, rows in table.groupby("method")}
+        return dict(sorted(scores.items(), key=lambda item: -item[1].mean()))
+
+    def curves(self, metric):
+        """The mean curves by a metric: dict from methods to what `Results.curve` returns."""
+        methods = self.results.table.loc[self.results.table["metric"] == metric, "method"].unique()
+        return {method: self.results.curve(metric, method) for method in methods}

@@ -1,0 +1,55 @@
+"""Maps of every method for a few images and a grid, which a report shows."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_coda import metrics
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Examples:
+    """Images with their maps.
+
+    Attributes:
+        images: `(N, H, W, C)`, or with channels first.
+        titles: N names of their classes.
+        maps: dict from methods to `(N, H, W)`.
+        data_format: of the images.
+        grid, size, grid_titles, grid_maps: the same for a grid of size x size images: `(H, W, C)`, an integer, names,
+            and a dict from methods to `(size * size, H, W)`; `None`, where there is no grid.
+    """
+
+    images: np.ndarray
+    titles: list
+    maps: dict
+    data_format: str
+    grid: np.ndarray | None = None
+    size: int | None = None
+    grid_titles: list | None = None
+    grid_maps: dict | None = None
+
+
+def make(subject, methods, count=6, grid_size=None, seed=0):
+    """Examples of a `Subject`.
+
+    Args:
+        subject: the `Subject`.
+        methods: dict from names to attributions of its model.
+        count: integer, images: the most confident ones of their classes.
+        grid_size: integer n, for a grid of n x n images. Default: no grid.
+        seed: integer, that draws the grid.
+
+    Returns:
+        `Examples`.
+    """
+    indices = subject.most_confident()[:count]
+    images, labels = subject.images[indices], subject.labels[indices]
+    maps = {name: method.maps(images, labels) for name, method in methods.items()}
+    titles = [subject.classes[label] for label in labels]
+    if grid_size is None:
+        return Examples(images, titles, maps, subject.data_format)
+    grids = metrics.make_grids(subject.model, subject.images, subject.labels, grid_size, count=1, seed=seed)
+    grid_maps = {name: method.maps(grids.images, grids.targets)[0] for name, method in methods.items()}
+    grid_titles = [subject.classes[target] for target in grids.targets[0]]
+    return Examples(images, titles, maps, subject.data_format, grids.images[0], grid_size, grid_titles, grid_maps)

@@ -1,0 +1,185 @@
+"""The report of an evaluation: one HTML file that opens in any browser."""
+
+import numpy as np
+
+from keras_coda.reports import charts, galleries
+from keras_coda.reports.methods import name_of
+from keras_coda.reports.page import Page
+
+CURVES = {
+    "removal_least_first": (
+        "Pixel removal, least important first",
+        "The mean probability of the class while the least important pixels are removed, which sets all their channels "
+        "to zero. A curve that stays high longer is better: the method knows what the model does not need.",
+    ),
+    "removal_most_first": (
+        "Pixel removal, most important first",
+        "The same from the most important pixel on. A curve that falls faster is better.",
+    ),
+    "insertion": (
+        "Insertion",
+        "The mean probability of the class while the pixels of a blurred image get their values back, the most "
+        "important first. A larger area below the curve is better.",
+    ),
+    "deletion": (
+        "Deletion",
+        "The mean probability of the class while all pixels are deleted, the most important first. A smaller area "
+        "below the curve is better.",
+    ),
+}
+LOWER_IS_BETTER = ("removal_most_first", "deletion")
+SIMILARITIES = {"ssim": "SSIM", "rank_correlation": "rank correlation", "hog": "correlation of HOG"}
+
+
+def write(path, title, evaluation, examples, published=None):
+    """Write the report.
+
+    Args:
+        path: the HTML file.
+        title: string.
+        evaluation: the `Evaluation`.
+        examples: the `Examples`.
+        published: `Published` scores to show beside the measured ones.
+    """
+    page = Page(title, "Attribution methods compared on the same model, by keras-coda evaluate.")
+    page.heading("What was evaluated")
+    page.facts(evaluation.facts)
+    for metric in evaluation.metrics:
+        if metric == "localisation":
+            _add_localisation(page, evaluation, published)
+        else:
+            _add_curves(page, metric, evaluation, published)
+    if evaluation.sanity is not None:
+        _add_sanity(page, evaluation.sanity)
+    _add_examples(page, examples)
+    if published is not None:
+        page.heading("Published scores")
+        page.paragraph(published.source)
+        for metric in evaluation.metrics:
+            if published.scores(metric):
+                page.paragraph(f"Their protocol for {metric}: {published.protocol(metric)}.")
+    page.write(path)
+
+
+def summary_lines(summary):
+    """The summary as lines of text, a metric after the other, the best method first."""
+    for metric, rows in summary.groupby("metric", sort=False):
+        yield f"{metric}:"
+        item = "a grid" if metric == "localisation" else "an image"
+        for row in _sorted(metric, rows).itertuples():
+            interval = f"[{row.low:.4f}, {row.high:.4f}]"
+            yield f"  {row.method:24} {row.mean:7.4f}  {interval}  {_seconds(row.seconds):>9} {item}"
+
+
+def _add_localisation(page, evaluation, published):
+    page.heading("Localisation")
+    page.paragraph(
+        "On grids of images of different classes: the part of the positive attribution for a class that is on the "
+        f"image of this class. 1 is perfect; a uniform map scores {evaluation.chance:.3f}."
+    )
+    theirs = {} if published is None else published.scores("localisation")
+    _add_table(page, "localisation", evaluation, {method: scores["mean"] for method, scores in theirs.items()})
+    scores = evaluation.localisation()
+    figure, ax = charts.chart(6.5, 0.7 + (0.42 if theirs else 0.3) * len(scores))
+    charts.plot_boxes(ax, scores, theirs, evaluation.chance)
+    beside = " Gray: the quartiles and mean of the published scores." if theirs else ""
+    page.picture(
+        figure,
+        "Scores of all classes in all grids: quartiles and median, whiskers from the 5th to the 95th percentile, and "
+        f"the mean as a dot.{beside}",
+    )
+
+
+def _add_curves(page, metric, evaluation, published):
+    heading, meaning = CURVES[metric]
+    page.heading(heading)
+    page.paragraph(meaning)
+    theirs = {} if published is None else published.scores(metric)
+    _add_table(page, metric, evaluation, {method: np.mean(values) for method, values in theirs.items()})
+    figure, ax = charts.chart(6.5, 3.8)
+    inserted = metric == "insertion"
+    charts.plot_curves(ax, evaluation.curves(metric), charts.of_published_curves(published, metric))
+    ax.set_xlabel("pixels inserted, %" if inserted else "pixels removed, %")
+    beside = " Dashed: published." if theirs else ""
+    page.picture(figure, f"Means over the images, with 95 % intervals shaded.{beside}")
+
+
+def _add_table(page, metric, evaluation, published):
+    summary = evaluation.results.summary()
+    rows = _sorted(metric, summary[summary["metric"] == metric])
+    unit = "mean" if metric == "localisation" else "mean of the curve"
+    grids = metric == "localisation"
+    columns = [
+        "method",
+        unit,
+        "95 % interval",
+        "grids" if grids else "images",
+        f"time {'a grid' if grids else 'an image'}",
+    ]
+    cells = [
+        [name_of(r.method), f"{r.mean:.4f}", f"{r.low:.4f} to {r.high:.4f}", r.count, _seconds(r.seconds)]
+        for r in rows.itertuples(index=False)
+    ]
+    if published:
+        columns.append("published")
+        for row, method in zip(cells, rows["method"], strict=True):
+            row.append(f"{published[method]:.4f}" if method in published else "")
+    page.table(columns, cells, best=0)
+
+
+def _sorted(metric, rows):
+    return rows.sort_values("mean", ascending=metric in LOWER_IS_BETTER, kind="stable")
+
+
+def _seconds(seconds):
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
+
+
+def _add_sanity(page, sanity):
+    page.heading("Sanity check")
+    page.paragraph(
+        "How similar the maps stay while the network's layers are randomised from the last to the first: one after the "
+        "other (cascading), or one at a time (independent). Maps that stay the same do not depend on what the network "
+        "has learned (Adebayo et al., 2018)."
+    )
+    page.picture(plot_sanity(sanity), "Similarity to the maps of the trained network, means over the images.")
+
+
+def plot_sanity(sanity):
+    """Similarity of maps by randomised layer: a row of panels a mode, a panel a measure, a curve a method.
+
+    Args:
+        sanity: table with the columns mode, method, step, layer, image, ssim, rank_correlation and hog.
+
+    Returns:
+        The `matplotlib.figure.Figure`.
+    """
+    modes = sanity["mode"].unique()
+    figure, axes = charts.chart(9.5, 3.0 * len(modes), columns=len(SIMILARITIES), rows=len(modes))
+    axes = axes.reshape(len(modes), -1)
+    for mode, row in zip(modes, axes, strict=True):
+        of_mode = sanity[sanity["mode"] == mode]
+        for ax, (measure, name) in zip(row, SIMILARITIES.items(), strict=True):
+            curves = {}
+            for method, rows in of_mode.groupby("method", sort=False):
+                curves[method] = rows.groupby("layer", sort=False)[measure].mean()
+            charts.plot_by_layer(ax, curves, f"{name}, {mode}")
+    axes[0, -1].legend(fontsize=6, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _add_examples(page, examples):
+    page.heading("Example maps")
+    page.picture(
+        galleries.plot_methods(examples.images, examples.maps, examples.titles, examples.data_format),
+        "The most confident image of its class, and the map of each method: red for, blue against the class. Each map "
+        "has a scale of its own; RISE, whose values are all positive, goes from its least value in blue to its largest "
+        "in red.",
+    )
+    if examples.grid is not None:
+        page.picture(
+            galleries.plot_grid(
+                examples.grid, examples.size, examples.grid_maps, examples.grid_titles, examples.data_format
+            ),
+            "A grid, and the maps for the class of each of its images, which has a frame around it.",
+        )

@@ -1,0 +1,100 @@
+"""A model and the images that it is evaluated and shown with."""
+
+import functools
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_coda import data, presets
+from keras_coda.attributions import Classifier
+from keras_coda.layers import LogitScaling
+
+
+class Subject:
+    """A model with a data set's test images.
+
+    Args:
+        model: a Keras model that `keras_coda.attributions.Classifier` takes.
+        dataset: a `keras_coda.data.Dataset`.
+        name: what the model is called.
+
+    Attributes:
+        classifier: the `Classifier`.
+        classes: names.
+        images, labels: the test images, as the model takes them, and their classes.
+
+    Raises:
+        ValueError: the model is not of this form, or has not as many classes as the data set.
+    """
+
+    def __init__(self, model, dataset, name=None):
+        self.model = model
+        self.classifier = Classifier(model)
+        self.name = model.name if name is None else name
+        self.classes = list(dataset.classes)
+        if len(self.classes) != self.classifier.classes:
+            raise ValueError(
+                f"Expected a data set of the {self.classifier.classes} classes of model {self.name!r}. "
+                f"Received: one of {len(self.classes)} classes"
+            )
+        self.images, self.labels = dataset.x_test, dataset.y_test
+        if self.data_format == "channels_first":
+            self.images = np.moveaxis(self.images, -1, 1)
+
+    @classmethod
+    def load(cls, handle, dataset=None, data_dir=None):
+        """A preset or a saved model, with a data set.
+
+        Args:
+            handle: a preset's name or folder, or the path of a .keras file.
+            dataset: what `keras_coda.data.load` takes. Default: the one a preset was trained on.
+            data_dir: where TFDS keeps its data.
+
+        Raises:
+            ValueError: there is none of that name, or a .keras file comes without a data set.
+        """
+        path = pathlib.Path(handle)
+        if path.suffix == ".keras":
+            if dataset is None:
+                raise ValueError(f"A .keras file does not say what data it is for. Expected: a data set with {path}")
+            model, name = keras.saving.load_model(path, compile=False), path.stem
+        else:
+            facts = presets.metadata(handle)
+            model, name = presets.load(handle), facts["name"]
+            dataset = facts["dataset"] if dataset is None else dataset
+        return cls(model, data.load(dataset, data_dir), name)
+
+    @property
+    def data_format(self):
+        """That of the images."""
+        return self.classifier.data_format
+
+    @functools.cached_property
+    def outputs(self):
+        """The outputs for all images, `(N, classes)`."""
+        return self.model.predict(self.images, verbose=0)
+
+    @property
+    def correct(self):
+        """`(N,)`: whether the predicted class is the label."""
+        return np.argmax(self.outputs, axis=1) == self.labels
+
+    @property
+    def of_label(self):
+        """`(N,)`, the label's output."""
+        return self.outputs[np.arange(len(self.labels)), self.labels]
+
+    @property
+    def temperature(self):
+        """T of eq. (9); `None` for a model without."""
+        scaling = [layer for layer in self.model.layers if isinstance(layer, LogitScaling)]
+        return scaling[-1].temperature if scaling else None
+
+    def most_confident(self, correct=None):
+        """The index of the most confident correct image of each class that has one, most confident first."""
+        correct = self.correct if correct is None else correct
+        order = np.argsort(-self.of_label, kind="stable")
+        order = order[correct[order]]
+        _, first = np.unique(self.labels[order], return_index=True)
+        return order[np.sort(first)]

@@ -1,0 +1,1 @@
+"""What `scripts/figures.py` draws, a figure a file."""

@@ -1,0 +1,191 @@
+"""An evaluation leaves its scores, their conditions and a page that refers to nothing outside, and goes on."""
+
+import html.parser
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_coda import attributions, data, metrics, presets, reports
+
+METHODS = ("contributions", "gradient")
+SMALL = {"grids": 2, "removed": 4, "points": 3, "sanity": 2, "shown": 2, "verbose": 0}
+
+
+class Reader(html.parser.HTMLParser):
+    """Tables and addresses of a page, of which all tags must be closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.addresses, self.tables, self.text = [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "action", "data")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        self.text.append(text)
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += text
+
+
+def digits(count=40):
+    whole = data.load("digits")
+    return whole._replace(x_test=whole.x_test[:count], y_test=whole.y_test[:count])
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return reports.Subject(presets.load("xs_coda_digits"), digits(), "digits <net>")
+
+
+@pytest.fixture(scope="module")
+def folder(subject, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluation")
+    reports.evaluate(subject, folder, reports.methods_of(subject.model, METHODS), **SMALL)
+    return folder
+
+
+def test_the_page_is_whole_and_refers_to_nothing_outside(folder):
+    page = Reader((folder / reports.REPORT).read_text(encoding="utf-8"))
+    assert len(page.addresses) == 5
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert "How well attributions explain digits <net>" in page.text
+    assert "<net>" not in (folder / reports.REPORT).read_text(encoding="utf-8")
+
+
+def test_the_tables_of_the_page_are_those_of_the_scores(folder):
+    page = Reader((folder / reports.REPORT).read_text(encoding="utf-8"))
+    summary = metrics.Results.load(folder).summary()
+    facts, localisation, removal = page.tables
+    assert ["model", "digits <net>"] in facts
+    assert ["images in a grid", "9"] in facts
+    for table, metric, counted in ((localisation, "localisation", "2"), (removal, "removal_least_first", "4")):
+        expected = summary[summary["metric"] == metric].sort_values("mean", ascending=False)
+        assert [row[:2] for row in table[1:]] == [[r.method, f"{r.mean:.4f}"] for r in expected.itertuples()]
+        assert [row[3] for row in table[1:]] == [counted] * len(METHODS)
+
+
+def test_what_is_measured_is_what_the_metrics_measure(subject, folder, tmp_path):
+    methods = reports.methods_of(subject.model, METHODS)
+    expected = metrics.evaluate(
+        subject.model, subject.images, subject.labels, methods, tmp_path, grids=2, removed=4, points=3, verbose=0
+    )
+    evaluation = reports.Evaluation.load(folder)
+    kept = ["metric", "method", "item", "target", "score"]
+    assert evaluation.results.table[kept].equals(expected.table[kept])
+    assert evaluation.metrics == ["localisation", "removal_least_first"]
+    assert evaluation.chance == pytest.approx(1 / 9)
+    assert list(evaluation.localisation()) == ["contributions", "gradient"]
+    assert evaluation.localisation()["gradient"].shape == (18,)
+    curve = evaluation.curves("removal_least_first")["gradient"]
+    assert curve.equals(expected.curve("removal_least_first", "gradient"))
+    of_gradient = evaluation.sanity.query("method == 'gradient' and mode == 'independent' and step > 0")
+    direct = metrics.sanity_check(
+        subject.model, attributions.Gradient, subject.images[:2], subject.labels[:2], "independent"
+    ).query("step > 0")
+    np.testing.assert_allclose(of_gradient["ssim"], direct["ssim"], atol=1e-4)
+
+
+def test_an_evaluation_goes_on_and_takes_further_methods(subject, folder, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("pieces/*")}
+    methods = reports.methods_of(subject.model, [*METHODS, "input_x_gradient"])
+    evaluation = reports.evaluate(subject, folder, methods, **SMALL)
+    assert set(evaluation.localisation()) == {*METHODS, "input_x_gradient"}
+    assert set(evaluation.sanity["method"]) == {*METHODS, "input_x_gradient"}
+    assert before
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_path):
+    box = {"mean": 0.4321, "median": 0.4, "q25": 0.3, "q75": 0.5}
+    content = {
+        "source": "A paper.",
+        "localisation": {
+            "protocol": "3 x 3 grids",
+            "temperature_1000": {"gradient": box},
+            "own_maps_by_temperature": {"10": box},
+        },
+        "pixel_removal": {
+            "protocol": "least first",
+            "temperature_1000": {"gradient": [1.0, 0.75, 0.5]},
+            "own_maps_by_temperature": {"10": [1.0, 0.9]},
+        },
+    }
+    path = tmp_path / "published.json"
+    path.write_text(json.dumps(content))
+    methods = reports.methods_of(subject.model, METHODS)
+    reports.evaluate(subject, folder, methods, **SMALL, published=reports.Published(path))
+    _, localisation, removal = Reader((folder / reports.REPORT).read_text(encoding="utf-8")).tables
+    assert {row[0]: row[-1] for row in localisation} == {
+        "method": "published",
+        "contributions": "",
+        "gradient": "0.4321",
+    }
+    assert {row[0]: row[-1] for row in removal} == {"method": "published", "contributions": "", "gradient": "0.7500"}
+    for broken in ({**content, "pixel_removal": {}}, {**content, "source": None}["localisation"], []):
+        path.write_text(json.dumps(broken))
+        with pytest.raises(ValueError, match=r"published\.json is no JSON file of published scores"):
+            reports.Published(path)
+
+
+def cnn(classes=10):
+    return keras.Sequential(
+        [
+            keras.Input((None, None, 1)),
+            keras.layers.Conv2D(3, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(classes),
+        ]
+    )
+
+
+def test_methods_that_a_model_does_not_admit_are_left_out_unless_they_are_named(capsys):
+    model = cnn()
+    found = reports.methods_of(model)
+    assert set(attributions.published("cifar10")) - set(found) == {"contributions"}
+    assert "Left out: contributions." in capsys.readouterr().err
+    with pytest.raises(ValueError, match="activation"):
+        reports.methods_of(model, ["contributions"])
+    with pytest.raises(ValueError, match=r"Expected methods from contributions, .*Received: grad"):
+        reports.methods_of(model, ["grad"])
+    assert "occlusion_13" in reports.methods_of(model, ["occlusion_13"], "tinyimagenet")
+
+
+def test_a_saved_model_of_other_layers_is_evaluated(tmp_path):
+    path = tmp_path / "cnn.keras"
+    cnn().save(path)
+    subject = reports.Subject.load(path, "digits")
+    assert subject.name == "cnn"
+    assert subject.temperature is None
+    methods = reports.methods_of(subject.model, ["gradient", "grad_cam"])
+    evaluation = reports.evaluate(
+        subject, tmp_path / "out", methods, ["deletion", "insertion"], removed=3, points=3, shown=1, verbose=0
+    )
+    assert evaluation.metrics == ["insertion", "deletion"]
+    assert (tmp_path / "out" / reports.REPORT).exists()
+    with pytest.raises(ValueError, match="does not say what data it is for"):
+        reports.Subject.load(path)
+    with pytest.raises(ValueError, match=r"data set of the 9 classes of model 'cnn9'\. Received: one of 10"):
+        reports.Subject(cnn(9), digits(), "cnn9")
+
+
+def test_a_folder_that_holds_no_evaluation_is_refused(tmp_path, folder):
+    with pytest.raises(ValueError, match="Expected a directory with results"):
+        reports.Evaluation.load(tmp_path)
+    (tmp_path / "results.csv").write_bytes((folder / "results.csv").read_bytes())
+    with pytest.raises(ValueError, match="Expected a folder that `keras-coda evaluate` left"):
+        reports.Evaluation.load(tmp_path)
