@@ -172,7 +172,7 @@ def test_train_writes_a_preset_that_explain_takes(digit_files, tmp_path, capsys)
 
 def test_evaluate_prints_a_summary_and_writes_a_report(tmp_path, capsys):
     out = tmp_path / "out"
-    few = ["--methods", "contributions", "gradient", "--grids", "2", "--images", "2", "--points", "3"]
+    few = ["--methods", "contributions", "grad_cam", "--grids", "2", "--images", "2", "--points", "3"]
     assert cli.main(["evaluate", "xs_coda_digits", *few, "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     start = lines.index("localisation:")

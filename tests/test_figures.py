@@ -32,7 +32,7 @@ def colours(path):
         ("5", ()),
         ("7", ("--grid-size", "3")),
         ("8", ("--methods", "contributions", "occlusion_5", "grad_cam")),
-        ("sanity", ("--methods", "contributions", "gradient", "--images", "2")),
+        ("sanity", ("--methods", "contributions", "grad_cam", "--images", "2")),
     ],
 )
 def test_figures_of_a_preset(figures, figure, options, tmp_path, capsys):
@@ -64,7 +64,7 @@ def test_figure_3_finds_the_digits(figures, tmp_path, capsys):
 
 def test_figure_6_draws_evaluations_by_method_and_by_temperature(figures, tmp_path):
     subject = reports.Subject.load("xs_coda_digits")
-    methods = reports.methods_of(subject.model, ["contributions", "gradient"])
+    methods = reports.methods_of(subject.model, ["contributions", "grad_cam"])
     settings = {"grids": 2, "removed": 2, "points": 3, "shown": 1, "verbose": 0}
     reports.evaluate(subject, tmp_path / "one", methods, **settings)
     one, two = tmp_path / "figures", tmp_path / "both"

@@ -6,6 +6,9 @@ from keras_coda.attributions.attribution import Attribution
 from keras_coda.explanations import Explainer
 from keras_coda.linear_maps import NotDynamicLinearError
 
+# For a trace of models that take any size.
+_SIZE = 64
+
 
 class Contributions(Attribution):
     """The contributions of the (encoded) input to the target's logit (paper, eq. 8), `(N, H, W, C)`.
@@ -23,10 +26,8 @@ class Contributions(Attribution):
     def __init__(self, model, batch_size=32):
         super().__init__(model, batch_size)
         self._explainer = Explainer(model)
-        inputs = {
-            "images": keras.KerasTensor((1, *model.input_shape[1:])),
-            "targets": keras.KerasTensor((1, 1), "int32"),
-        }
+        shape = [size or _SIZE for size in model.input_shape[1:]]
+        inputs = {"images": keras.KerasTensor((1, *shape)), "targets": keras.KerasTensor((1, 1), "int32")}
         try:
             # A trace refuses here what else only a call would.
             self._explainer.compute_output_spec(inputs)

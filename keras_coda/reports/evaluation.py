@@ -54,6 +54,11 @@ class Evaluation:
         return list(self.results.table["metric"].unique())
 
     @property
+    def temperature(self):
+        """T of eq. (9); `None` for a model without."""
+        return self.facts["temperature"]
+
+    @property
     def chance(self):
         """The localisation of a uniform map, 1 / n^2 for n x n grids."""
         return 1 / self.facts["images in a grid"]

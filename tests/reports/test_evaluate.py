@@ -9,7 +9,8 @@ import pytest
 
 from keras_coda import attributions, data, metrics, presets, reports
 
-METHODS = ("contributions", "gradient")
+METHODS = ("contributions", "grad_cam")
+NAMES = {"contributions": "contributions", "grad_cam": "Grad-CAM"}
 SMALL = {"grids": 2, "removed": 4, "points": 3, "sanity": 2, "shown": 2, "verbose": 0}
 
 
@@ -75,7 +76,7 @@ def test_the_tables_of_the_page_are_those_of_the_scores(folder):
     assert ["images in a grid", "9"] in facts
     for table, metric, counted in ((localisation, "localisation", "2"), (removal, "removal_least_first", "4")):
         expected = summary[summary["metric"] == metric].sort_values("mean", ascending=False)
-        assert [row[:2] for row in table[1:]] == [[r.method, f"{r.mean:.4f}"] for r in expected.itertuples()]
+        assert [row[:2] for row in table[1:]] == [[NAMES[r.method], f"{r.mean:.4f}"] for r in expected.itertuples()]
         assert [row[3] for row in table[1:]] == [counted] * len(METHODS)
 
 
@@ -89,23 +90,23 @@ def test_what_is_measured_is_what_the_metrics_measure(subject, folder, tmp_path)
     assert evaluation.results.table[kept].equals(expected.table[kept])
     assert evaluation.metrics == ["localisation", "removal_least_first"]
     assert evaluation.chance == pytest.approx(1 / 9)
-    assert list(evaluation.localisation()) == ["contributions", "gradient"]
-    assert evaluation.localisation()["gradient"].shape == (18,)
-    curve = evaluation.curves("removal_least_first")["gradient"]
-    assert curve.equals(expected.curve("removal_least_first", "gradient"))
-    of_gradient = evaluation.sanity.query("method == 'gradient' and mode == 'independent' and step > 0")
+    assert list(evaluation.localisation()) == ["contributions", "grad_cam"]
+    assert evaluation.localisation()["grad_cam"].shape == (18,)
+    curve = evaluation.curves("removal_least_first")["grad_cam"]
+    assert curve.equals(expected.curve("removal_least_first", "grad_cam"))
+    independent = evaluation.sanity.query("method == 'grad_cam' and mode == 'independent' and step > 0")
     direct = metrics.sanity_check(
-        subject.model, attributions.Gradient, subject.images[:2], subject.labels[:2], "independent"
+        subject.model, attributions.GradCAM, subject.images[:2], subject.labels[:2], "independent"
     ).query("step > 0")
-    np.testing.assert_allclose(of_gradient["ssim"], direct["ssim"], atol=1e-4)
+    np.testing.assert_allclose(independent["ssim"], direct["ssim"], atol=1e-4)
 
 
 def test_an_evaluation_goes_on_and_takes_further_methods(subject, folder, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("pieces/*")}
-    methods = reports.methods_of(subject.model, [*METHODS, "input_x_gradient"])
+    methods = reports.methods_of(subject.model, [*METHODS, "occlusion_5"])
     evaluation = reports.evaluate(subject, folder, methods, **SMALL)
-    assert set(evaluation.localisation()) == {*METHODS, "input_x_gradient"}
-    assert set(evaluation.sanity["method"]) == {*METHODS, "input_x_gradient"}
+    assert set(evaluation.localisation()) == {*METHODS, "occlusion_5"}
+    assert set(evaluation.sanity["method"]) == {*METHODS, "occlusion_5"}
     assert before
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
@@ -116,12 +117,12 @@ def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_pa
         "source": "A paper.",
         "localisation": {
             "protocol": "3 x 3 grids",
-            "temperature_1000": {"gradient": box},
+            "temperature_1000": {"grad_cam": box},
             "own_maps_by_temperature": {"10": box},
         },
         "pixel_removal": {
             "protocol": "least first",
-            "temperature_1000": {"gradient": [1.0, 0.75, 0.5]},
+            "temperature_1000": {"grad_cam": [1.0, 0.75, 0.5]},
             "own_maps_by_temperature": {"10": [1.0, 0.9]},
         },
     }
@@ -133,9 +134,9 @@ def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_pa
     assert {row[0]: row[-1] for row in localisation} == {
         "method": "published",
         "contributions": "",
-        "gradient": "0.4321",
+        "Grad-CAM": "0.4321",
     }
-    assert {row[0]: row[-1] for row in removal} == {"method": "published", "contributions": "", "gradient": "0.7500"}
+    assert {row[0]: row[-1] for row in removal} == {"method": "published", "contributions": "", "Grad-CAM": "0.7500"}
     for broken in ({**content, "pixel_removal": {}}, {**content, "source": None}["localisation"], []):
         path.write_text(json.dumps(broken))
         with pytest.raises(ValueError, match=r"published\.json is no JSON file of published scores"):
@@ -171,7 +172,7 @@ def test_a_saved_model_of_other_layers_is_evaluated(tmp_path):
     subject = reports.Subject.load(path, "digits")
     assert subject.name == "cnn"
     assert subject.temperature is None
-    methods = reports.methods_of(subject.model, ["gradient", "grad_cam"])
+    methods = reports.methods_of(subject.model, ["occlusion_5", "grad_cam"])
     evaluation = reports.evaluate(
         subject, tmp_path / "out", methods, ["deletion", "insertion"], removed=3, points=3, shown=1, verbose=0
     )
