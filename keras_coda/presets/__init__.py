@@ -6,9 +6,10 @@
 A preset is a folder of plain data. Loading one executes nothing that it holds.
 """
 
+from keras_coda.presets.checkpoint import load_checkpoint
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.folder import load, metadata, save
 from keras_coda.presets.known import PresetInfo
 from keras_coda.presets.listing import list
 
-__all__ = ["PresetError", "PresetInfo", "list", "load", "metadata", "save"]
+__all__ = ["PresetError", "PresetInfo", "list", "load", "load_checkpoint", "metadata", "save"]

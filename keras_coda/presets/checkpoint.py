@@ -1,0 +1,148 @@
+"""Checkpoints of the paper's authors, for users who hold them, as networks of this package."""
+
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+
+from keras_coda.layers.logit_scaling import LOGIT_BIAS
+from keras_coda.layers.settings import standardize_data_format
+from keras_coda.models import CoDANet
+from keras_coda.models.sizes import SIZES
+from keras_coda.presets.errors import PresetError
+
+# Of layer i: B (r, c, k, k), then A (c k k n, r, 1, 1) and b (c k k n), of which the units n vary fastest.
+_KEY = re.compile(r"(?:module\.)?(\d+)\.weight_mod\.weighting_f\.(0\.weight|1\.weight|1\.bias)")
+_PARTS = ("0.weight", "1.weight", "1.bias")
+_FORM = "a state dict with i.weight_mod.weighting_f.0.weight, .1.weight and .1.bias for each layer i"
+
+
+def load_checkpoint(
+    path, size=None, *, strides=None, temperature=None, rescaling="sq", logit_bias=LOGIT_BIAS, data_format=None
+):
+    """A `CoDANet` with the weights of a PyTorch checkpoint of the authors' code.
+
+    Filters, kernel sizes and ranks are read from the checkpoint; what it does not say has to be given. It is read by
+    PyTorch, which need not be the active backend, with weights-only loading: nothing in it is executed.
+
+    Args:
+        path: the file, a state dict saved by `torch.save`.
+        size: "s", "m", "l" or "xl", for the strides and the temperature of `CoDANet.from_size`.
+        strides: integers, a layer each. Default: those of `size`.
+        temperature: T of eq. (9). Default: that of `size`.
+        rescaling: "sq" or "l2" (paper, eq. 2).
+        logit_bias: b0 of eq. (9).
+        data_format: "channels_last" or "channels_first"; default: Keras' setting.
+
+    Returns:
+        A `CoDANet`, not compiled. `keras_coda.presets.save` makes a preset of it.
+
+    Raises:
+        PresetError: the file is missing, no such state dict, or holds what only its execution would load; its layers do
+            not fit each other; or strides or temperature are not given, or not for each layer.
+        ImportError: PyTorch is not installed.
+
+    Example:
+
+    >>> model = keras_coda.presets.load_checkpoint("s_coda_cifar10.pt", "s", temperature=1000)
+    >>> keras_coda.presets.save(model, "s_coda_cifar10", dataset="cifar10", classes=names)
+    """
+    path = Path(path)
+    if size is not None and size not in SIZES:
+        raise PresetError(f"`size` must be one of {sorted(SIZES)}. Received: {size!r}")
+    defaults = SIZES[size] if size else {}
+    strides = defaults.get("strides") if strides is None else list(strides)
+    temperature = defaults.get("temperature") if temperature is None else temperature
+    if strides is None or temperature is None:
+        raise PresetError(
+            "A checkpoint says neither strides nor temperature. Expected: `size`, or both of them. "
+            f"Received: size={size!r}, strides={strides!r}, temperature={temperature!r}"
+        )
+    layers = _layers(_read(path), path)
+    if len(strides) != len(layers):
+        raise PresetError(f"{path} has {len(layers)} layers. Expected: a stride for each. Received: {strides}")
+    channels = layers[0][0].shape[2]
+    has_negative = channels % 2 == 0
+    pixel = channels // 2 if has_negative else channels
+    data_format = standardize_data_format(data_format)
+    model = CoDANet(
+        filters=[a.shape[-1] for _, a, _ in layers],
+        kernel_sizes=[b.shape[0] for b, _, _ in layers],
+        ranks=[b.shape[-1] for b, _, _ in layers],
+        strides=strides,
+        temperature=temperature,
+        rescaling=rescaling,
+        logit_bias=logit_bias,
+        add_negative=has_negative,
+        image_shape=(None, None, pixel) if data_format == "channels_last" else (pixel, None, None),
+        data_format=data_format,
+        name=re.sub(r"\W", "_", path.stem),
+    )
+    units = [layer for layer in model.layers if hasattr(layer, "b_kernel")]
+    for unit, (b, a, bias) in zip(units, layers, strict=True):
+        unit.b_kernel.assign(b)
+        unit.a_kernel.assign(a)
+        unit.bias.assign(bias)
+    return model
+
+
+def _read(path):
+    """The state dict of a file as NumPy arrays."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f'{path} is read by PyTorch, which is not installed: pip install "keras-coda[torch]"'
+        ) from error
+    if not path.is_file():
+        raise PresetError(f"Expected a checkpoint file. Received: {str(path)!r}, which does not exist or is none")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {key: value.float().numpy() for key, value in state.items()}
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, AttributeError, ValueError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise PresetError(f"{path} is no checkpoint that can be read. Expected: {_FORM}. {reason[0]}") from error
+
+
+def _layers(state, path):
+    """B `(k, k, c, r)`, A `(k, k, c, r, n)` and b `(k, k, c, n)` of each layer, as `DAUConv2D` has them."""
+    found: dict[int, dict[str, np.ndarray]] = {}
+    for key, value in state.items():
+        match = _KEY.fullmatch(key)
+        if match is None:
+            raise PresetError(f"{path} is no checkpoint of a CoDA-Net. Expected: {_FORM}. Received: {key!r}")
+        found.setdefault(int(match[1]), {})[match[2]] = value
+    if not found:
+        raise PresetError(f"{path} is no checkpoint of a CoDA-Net. Expected: {_FORM}. Received: an empty one")
+    layers = []
+    channels = None
+    for number in sorted(found):
+        missing = [part for part in _PARTS if part not in found[number]]
+        if missing:
+            raise PresetError(f"{path}: layer {number} lacks {', '.join(missing)}. Expected: {_FORM}")
+        b, a, bias = (found[number][part] for part in _PARTS)
+        shapes = f"B {b.shape}, A {a.shape}, b {bias.shape}"
+        if b.ndim != 4 or b.shape[2] != b.shape[3] or channels not in (None, b.shape[1]):
+            raise PresetError(
+                f"{path}: layer {number} does not fit. Expected: B of shape (r, {channels or 'c'}, k, k). "
+                f"Received: {shapes}"
+            )
+        rank, c, k, _ = b.shape
+        n = len(bias) // (c * k * k)
+        if n < 1 or a.shape != (c * k * k * n, rank, 1, 1) or bias.shape != (c * k * k * n,):
+            raise PresetError(
+                f"{path}: layer {number} does not fit. Expected: A of shape ({c * k * k} n, {rank}, 1, 1) and b of "
+                f"({c * k * k} n,), for n filters. Received: {shapes}"
+            )
+        if not all(np.isfinite(array).all() for array in (b, a, bias)):
+            raise PresetError(f"{path}: the weights of layer {number} must be finite. Received: NaN or infinite values")
+        layers.append(
+            (
+                b.transpose(2, 3, 1, 0),
+                a.reshape(c, k, k, n, rank).transpose(1, 2, 0, 4, 3),
+                bias.reshape(c, k, k, n).transpose(1, 2, 0, 3),
+            )
+        )
+        channels = n
+    return layers
