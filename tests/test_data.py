@@ -1,7 +1,10 @@
 """Data sets."""
 
+import shutil
+
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn import datasets
 
 from keras_coda import data
@@ -62,3 +65,65 @@ def test_cifar10_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng):
         np.testing.assert_array_equal(sorted(map(bytes, found)), sorted(map(bytes, images[split])))
         np.testing.assert_array_equal(labels, found.max((1, 2, 3)) % 10)
     assert dataset.classes == [f"class {label}" for label in range(10)]
+
+
+def tiny_imagenet_archive(folder, rng):
+    """The layout of the official archive: two training images a class, one validation image, one of them gray."""
+    root = folder / "tiny-imagenet-200"
+    wnids = [f"n{number:08}" for number in rng.permutation(200)]
+    (root / "val" / "images").mkdir(parents=True)
+    (root / "wnids.txt").write_text("\n".join(wnids))
+    # Two classes whose first names are the same.
+    words = [f"{wnid}\t{'twin' if i < 2 else f'class {i}'}, another name" for i, wnid in enumerate(wnids)]
+    (root / "words.txt").write_text("\n".join([*reversed(words), "n99999999\tno class of these"]))
+    annotations = []
+
+    def draw(path, label):
+        colour = (label, 255 - label, 100)
+        image = Image.new("RGB", (64, 64), colour)
+        (image.convert("L") if label == 7 else image).save(path, quality=95)
+
+    for label, wnid in enumerate(wnids):
+        images = root / "train" / wnid / "images"
+        images.mkdir(parents=True)
+        for number in range(2):
+            draw(images / f"{wnid}_{number}.JPEG", label)
+        draw(root / "val" / "images" / f"val_{label}.JPEG", label)
+        annotations.append(f"val_{label}.JPEG\t{wnid}\t0\t0\t63\t63")
+    (root / "val" / "val_annotations.txt").write_text("\n".join(annotations))
+    return root
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_tiny_imagenet_is_built_from_the_archive(tmp_path, rng, form):
+    pytest.importorskip("tensorflow_datasets")
+    manual = tmp_path / "downloads" / "manual"
+    root = tiny_imagenet_archive(manual, rng)
+    if form == "zip":
+        shutil.make_archive(manual / "tiny-imagenet-200", "zip", manual, root.name)
+        shutil.rmtree(root)
+    dataset = data.load("tiny_imagenet", tmp_path)
+    assert dataset.x_train.shape == (400, 64, 64, 3)
+    assert dataset.x_test.shape == (200, 64, 64, 3)
+    assert dataset.x_train.dtype == "uint8"
+    np.testing.assert_array_equal(np.bincount(dataset.y_train), 2)
+    np.testing.assert_array_equal(np.bincount(dataset.y_test), 1)
+    for images, labels in ((dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)):
+        coloured = labels != 7
+        assert np.abs(images[coloured, 32, 32, 0].astype(int) - labels[coloured]).max() <= 2
+        gray = images[~coloured].astype(int)
+        assert np.ptp(gray, axis=-1).max() == 0
+    assert dataset.classes[2:] == [f"class {label}" for label in range(2, 200)]
+    assert all(name.startswith("twin (n") for name in dataset.classes[:2])
+    assert len(set(dataset.classes)) == 200
+
+
+def test_tiny_imagenet_without_archive_and_network_says_where_to_put_it(tmp_path, monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    def fail(manager, url):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", fail)
+    with pytest.raises(OSError, match=r"could not be downloaded from http.*no network.*manual directory"):
+        data.load("tiny_imagenet", tmp_path)

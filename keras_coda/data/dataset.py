@@ -26,18 +26,21 @@ def _digits(data_dir):
     return Dataset(x_train, y_train, x_test, y_test, digits.CLASSES)
 
 
-def _tfds(name):
+def _tfds(name, test="test"):
     def load(data_dir):
         try:
             import tensorflow_datasets as tfds
+
+            # Its import makes it known to TFDS.
+            from keras_coda.data import tiny_imagenet  # noqa: F401
         except ImportError as error:
             raise ImportError(
                 f'{name} comes from TensorFlow Datasets, which is not installed: pip install "keras-coda[data]"'
             ) from error
         splits, info = tfds.load(name, batch_size=-1, with_info=True, data_dir=data_dir)
-        train, test = (tfds.as_numpy(splits[split]) for split in ("train", "test"))
+        train, held_out = (tfds.as_numpy(splits[split]) for split in ("train", test))
         names = info.features["label"].names
-        return Dataset(train["image"], train["label"], test["image"], test["label"], names)
+        return Dataset(train["image"], train["label"], held_out["image"], held_out["label"], names)
 
     return load
 
@@ -55,11 +58,18 @@ def _npz(path):
     return Dataset(x_train, y_train, x_test, y_test, classes)
 
 
-_LOADERS = {"digits": _digits, "mnist": _tfds("mnist"), "cifar10": _tfds("cifar10")}
+_LOADERS = {
+    "digits": _digits,
+    "mnist": _tfds("mnist"),
+    "cifar10": _tfds("cifar10"),
+    "tiny_imagenet": _tfds("tiny_imagenet", test="validation"),
+}
 
 
 def load(name, data_dir=None):
-    """The data set called `name`: "digits" (needs no download), or "mnist" or "cifar10" (from TFDS), or of a file.
+    """The data set called `name`: "digits" (in memory), of TFDS "mnist", "cifar10" or "tiny_imagenet", or of a file.
+
+    Of TinyImageNet, whose test images have no published labels, the test part is the validation images.
 
     Args:
         name: string, or the path of an .npz file with arrays x_train, y_train, x_test and y_test, of which the classes

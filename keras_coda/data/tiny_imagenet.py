@@ -1,0 +1,87 @@
+"""TinyImageNet as a TFDS data set, which TFDS does not have."""
+
+import collections
+import pathlib
+
+import tensorflow_datasets as tfds
+
+URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+ARCHIVE = "tiny-imagenet-200"
+CLASSES = 200
+IMAGE_SHAPE = (64, 64, 3)
+
+
+class TinyImagenet(tfds.core.GeneratorBasedBuilder):
+    """200 classes of ImageNet in 64 x 64 pixels: 500 training and 50 validation images a class (Le and Yang, 2015).
+
+    The official archive is downloaded, unless it or the folder in it is in TFDS' manual directory. A class is called by
+    the first of its names. The official test images have no labels and are left out.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
+    Get {URL}
+    and put {ARCHIVE}.zip, or the folder {ARCHIVE} that is in it, into this directory."""
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=IMAGE_SHAPE, encoding_format="jpeg"),
+                "label": tfds.features.ClassLabel(num_classes=CLASSES),
+                "id": tfds.features.Text(),
+            }
+        )
+        return self.dataset_info_from_configs(
+            features=features, supervised_keys=("image", "label"), homepage="http://cs231n.stanford.edu/"
+        )
+
+    def _split_generators(self, dl_manager):
+        folder = _folder(dl_manager)
+        wnids = (folder / "wnids.txt").read_text().split()
+        self.info.features["label"].names = _names(wnids, folder / "words.txt")
+        label_of = {wnid: label for label, wnid in enumerate(wnids)}
+        return {"train": _training(folder, label_of), "validation": _validation(folder, label_of)}
+
+    def _generate_examples(self):
+        raise NotImplementedError("`_split_generators` gives the examples.")
+
+
+def _folder(dl_manager):
+    """The folder of the archive, from the manual directory or downloaded."""
+    try:
+        manual = pathlib.Path(dl_manager.manual_dir)
+    except AssertionError:  # It does not exist, or is empty.
+        manual = None
+    if manual is not None:
+        if (manual / ARCHIVE / "wnids.txt").is_file():
+            return manual / ARCHIVE
+        if (manual / f"{ARCHIVE}.zip").is_file():
+            return pathlib.Path(dl_manager.extract(manual / f"{ARCHIVE}.zip")) / ARCHIVE
+    try:
+        return pathlib.Path(dl_manager.download_and_extract(URL)) / ARCHIVE
+    except Exception as error:  # The client raises all kinds.
+        raise OSError(
+            f"TinyImageNet could not be downloaded from {URL}: {error}. Get it by other means, and put {ARCHIVE}.zip, "
+            f"or the folder {ARCHIVE} that is in it, into TFDS' manual directory, by default "
+            "~/tensorflow_datasets/downloads/manual"
+        ) from error
+
+
+def _names(wnids, words):
+    """The first name of each class, with its number in WordNet where two have the same."""
+    named = dict(line.split("\t", 1) for line in words.read_text().splitlines() if "\t" in line)
+    first = [named.get(wnid, wnid).split(",")[0].strip() for wnid in wnids]
+    count = collections.Counter(first)
+    return [name if count[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(first, wnids, strict=True)]
+
+
+def _training(folder, label_of):
+    for wnid, label in label_of.items():
+        for path in sorted((folder / "train" / wnid / "images").glob("*.JPEG")):
+            yield path.name, {"image": str(path), "label": label, "id": path.stem}
+
+
+def _validation(folder, label_of):
+    for line in (folder / "val" / "val_annotations.txt").read_text().splitlines():
+        name, wnid, *_ = line.split("\t")
+        yield name, {"image": str(folder / "val" / "images" / name), "label": label_of[wnid], "id": name}
