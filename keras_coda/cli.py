@@ -65,7 +65,8 @@ TRAIN_EXAMPLES = """\
 examples:
   keras-coda train --out my_digits
   keras-coda train my_recipe.json --out my_preset --epochs 5
-  keras-coda train my_recipe.json --out my_preset --devices 2"""
+  keras-coda train my_recipe.json --out my_preset --devices 2
+  keras-coda train my_recipe.json --out my_preset --start ./preset_of_a_lower_temperature"""
 
 # How many images a picture of the demo shows.
 DRAWN = 6
@@ -203,7 +204,12 @@ def run_train(arguments):
     recipe = recipes.load(arguments.recipe)
     out = pathlib.Path(recipe.name) if arguments.out is None else arguments.out
     _, results = training.train(
-        recipe, out, epochs=arguments.epochs, overwrite=arguments.overwrite, devices=arguments.devices
+        recipe,
+        out,
+        epochs=arguments.epochs,
+        overwrite=arguments.overwrite,
+        devices=arguments.devices,
+        start=arguments.start,
     )
     if backend.process()[0] != 0:
         return
@@ -296,6 +302,9 @@ def parser():
     command.add_argument("--out", type=pathlib.Path, help="preset folder to write (default: the recipe's name)")
     command.add_argument("--epochs", type=int, help="in place of the recipe's")
     command.add_argument("--devices", type=number_or_all, help='how many share each batch, or "all" (default: one)')
+    command.add_argument(
+        "--start", help="a preset's name or folder, whose weights to start from (default: random ones)"
+    )
     command.add_argument("--overwrite", action="store_true", help="replace the preset folder if it is there")
     return root
 

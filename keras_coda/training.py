@@ -16,7 +16,7 @@ from keras_coda.presets.folder import check_target
 EXPLAINED = 512
 
 
-def train(recipe, directory, epochs=None, overwrite=False, verbose=1, devices=None):
+def train(recipe, directory, epochs=None, overwrite=False, verbose=1, devices=None, start=None):
     """Train a `CoDANet` by a recipe and save it as a preset, with what it reaches on held-out images.
 
     The state of the training is kept beside the preset after every epoch, in a folder that is removed at the end:
@@ -35,6 +35,8 @@ def train(recipe, directory, epochs=None, overwrite=False, verbose=1, devices=No
         verbose: as in `keras.Model.fit`: 1 shows progress bars, 2 a line an epoch, 0 nothing.
         devices: integer, how many GPUs (or without GPUs: JAX' or TensorFlow's CPU devices, or CPU cores on PyTorch), or
             "all". Default: the backend's default device, or, where torchrun (or JAX) started several processes, all.
+        start: a preset, see `keras_coda.presets.load`, whose weights the training starts from, such as one of a lower
+            temperature. Default: random weights.
 
     Returns:
         `(model, results)`: the trained `CoDANet` (compiled only where `devices` is not given), and a dict with
@@ -43,7 +45,8 @@ def train(recipe, directory, epochs=None, overwrite=False, verbose=1, devices=No
     Raises:
         ValueError: an unknown data set; `epochs` is not positive; there are not as many devices, or they cannot share
             a batch equally.
-        PresetError: `directory` is there, and `overwrite` is false.
+        PresetError: `directory` is there, and `overwrite` is false; there is no preset `start`, or its weights are not
+            those of the recipe's network.
 
     Example:
 
@@ -57,7 +60,8 @@ def train(recipe, directory, epochs=None, overwrite=False, verbose=1, devices=No
     check_target(directory, overwrite)
     dataset = data.load(recipe.dataset)
     state = directory.with_name(f"{directory.name}.training")
-    arguments = (recipe, state, epochs, verbose, devices)
+    weights = None if start is None else _weights_of(start, recipe, dataset)
+    arguments = (recipe, state, epochs, verbose, devices, weights)
     if devices is None:
         model = _fit(*arguments)
     else:
@@ -123,11 +127,26 @@ class _Backup(keras.callbacks.BackupAndRestore):
             keras.distribution.set_distribution(distribution)
 
 
-def _fit(recipe, state, epochs, verbose, devices):
+def _weights_of(preset, recipe, dataset):
+    """The weights of a preset, for the network of a recipe."""
+    weights = presets.load(preset).get_weights()
+    shapes = [array.shape for array in weights]
+    expected = [variable.shape for variable in _network(CoDANet, recipe, dataset).weights]
+    if shapes != expected:
+        raise presets.PresetError(
+            f"The weights of {preset} are not those of the network of recipe {recipe.name!r}. Expected weights of "
+            f"shapes {expected}. Received: {shapes}"
+        )
+    return weights
+
+
+def _fit(recipe, state, epochs, verbose, devices, weights=None):
     dataset = data.load(recipe.dataset)
     images, labels, batch_size = dataset.x_train, dataset.y_train, recipe.batch_size
     keras.utils.set_random_seed(recipe.seed)
     model = _network(CoDANet if devices is None else Replica, recipe, dataset)
+    if weights is not None:
+        model.set_weights(weights)
     schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, epochs * -(-len(images) // batch_size))
     model.compile(keras.optimizers.Adam(schedule), OneVsRestCrossentropy(), weighted_metrics=["accuracy"])
     first = _is_first_process()

@@ -91,3 +91,20 @@ def test_a_training_that_diverges_says_so_and_writes_no_preset(recipe, few_digit
     with pytest.raises(RuntimeError, match=r"(?i)nan"):
         training.train(diverging, tmp_path / "preset", epochs=2, verbose=0)
     assert not (tmp_path / "preset").exists()
+
+
+def test_a_training_starts_from_the_weights_of_a_preset(recipe, tmp_path):
+    first, _ = training.train(recipe, tmp_path / "first", epochs=1, verbose=0)
+    hotter = dataclasses.replace(recipe, model={**recipe.model, "temperature": 6.0}, learning_rate=1e-12)
+    model, _ = training.train(hotter, tmp_path / "second", epochs=1, verbose=0, start=tmp_path / "first")
+    for got, want in zip(model.get_weights(), first.get_weights(), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-8)
+    assert presets.metadata(tmp_path / "second")["parameters"] == first.count_params()
+    other = dataclasses.replace(recipe, model={**recipe.model, "ranks": [8, 4]})
+    for start, message in (
+        (tmp_path / "first", "are not those of the network of recipe"),
+        ("nonsense", "Unknown preset"),
+    ):
+        with pytest.raises(presets.PresetError, match=message):
+            training.train(other, tmp_path / "third", start=start, verbose=0)
+    assert not (tmp_path / "third").exists()
