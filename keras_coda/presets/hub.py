@@ -70,7 +70,7 @@ def download(handle, files):
     if missing:
         raise PresetError(
             f"{handle!r} is no preset, or not a whole one. Expected: {[*files]}. Missing: {missing}. "
-            "Check the repository, and the revision."
+            "Check the repository and the revision; without a network, they may be missing in the cache alone."
         )
     return pathlib.Path(folder)
 

@@ -50,8 +50,9 @@ def _reason(error):
         return "HF_HUB_OFFLINE is set, and the cache does not have all that is needed. Unset it, with a network"
     if response is None:
         if any(type(link).__module__.partition(".")[0] in ("httpx", "httpx2") for link in chain):
-            return f"The Hub is not reached at {constants.ENDPOINT}. Check the network, the proxy, and HF_ENDPOINT"
-        return f"{error}".rstrip(".")
+            at = constants.ENDPOINT
+            return f"The Hub is not reached at {at}, or the connection broke. Check the network, proxy and HF_ENDPOINT"
+        return f"{type(error).__name__}: {error}".rstrip(".")
     status = response.status_code
     if any(isinstance(link, errors.RevisionNotFoundError) for link in chain):
         return f"The repository has no such revision (HTTP {status}). Check the branch, tag or commit"

@@ -221,6 +221,13 @@ def test_what_is_not_there(hub, repository):
     fails(HANDLE, "not a whole one", "Missing: ['model.weights.h5']")
 
 
+def test_a_connection_that_always_breaks(hub, repository, preset):
+    hub.interfere = lambda method, path: 0 if method == "GET" and path.endswith("h5") else None
+    fails(HANDLE, "the connection broke")
+    hub.interfere = lambda method, path: None
+    assert same(presets.load(HANDLE), preset[1])
+
+
 def test_no_network(hub, repository, set_environment):
     hub.stop()
     fails(HANDLE, f"not reached at {hub.url}", "Check the network")
@@ -228,11 +235,15 @@ def test_no_network(hub, repository, set_environment):
     fails(HANDLE, "HF_HUB_OFFLINE is set")
 
 
-def test_a_part_in_the_cache_is_not_taken_for_the_whole(hub, repository, set_environment):
+def test_a_part_in_the_cache_is_not_taken_for_the_whole(hub, repository, set_environment, tmp_path):
     presets.metadata(HANDLE)
     set_environment(HF_HUB_OFFLINE="1")
     assert presets.metadata(HANDLE)["dataset"] == "My Noise"
     fails(HANDLE, "HF_HUB_OFFLINE is set")
+    # Other tools leave no list of the repository's files there, by which the client knew.
+    (tmp_path / f"cache/hub/models--user--tiny/trees/{repository.branches['main']}.json").unlink()
+    set_environment()
+    fails(HANDLE, "Missing: ['config.json', 'model.weights.h5']", "missing in the cache alone")
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import shutil
 
 import numpy as np
 import pytest
-import yaml
 from loopback_hub import TOKEN, Repository
 from PIL import Image
 
 from keras_coda import presets
+
+yaml = pytest.importorskip("yaml")  # comes with the client
 
 SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
 PRESET = {"config.json", "metadata.json", "model.weights.h5"}
