@@ -1,6 +1,7 @@
-"""Pretrained CoDA-Nets, by name or from any folder that `save` wrote.
+"""Pretrained CoDA-Nets, by name, from any folder that `save` wrote, or from the Hugging Face Hub.
 
     model = keras_coda.presets.load("xs_coda_digits")
+    model = keras_coda.presets.load("hf://user/repo")
     keras_coda.presets.metadata("xs_coda_digits")["results"]
 
 A preset is a folder of plain data. Loading one executes nothing that it holds.
@@ -11,5 +12,6 @@ from keras_coda.presets.errors import PresetError
 from keras_coda.presets.folder import load, metadata, save
 from keras_coda.presets.known import PresetInfo
 from keras_coda.presets.listing import list
+from keras_coda.presets.publishing import publish
 
-__all__ = ["PresetError", "PresetInfo", "list", "load", "load_checkpoint", "metadata", "save"]
+__all__ = ["PresetError", "PresetInfo", "list", "load", "load_checkpoint", "metadata", "publish", "save"]

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_coda.linear_maps import chain
-from keras_coda.presets import architecture, facts, known
+from keras_coda.presets import architecture, facts, hub, known
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.handle import bundled, resolve
 from keras_coda.version import __version__
@@ -21,7 +21,7 @@ def metadata(preset):
     """What is to be known of a preset with weights, its metadata.json.
 
     Args:
-        preset: a name or the path of a folder, see `load`.
+        preset: a name, the path of a folder, or "hf://user/repo", see `load`.
 
     Returns:
         A dict: format_version, name, description, dataset, classes (names, in the order of the logits), image_shape
@@ -31,14 +31,16 @@ def metadata(preset):
 
     Raises:
         PresetError: there is no such preset, or its metadata.json is missing or not of this form.
+        ImportError: the preset is on the Hub, and huggingface_hub is not installed.
 
     Example:
 
     >>> keras_coda.presets.metadata("xs_coda_digits")["classes"][3]
     '3'
     """
-    path = resolve(preset) / METADATA
-    return facts.parse(_read(path), path)
+    folder = resolve(preset, (METADATA,))
+    with hub.naming_downloads(preset, folder):
+        return facts.parse(_read(folder / METADATA), folder / METADATA)
 
 
 def load(preset, load_weights=True, dtype=None):
@@ -48,8 +50,9 @@ def load(preset, load_weights=True, dtype=None):
     and its weights must be those that its metadata was written for, by their SHA-256.
 
     Args:
-        preset: a name that `list` gives, or the path of a folder that `save` wrote. A name comes before a folder of
-            that name: write "./name" for the folder.
+        preset: a name that `list` gives, the path of a folder that `save` wrote, or a repository on the Hugging Face
+            Hub, "hf://user/repo" or "hf://user/repo@revision", which is downloaded once (extra `hub`). A name comes
+            before a folder of that name: write "./name" for the folder.
         load_weights: whether to load the weights. Without them the model is untrained.
         dtype: a dtype policy or its name for all layers, such as "mixed_bfloat16". Default: as saved.
 
@@ -58,7 +61,9 @@ def load(preset, load_weights=True, dtype=None):
 
     Raises:
         PresetError: there is no such preset, its weights are not released, a file of it is missing, is not as it was
-            written or does not fit the others, or its architecture holds what no preset may hold.
+            written or does not fit the others, or its architecture holds what no preset may hold; or the Hub does not
+            give it.
+        ImportError: the preset is on the Hub, and huggingface_hub is not installed.
 
     Example:
 
@@ -67,7 +72,12 @@ def load(preset, load_weights=True, dtype=None):
     """
     if not load_weights and isinstance(preset, str) and preset in known.KNOWN and preset not in bundled():
         return known.untrained(preset, dtype)
-    folder = resolve(preset)
+    folder = resolve(preset, FILES if load_weights else (CONFIG, METADATA))
+    with hub.naming_downloads(preset, folder):
+        return _load(folder, load_weights, dtype)
+
+
+def _load(folder, load_weights, dtype):
     expected = metadata(folder)
     config, weights = folder / CONFIG, folder / WEIGHTS
     text = _read(config)

@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+from keras_coda.presets import hub
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.known import KNOWN
 
@@ -15,27 +16,27 @@ def bundled():
     return {folder.name: folder for folder in folders if folder.is_dir() and not folder.name.startswith(".")}
 
 
-def resolve(handle):
+def resolve(handle, files):
     """The folder of a preset.
 
     Args:
-        handle: a known name, the path of a folder (a path object, or a string), or a handle "hf://user/repo" of the
-            Hugging Face Hub. A name comes before a folder of that name: write "./name" for the folder.
+        handle: a known name, the path of a folder (a path object, or a string), or "hf://user/repo" or
+            "hf://user/repo@revision" on the Hugging Face Hub. A name comes before a folder of that name: write "./name"
+            for the folder.
+        files: names of the files that are needed, of which those on the Hub are downloaded.
 
     Returns:
         A `pathlib.Path`.
 
     Raises:
         PresetError: there is none.
+        ImportError: it is on the Hub, and huggingface_hub is not installed.
     """
     if not isinstance(handle, (str, os.PathLike)) or not os.fspath(handle):
         raise PresetError(f"A preset is a name or the path of a folder. Received: {handle!r}")
     if isinstance(handle, str):
-        if handle.startswith("hf://"):
-            raise PresetError(
-                "Presets on the Hugging Face Hub come in a later release of keras-coda. Until then, download the "
-                f"repository by other means and give the path of its folder. Received: {handle!r}"
-            )
+        if hub.is_handle(handle):
+            return hub.download(handle, files)
         if handle in bundled():
             return bundled()[handle]
         if handle in KNOWN:

@@ -273,7 +273,7 @@ def test_bundled_presets_are_listed_and_loaded_by_name(saved, tmp_path, monkeypa
     ("name", "message"),
     [
         ("s_coda_cifar", r"Unknown preset 's_coda_cifar'.*'s_coda_cifar10'.*path"),
-        ("hf://user/repo", r"later release.*give the path.*hf://user/repo"),
+        ("hf://repo", r'Expected "hf://user/repo".*Received: .hf://repo.'),
         ("nowhere/preset", r"'nowhere/preset', which does not exist"),
         ("./s_coda_cifar10", r"which does not exist"),
         (pathlib.Path("s_coda_cifar10"), r"'s_coda_cifar10', which does not exist"),

@@ -1,0 +1,131 @@
+"""The page of a preset on the Hugging Face Hub: its README.md."""
+
+import re
+
+from keras_coda.presets import hub
+
+PICTURE = "explanations.png"
+_TASK = "image-classification"
+_BODY = """
+# {name}
+
+{description}
+
+An image classifier that explains itself: a Convolutional Dynamic Alignment Network (CoDA-Net) of {parameters:,}
+parameters, trained on {dataset}, for [Keras 3](https://keras.io) on TensorFlow, JAX or PyTorch. It computes every
+logit as W(x) x, with a matrix W(x) that it builds for the image at hand, so that the contributions of the pixels add up
+to the logit.
+{picture}
+## Use
+
+`pip install "keras-coda[hub,jax]"`, or with `tensorflow` or `torch` in the place of `jax`.
+
+```python
+import keras_coda
+import numpy as np
+
+preset = "{handle}"
+model = keras_coda.presets.load(preset)
+classes = keras_coda.presets.metadata(preset)["classes"]
+
+images = np.random.default_rng(0).random({shape}, "float32")  # in the place of yours, in [0, 1]
+explanation = keras_coda.explain(model, images)
+print([classes[index] for index in explanation.targets])
+print(explanation.contribution_map.shape)  # what each pixel adds to the logit of its image's class
+```
+
+## Results
+
+{results}
+
+## Limits
+
+- Images must have the shape {image_shape}{layout}, `None` being any size, and values in [0, 1].
+- It tells {count} classes apart, and takes every image for one or more of them: {classes}.
+- The results are those of {dataset}, measured as their names say; nothing is known of other images.
+- An explanation says what this network computed. It does not say whether the prediction is right.
+
+## Citation
+
+```bibtex
+@inproceedings{{Boehle2021CoDANets,
+  author    = {{B{{\\"o}}hle, Moritz and Fritz, Mario and Schiele, Bernt}},
+  title     = {{Convolutional Dynamic Alignment Networks for Interpretable Classifications}},
+  booktitle = {{Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)}},
+  year      = {{2021}}
+}}
+```
+"""
+
+
+def model_card(facts, handle, has_picture=False):
+    """The card of a preset.
+
+    Args:
+        facts: dict, what `keras_coda.presets.metadata` gives.
+        handle: string, what loads the preset: "hf://user/repo" or "hf://user/repo@revision".
+        has_picture: whether explanations.png lies beside it.
+
+    Returns:
+        A `huggingface_hub.ModelCard`. Results that are fractional numbers are in its model-index.
+
+    Raises:
+        ImportError: huggingface_hub is not installed.
+
+    Example:
+
+    >>> print(model_card(keras_coda.presets.metadata("xs_coda_digits"), "hf://user/xs_coda_digits"))
+    """
+    client = hub.client()
+    # Of the form of the names of data sets on the Hub.
+    dataset = re.sub(r"[^a-z0-9._-]+", "-", facts["dataset"].lower()).strip("-.") or "unknown"
+    measured = [*_measured(facts, dataset, client)]
+    data = client.ModelCardData(
+        library_name="keras-coda",
+        license=(facts["license"] or "unknown").lower(),
+        pipeline_tag=_TASK,
+        tags=["keras", "interpretability", "explainability", "coda-net"],
+        datasets=[dataset],
+        **({"model_name": facts["name"], "eval_results": measured} if measured else {}),
+    )
+    picture = f"\n![Images, and what their pixels contribute to the logits]({PICTURE})\n" if has_picture else ""
+    layout = f" ({facts['data_format']})" if facts["data_format"] else ""
+    body = _BODY.format(
+        **{key: facts[key] for key in ("name", "description", "dataset", "parameters", "image_shape")},
+        handle=handle,
+        picture=picture,
+        layout=layout,
+        shape=(2, *(64 if size is None else size for size in facts["image_shape"])),
+        count=len(facts["classes"]),
+        classes=_shortened(facts["classes"]),
+        results=_table(facts["results"]),
+    )
+    return client.ModelCard(f"---\n{data.to_yaml()}\n---\n{body}")
+
+
+def _measured(facts, dataset, client):
+    """An `EvalResult` for each fractional number; whole ones are counts, of images or epochs."""
+    for key, value in facts["results"].items():
+        if isinstance(value, float):
+            on_test = key.startswith("test_")
+            yield client.EvalResult(
+                task_type=_TASK,
+                dataset_type=dataset,
+                dataset_name=facts["dataset"],
+                dataset_split="test" if on_test else None,
+                metric_type=key.removeprefix("test_"),
+                metric_name=key.replace("_", " "),
+                metric_value=value,
+            )
+
+
+def _table(results):
+    if not results:
+        return "None were recorded."
+    rows = [f"| {key.replace('_', ' ')} | {value} |" for key, value in results.items()]
+    return "\n".join(["| result | value |", "| --- | --- |", *rows])
+
+
+def _shortened(classes, most=20):
+    names = ", ".join(classes[:most])
+    return f"{names}, and {len(classes) - most} more" if len(classes) > most else names

@@ -1,0 +1,193 @@
+"""Presets to the Hub by its real client: what is published is loaded again, and its card says what is known of it."""
+
+import contextlib
+import importlib
+import io
+import pathlib
+import re
+import shutil
+
+import numpy as np
+import pytest
+from loopback_hub import TOKEN, Repository
+from PIL import Image
+
+from keras_coda import presets
+
+yaml = pytest.importorskip("yaml")  # comes with the client
+
+SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
+PRESET = {"config.json", "metadata.json", "model.weights.h5"}
+
+
+def images(model, count=2):
+    return np.random.default_rng(0).random((count, *model.input_shape[1:]), "float32")
+
+
+def published(hub, repo_id="user/tiny", branch="main"):
+    """The files of a branch."""
+    repository = hub.repositories[repo_id]
+    return repository.commits[repository.branches[branch]]
+
+
+def front_matter(card):
+    return yaml.safe_load(card.decode().split("---\n")[1])
+
+
+def test_what_is_published_is_loaded_again(hub, preset):
+    folder, model = preset
+    url = presets.publish(folder, "user/tiny", token=TOKEN)
+    repository, files = hub.repositories["user/tiny"], published(hub)
+    assert url == f"{hub.url}/user/tiny/commit/{repository.branches['main']}"
+    assert repository.messages == ["initial commit", "Preset tiny"]
+    assert set(files) == {".gitattributes", "README.md", *PRESET}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: files[name] for name in PRESET}
+    loaded = presets.load("hf://user/tiny")
+    np.testing.assert_array_equal(loaded.predict(images(model), verbose=0), model.predict(images(model), verbose=0))
+    # Once more, to what is there.
+    presets.publish(folder, "user/tiny", token=TOKEN, message="again")
+    assert repository.messages[-1] == "again"
+
+
+def test_the_card_has_what_the_metadata_say(hub, preset):
+    folder, _ = preset
+    presets.publish(folder, "user/tiny", token=TOKEN)
+    card = published(hub)["README.md"]
+    assert front_matter(card) == {
+        "library_name": "keras-coda",
+        "license": "apache-2.0",
+        "pipeline_tag": "image-classification",
+        "tags": ["keras", "interpretability", "explainability", "coda-net"],
+        "datasets": ["my-noise"],
+        "model-index": [
+            {
+                "name": "tiny",
+                "results": [
+                    {
+                        "task": {"type": "image-classification"},
+                        "dataset": {"name": "My Noise", "type": "my-noise", "split": "test"},
+                        "metrics": [{"type": "accuracy", "value": 0.75, "name": "test accuracy"}],
+                    }
+                ],
+            }
+        ],
+    }
+    text = card.decode()
+    for part in ("Knows {nothing}.", "| test images | 4 |", "[5, 6, 3] (channels_last)", "class 3", "CVPR", "Schiele"):
+        assert part in text
+    assert "explanations.png" not in text
+
+
+def test_the_snippet_of_the_card_runs_as_written(hub, preset):
+    presets.publish(preset[0], "user/tiny", token=TOKEN, revision="try")
+    (snippet,) = re.findall(r"```python\n(.*?)```", published(hub, branch="try")["README.md"].decode(), re.DOTALL)
+    assert "hf://user/tiny@try" in snippet
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(snippet, {})
+    assert "(2, 5, 6)" in printed.getvalue()
+
+
+def test_a_preset_without_results_and_licence_has_a_card(hub, preset, tmp_path):
+    facts = {"dataset": "!", "classes": [f"class {index}" for index in range(4)]}
+    presets.save(preset[1], tmp_path / "bare", **facts)
+    presets.publish(tmp_path / "bare", "user/tiny", token=TOKEN)
+    card = published(hub)["README.md"]
+    data = front_matter(card)
+    assert (data["license"], data["datasets"], data.get("model-index")) == ("unknown", ["unknown"], None)
+    assert b"None were recorded." in card
+
+
+def test_explanations_are_drawn_or_taken_from_the_folder(hub, preset, tmp_path):
+    folder, model = preset
+    presets.publish(folder, "user/tiny", token=TOKEN, images=images(model))
+    files = published(hub)
+    with Image.open(io.BytesIO(files["explanations.png"])) as picture:
+        assert picture.width > 100
+    assert b"(explanations.png)" in files["README.md"]
+    own = shutil.copytree(folder, tmp_path / "own")
+    (own / "explanations.png").write_bytes(b"a picture")
+    (own / "notes.txt").write_bytes(b"private")
+    presets.publish(own, "user/own", token=TOKEN)
+    files = published(hub, "user/own")
+    assert files["explanations.png"] == b"a picture"
+    assert "notes.txt" not in files
+
+
+def test_a_branch_is_made_and_the_main_one_left(hub, preset):
+    presets.publish(preset[0], "user/tiny", token=TOKEN, revision="v1")
+    assert set(published(hub)) == {".gitattributes"}
+    assert presets.load("hf://user/tiny@v1").count_params() == preset[1].count_params()
+    presets.publish(preset[0], "user/tiny", token=TOKEN, revision="v1", message="second")
+    assert hub.repositories["user/tiny"].messages[-1] == "second"
+
+
+def test_in_one_commit_too_where_the_client_has_xet(hub, preset, set_environment):
+    set_environment(HF_HUB_DISABLE_XET="0")
+    hub.large = ()  # else the weights go to a service that there is only one of
+    presets.publish(preset[0], "user/tiny", token=TOKEN)
+    assert hub.repositories["user/tiny"].messages == ["initial commit", "Preset tiny"]
+    assert presets.load("hf://user/tiny").count_params() == preset[1].count_params()
+
+
+def test_private_is_private_or_refused(hub, preset):
+    presets.publish(preset[0], "user/tiny", token=TOKEN, private=True)
+    assert hub.repositories["user/tiny"].private
+    hub.repositories["user/public"] = Repository()
+    with pytest.raises(presets.PresetError, match=r"Expected a private repository.*'user/public', which is public"):
+        presets.publish(preset[0], "user/public", token=TOKEN, private=True)
+    assert set(published(hub, "user/public")) == {".gitattributes"}
+
+
+@pytest.mark.parametrize("token", ["hf_secret_of_another", None])
+def test_a_token_that_is_refused_is_not_told(hub, preset, token, capfd, caplog):
+    with pytest.raises(presets.PresetError, match=r"user/tiny' was not published: .*hf auth login.*HTTP 401") as error:
+        presets.publish(preset[0], "user/tiny", token=token)
+    said = f"{error.value} {error.value.__cause__} {capfd.readouterr()} {caplog.text}"
+    assert "hf_secret" not in said
+    assert "\n" not in str(error.value)
+
+
+def test_no_token_is_kept(hub, preset, tmp_path):
+    presets.publish(preset[0], "user/tiny", token=TOKEN, images=images(preset[1]))
+    assert not any(TOKEN.encode() in content for content in published(hub).values())
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(TOKEN.encode() in path.read_bytes() for path in written)
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+@pytest.mark.parametrize("request_", ["create", "commit"])
+def test_a_hub_that_refuses(hub, preset, status, request_):
+    hub.interfere = lambda method, path: status if method == "POST" and request_ in path else None
+    with pytest.raises(presets.PresetError, match=f"user/tiny' was not published.*HTTP {status}"):
+        presets.publish(preset[0], "user/tiny", token=TOKEN)
+
+
+def test_no_network(hub, preset):
+    hub.stop()
+    with pytest.raises(presets.PresetError, match="not reached"):
+        presets.publish(preset[0], "user/tiny", token=TOKEN)
+
+
+def test_what_does_not_load_is_not_published(hub, preset, tmp_path):
+    folder = shutil.copytree(preset[0], tmp_path / "broken")
+    (folder / "model.weights.h5").write_bytes(b"broken")
+    with pytest.raises(presets.PresetError, match="not the file that the preset was saved with"):
+        presets.publish(folder, "user/tiny", token=TOKEN)
+    for repo_id in ("tiny", "a/b/c", "user/tiny@v1", ""):
+        with pytest.raises(presets.PresetError, match="user/repo"):
+            presets.publish(preset[0], repo_id, token=TOKEN)
+    assert not hub.requests
+
+
+def test_the_script(hub, preset, set_environment, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    script = importlib.import_module("publish")
+    assert script.main([str(preset[0]), "user/tiny"]) == 2
+    assert "publish.py: 'hf://user/tiny' was not published" in capsys.readouterr().err
+    set_environment(HF_TOKEN=TOKEN)
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "red.png")
+    options = ["--revision", "v1", "--private", "--message", "from a script", "--images", str(tmp_path / "red.png")]
+    assert script.main([str(preset[0]), "user/tiny", *options]) == 0
+    assert capsys.readouterr().out.startswith(f"{hub.url}/user/tiny/commit/")
+    assert hub.repositories["user/tiny"].messages[-1] == "from a script"
+    assert "explanations.png" in published(hub, branch="v1")
