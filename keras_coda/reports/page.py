@@ -3,8 +3,9 @@
 import base64
 import html
 import io
-import os
 import pathlib
+
+from keras_coda.metrics import pieces
 
 STYLE = """
 :root { color-scheme: light; }
@@ -86,12 +87,8 @@ class Page:
         """Write the page to a file, whole or not at all."""
         path = pathlib.Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            partial.write_text(self.html(), encoding="utf-8")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with pieces.written_whole(path) as file:
+            file.write(self.html())
 
 
 def _cell(value):
