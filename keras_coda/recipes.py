@@ -1,0 +1,79 @@
+"""Recipes: all that decides a training run, as plain data."""
+
+import dataclasses
+import json
+import pathlib
+
+# A link in a checkout, a folder in an installed package.
+ZOO = pathlib.Path(__file__).parent / "zoo"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What to train, on what, and how.
+
+    Attributes:
+        name: of the preset that comes out.
+        description: one sentence for people.
+        dataset: name of a data set of `keras_coda.data`.
+        model: arguments of `CoDANet`, or "size" and further ones as `CoDANet.from_size` takes them; but for the image
+            shape, the dtype and the number of classes of a size, which come from the data and this recipe.
+        learning_rate: the highest one.
+        batch_size: images a step.
+        epochs: passes over the data.
+        optimizer: dict, the "name" of one of Keras' optimizers, and its arguments.
+        schedule: dict, how the learning rate changes, see `keras_coda.training.schedule.learning_rate`.
+        augmentation: dict, arguments of `keras_coda.data.Augmentation`. Default: images as they are.
+        dtype: dtype policy of the training, such as "mixed_bfloat16".
+        seed: for the initial weights, the order of the images and their augmentation.
+    """
+
+    name: str
+    description: str
+    dataset: str
+    model: dict
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    optimizer: dict = dataclasses.field(default_factory=lambda: {"name": "adam"})
+    schedule: dict = dataclasses.field(default_factory=lambda: {"decay": "cosine"})
+    augmentation: dict = dataclasses.field(default_factory=dict)
+    dtype: str = "float32"
+    seed: int = 0
+
+
+def built_in():
+    """The names of the recipes that come with the package, those in `zoo/`."""
+    return sorted(path.stem for path in ZOO.glob("*.json"))
+
+
+def load(name_or_path):
+    """A recipe by its built-in name, or from a JSON file.
+
+    The file has the entries of `Recipe`, or those alone in which it differs from another one, its "base": the name of a
+    built-in recipe. Entries of "model" are then added to those of the base.
+
+    Raises:
+        ValueError: no such recipe, or one that lacks entries or has unknown ones.
+
+    Example:
+
+    >>> keras_coda.recipes.load("s_coda_cifar10").epochs
+    200
+    """
+    return Recipe(**_entries(name_or_path))
+
+
+def _entries(name_or_path):
+    path = ZOO / f"{name_or_path}.json" if name_or_path in built_in() else pathlib.Path(name_or_path)
+    if not path.is_file():
+        raise ValueError(f"No recipe {str(name_or_path)!r}. Expected: one of {built_in()}, or the path of a JSON file.")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if "base" in entries:
+            base = _entries(entries.pop("base"))
+            entries = {**base, **entries, "model": {**base["model"], **entries.get("model", {})}}
+        return dataclasses.asdict(Recipe(**entries))
+    except (TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        fields = [field.name for field in dataclasses.fields(Recipe)]
+        raise ValueError(f"{path} is no recipe: {error}. Expected: a JSON object with the entries {fields}") from None
