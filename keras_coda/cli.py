@@ -59,12 +59,15 @@ PRESETS = "Lists the presets, or prints all that is known of one: data set, clas
 
 TRAIN = """\
 Trains a network by a recipe and saves it as a preset folder, which `keras-coda explain --preset` and
-`keras_coda.presets.load` take. When interrupted, the same command goes on after the last whole epoch."""
+`keras_coda.presets.load` take. Beside it comes a folder of logs: a table of the epochs, and pictures of how the
+contribution maps of a few test images sharpen. When interrupted, however hard, the same command goes on after the last
+whole epoch, with the same losses."""
 
 TRAIN_EXAMPLES = """\
 examples:
   keras-coda train --out my_digits
   keras-coda train my_recipe.json --out my_preset --epochs 5
+  keras-coda train s_coda_cifar10 --limit-minutes 30 --tensorboard
   keras-coda train my_recipe.json --out my_preset --devices 2
   keras-coda train my_recipe.json --out my_preset --start ./preset_of_a_lower_temperature"""
 
@@ -203,6 +206,7 @@ def run_train(arguments):
     """Train by a recipe."""
     recipe = recipes.load(arguments.recipe)
     out = pathlib.Path(recipe.name) if arguments.out is None else arguments.out
+    logs = out.with_name(f"{out.name}.logs") if arguments.logs is None else arguments.logs
     _, results = training.train(
         recipe,
         out,
@@ -210,12 +214,17 @@ def run_train(arguments):
         overwrite=arguments.overwrite,
         devices=arguments.devices,
         start=arguments.start,
+        data_dir=arguments.data_dir,
+        logs=logs,
+        tensorboard=arguments.tensorboard,
+        limit_minutes=arguments.limit_minutes,
     )
     if backend.process()[0] != 0:
         return
     for name, value in results.items():
         say(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
-    say(f"Wrote {out}. Explain an image with it: keras-coda explain IMAGE --preset {out.resolve()}")
+    say(f"Wrote {out}, and how it went to {logs}")
+    say(f"Explain an image with it: keras-coda explain IMAGE --preset {out.resolve()}")
 
 
 def number_or_all(text):
@@ -305,6 +314,10 @@ def parser():
     command.add_argument(
         "--start", help="a preset's name or folder, whose weights to start from (default: random ones)"
     )
+    command.add_argument("--data-dir", type=pathlib.Path, help="where TFDS keeps its data (default: its own)")
+    command.add_argument("--logs", type=pathlib.Path, help="folder of logs (default: that of the preset, with .logs)")
+    command.add_argument("--tensorboard", action="store_true", help="write logs for TensorBoard, too")
+    command.add_argument("--limit-minutes", type=float, help="train as many epochs as fit, with the whole schedule")
     command.add_argument("--overwrite", action="store_true", help="replace the preset folder if it is there")
     return root
 
@@ -317,7 +330,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("keras-coda: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"keras-coda: {error}", file=sys.stderr)
         return 2
     return 0

@@ -5,16 +5,51 @@ import json
 
 import pytest
 
-import keras_coda
-from keras_coda import recipes
+from keras_coda import CoDANet, data, recipes
+from keras_coda.training import fitting
+
+CLASSES = {"digits": 10, "mnist": 10, "cifar10": 10, "imagenet100": 100, "tiny_imagenet": 200}
+# As published: millions of parameters (paper, 4.1).
+PARAMETERS = {"s": 8, "m": 28, "l": 48, "xl": 62}
 
 
 @pytest.mark.parametrize("name", recipes.built_in())
-def test_built_in_recipes_describe_a_network_that_can_be_built(name):
+def test_built_in_recipes_can_be_used(name):
     recipe = recipes.load(name)
     assert recipe.name == name
-    model = keras_coda.CoDANet(**recipe.model, image_shape=(None, None, 1))
-    assert model.classes == 10
+    assert recipe.description.endswith(".")
+    fitting.optimizer(recipe, steps=1000)
+    arguments = {key: value for key, value in recipe.model.items() if key != "size"}
+    if "size" in recipe.model:
+        model = CoDANet.from_size(recipe.model["size"], CLASSES[recipe.dataset], **arguments)
+        assert round(model.count_params() / 1e6) == PARAMETERS[recipe.model["size"]]
+    else:
+        model = CoDANet(**arguments)
+    assert model.classes == CLASSES[recipe.dataset]
+
+
+def test_the_published_trainings_of_s_are_there():
+    published = {}
+    for name in recipes.built_in():
+        recipe = recipes.load(name)
+        if recipe.model.get("size") == "s" and recipe.epochs == 200:
+            model = CoDANet.from_size(**recipe.model)
+            published[type(model.rescaling).__name__, model.rescaling.__name__, model.temperature, model.penalty] = (
+                recipe.learning_rate,
+                recipe.batch_size,
+                recipe.optimizer,
+                recipe.augmentation,
+            )
+    assert {*published} == {
+        ("function", rescaling, temperature, penalty)
+        for rescaling in ("sq", "l2")
+        for temperature, penalty in [
+            *((temperature, 0.0) for temperature in (10, 50, 100, 500, 1000, 5000)),
+            *((64, penalty) for penalty in (0.1, 0.25, 0.5, 1)),
+        ]
+    }
+    values = (2.5e-4, 16, {"name": "adam"}, {"flip": True, "crop_padding": 4})
+    assert all(found == values for found in published.values())
 
 
 def test_a_recipe_is_read_from_a_file(tmp_path):
@@ -25,14 +60,53 @@ def test_a_recipe_is_read_from_a_file(tmp_path):
     assert recipes.load(str(path)) == recipe
 
 
-def test_what_is_no_recipe_is_refused_by_name(tmp_path):
+def test_a_recipe_has_what_its_base_has_and_it_has_not(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"base": "xs_coda_digits", "name": "mine", "model": {"temperature": 7.0}, "epochs": 3}')
+    base = recipes.load("xs_coda_digits")
+    expected = dataclasses.replace(base, name="mine", model={**base.model, "temperature": 7.0}, epochs=3)
+    assert recipes.load(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"name": ', r"mine\.json is no recipe: Expecting value"),
+        ('["name"]', r"mine\.json is no recipe"),
+        ('{"name": "x", "colour": "red"}', r"mine\.json is no recipe.*'colour'.*'learning_rate'"),
+        ('{"name": "x"}', r"mine\.json is no recipe.*'description'"),
+        ('{"base": "xs_coda_digits", "colour": "red"}', r"mine\.json is no recipe.*'colour'"),
+        ('{"base": "nonsense"}', r"No recipe 'nonsense'.*xs_coda_digits"),
+    ],
+)
+def test_what_is_no_recipe_is_refused_by_name(tmp_path, text, message):
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        recipes.load(path)
+
+
+def test_an_unknown_name_is_refused():
     with pytest.raises(ValueError, match=r"No recipe 'nonsense'.*xs_coda_digits"):
         recipes.load("nonsense")
-    broken = tmp_path / "broken.json"
-    broken.write_text('{"name": ')
-    with pytest.raises(ValueError, match=r"broken\.json is no recipe"):
-        recipes.load(broken)
-    incomplete = tmp_path / "incomplete.json"
-    incomplete.write_text('{"name": "x", "colour": "red"}')
-    with pytest.raises(ValueError, match=r"incomplete\.json is no recipe.*'learning_rate'"):
-        recipes.load(incomplete)
+
+
+@pytest.mark.parametrize(
+    ("changes", "received"),
+    [
+        ({"optimizer": {"name": "nonsense"}}, "nonsense"),
+        ({"optimizer": {"name": "adam", "momentum": 1}}, "momentum"),
+        ({"optimizer": {}}, "optimizer={}"),
+        ({"schedule": {"decay": "fast"}}, "decay='fast'"),
+        ({"schedule": {"decay": "steps", "factor": 0.5}}, "every=None"),
+        ({"schedule": {"slope": 1}}, "slope"),
+    ],
+)
+def test_an_unknown_optimizer_or_schedule_is_refused(changes, received):
+    recipe = dataclasses.replace(recipes.load("xs_coda_digits"), **changes)
+    with pytest.raises(ValueError, match=rf"'xs_coda_digits' names no optimizer.*{received}"):
+        fitting.optimizer(recipe, steps=10)
+
+
+def test_all_data_sets_of_recipes_are_known():
+    assert {recipes.load(name).dataset for name in recipes.built_in()} <= {*data.dataset._LOADERS}

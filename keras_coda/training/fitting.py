@@ -1,0 +1,176 @@
+"""The training itself, as each process that takes part in it runs it."""
+
+import dataclasses
+import math
+import pathlib
+import time
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_coda import backend
+from keras_coda.data.batches import Batches
+from keras_coda.losses import OneVsRestCrossentropy
+from keras_coda.models import CoDANet
+from keras_coda.models.replica import Replica
+from keras_coda.recipes import Recipe
+from keras_coda.training import logs, time_limit
+from keras_coda.training.schedule import learning_rate
+from keras_coda.training.state import State
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What `keras_coda.train` was asked for; see there."""
+
+    recipe: Recipe
+    epochs: int
+    state: pathlib.Path
+    start: str | None
+    weights: list | None
+    devices: int | None
+    verbose: int
+    logs: pathlib.Path | None
+    tensorboard: bool
+    limit_minutes: float | None
+    began: float
+
+    @property
+    def plan(self):
+        """All that decides the weights that come out, but for the data, the backend and the machine."""
+        plan = {"recipe": dataclasses.asdict(self.recipe), "epochs": self.epochs, "start": self.start}
+        return {**plan, "limit_minutes": self.limit_minutes}
+
+    @property
+    def deadline(self):
+        """By `time.monotonic()`; `None` for no limit."""
+        return None if self.limit_minutes is None else self.began + 60 * self.limit_minutes
+
+
+class Fitted(NamedTuple):
+    """How a training ended.
+
+    Attributes:
+        epochs: how many the weights have been trained for; a fraction where the time was up.
+        finite: whether the loss was finite. If not, the weights are those after the last whole epoch before.
+    """
+
+    epochs: float
+    finite: bool
+
+
+def network(kind, recipe, dataset, dtype=None):
+    """The untrained network of a recipe, of the class `kind`."""
+    arguments = {
+        "image_shape": (None, None, dataset.x_train.shape[-1]),
+        "data_format": "channels_last",
+        "name": recipe.name,
+        "dtype": dtype or recipe.dtype,
+        **recipe.model,
+    }
+    if "size" in arguments:
+        return kind.from_size(arguments.pop("size"), len(dataset.classes), **arguments)
+    return kind(**arguments)
+
+
+def optimizer(recipe, steps):
+    """The optimizer of a recipe, for a training of so many steps.
+
+    Raises:
+        ValueError: an unknown optimizer or schedule, or arguments that it does not take.
+    """
+    arguments = dict(recipe.optimizer)
+    try:
+        rate = learning_rate(recipe.learning_rate, recipe.epochs, steps, **recipe.schedule)
+        return type(keras.optimizers.get(arguments.pop("name")))(rate, **arguments)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"The recipe {recipe.name!r} names no optimizer of Keras or no schedule of keras_coda: {error}. "
+            f"Received: optimizer={recipe.optimizer}, schedule={recipe.schedule}"
+        ) from error
+
+
+def fit(run, dataset):
+    """Train, from the last state where there is one.
+
+    Returns:
+        `(model, fitted)`: the compiled network, and the `Fitted`.
+    """
+    recipe, first = run.recipe, backend.process()[0] == 0
+    # Several devices have a batch that they can share, one device has none to share.
+    batches = Batches(
+        dataset.x_train, dataset.y_train, recipe.batch_size, run.devices or 1, backend.process(), recipe.seed
+    )
+    state = State(run.state, run.plan, writes=first)
+    if state.steps is None:
+        state.steps = run.epochs * len(batches)
+        if run.limit_minutes is not None:
+            state.steps = min(state.steps, _steps_in_time(run, dataset, batches))
+    model = _compiled(run, dataset, state.steps)
+    state.restore(model)
+
+    epochs = math.ceil(state.steps / len(batches))
+    count = time_limit.StopAfter(state.steps, state.epoch * len(batches), run.deadline)
+    callbacks = [
+        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch)),
+        keras.callbacks.TerminateOnNaN(),
+        count,
+        state,
+    ]
+    if run.logs is not None and first:
+        callbacks += _logs(run, dataset, state, epochs)
+    if state.epoch < epochs:
+        verbose = run.verbose if first else 0
+        model.fit(
+            batches, epochs=epochs, initial_epoch=state.epoch, shuffle=False, callbacks=callbacks, verbose=verbose
+        )
+    finite = bool(np.isfinite(state.history[-1]["loss"]))
+    if not finite:
+        state.restore(model)
+    trained = count.done / len(batches) if finite else state.epoch
+    return model, Fitted(int(trained) if trained == int(trained) else trained, finite)
+
+
+def fitted_weights(*arguments):
+    """What `fit` returns, with the weights in the place of the network, which does not leave its process."""
+    model, fitted = fit(*arguments)
+    return model.get_weights(), fitted
+
+
+def _compiled(run, dataset, steps):
+    keras.utils.set_random_seed(run.recipe.seed)
+    model = network(CoDANet if run.devices is None else Replica, run.recipe, dataset)
+    if run.weights is not None:
+        model.set_weights(run.weights)
+    model.compile(optimizer(run.recipe, steps), OneVsRestCrossentropy(), weighted_metrics=["accuracy"])
+    return model
+
+
+def _logs(run, dataset, state, epochs):
+    """Callbacks for people to see what goes on."""
+    run.logs.mkdir(parents=True, exist_ok=True)
+    yield logs.Table(state, run.logs / logs.TABLE)
+    if run.tensorboard:
+        yield keras.callbacks.TensorBoard(run.logs / "tensorboard", write_graph=False)
+    if run.devices is None:
+        shown = logs.first_of_each_class(dataset.y_test)
+        images, labels = dataset.x_test[shown], dataset.y_test[shown]
+        yield logs.Maps(images, labels, dataset.classes, run.logs / logs.MAPS, epochs)
+
+
+def _steps_in_time(run, dataset, batches):
+    """How many steps can be taken before the deadline, by measuring some, on a network that is thrown away."""
+    model = _compiled(run, dataset, steps=1)
+    first, step = time_limit.seconds_of_steps(model, batches)
+    # The evaluation predicts all test images, and explains about as many logits.
+    after = 3 * time_limit.seconds_of_prediction(model, dataset.x_test, run.recipe.batch_size)
+    left = run.deadline - time.monotonic() - first - after
+    steps = int(time_limit.PLANNED * left / step)
+    if steps < 1:
+        raise ValueError(
+            f"`limit_minutes` is too short. Expected: time for a step ({step:.2g} s), after {first:.2g} s to compile, "
+            f"and for the evaluation, {after:.2g} s. Received: {run.limit_minutes}, of which {max(left, 0):.2g} s "
+            "are left for steps"
+        )
+    return steps

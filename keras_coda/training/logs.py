@@ -1,0 +1,82 @@
+"""What a training leaves for people to look at: a table of its epochs, and how contribution maps sharpen."""
+
+import pathlib
+
+import keras
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from keras_coda.explanations import plots
+from keras_coda.metrics.pieces import written_whole
+
+TABLE, MAPS, ANIMATION = "training.csv", "maps", "maps.webp"
+IMAGES = 4
+MILLISECONDS = 400
+
+
+class Table(keras.callbacks.Callback):
+    """Writes the history of a `State` to a CSV file, a row an epoch.
+
+    Keras' `CSVLogger` appends to its file, and so writes the epochs twice that a killed training repeats.
+
+    Args:
+        state: the `State`, which comes before this in the list of callbacks.
+        path: of the file.
+    """
+
+    def __init__(self, state, path):
+        super().__init__()
+        self._state = state
+        self._path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        with written_whole(self._path) as file:
+            pd.DataFrame(self._state.history).to_csv(file, index=False, lineterminator="\n")
+
+
+class Maps(keras.callbacks.Callback):
+    """Draws explanations of the same images before the training and after its epochs 1, 2, 4, 8, ... and the last.
+
+    Args:
+        images: a few images.
+        labels: their classes.
+        classes: the classes' names.
+        directory: path of the folder for a picture an epoch, and at the end the animation of all.
+        epochs: integer, how many there will be.
+    """
+
+    def __init__(self, images, labels, classes, directory, epochs):
+        super().__init__()
+        self._arguments = images, labels, classes
+        self._directory = pathlib.Path(directory)
+        self._drawn = {0, epochs, *(2**power for power in range(epochs.bit_length()))}
+
+    def on_train_begin(self, logs=None):
+        if not self._path(0).exists():
+            self._draw(0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 in self._drawn:
+            self._draw(epoch + 1)
+
+    def on_train_end(self, logs=None):
+        pictures = [Image.open(path) for path in sorted(self._directory.glob("epoch_*.png"))]
+        first, *others = pictures
+        first.save(
+            self._directory.with_name(ANIMATION), save_all=True, append_images=others, duration=MILLISECONDS, loop=0
+        )
+
+    def _path(self, epoch):
+        return self._directory / f"epoch_{epoch:05d}.png"
+
+    def _draw(self, epoch):
+        images, labels, classes = self._arguments
+        pairs = plots.target_and_strongest_other(self.model.predict(images, verbose=0), labels)
+        explanation = self.model.explain(images, pairs)
+        plots.plot_explanation_gallery(images, explanation, classes, self._path(epoch), labels=labels)
+
+
+def first_of_each_class(labels, count=IMAGES):
+    """The positions of the first image of each of the first few classes that occur."""
+    return np.sort(np.unique(labels, return_index=True)[1])[:count]

@@ -1,0 +1,149 @@
+"""The state of a training in a folder, from which an interrupted one goes on."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import time
+
+import keras
+import numpy as np
+
+from keras_coda.metrics.pieces import written_whole
+
+KEPT = 2
+
+
+class State(keras.callbacks.Callback):
+    """Keeps the state of a training after each whole epoch: the last two, each with its SHA-256.
+
+    A state appears whole or not at all: its weights, those of the optimizer among them, are written before the small
+    file that names them. Keras' `BackupAndRestore` writes over its last state, takes a damaged one for whole, and
+    writes by HDF5, which ends the whole process on some full disks.
+
+    Args:
+        directory: path of the folder, created where it is missing.
+        plan: dict of JSON data, all that decides the training. Its state serves no other one.
+        writes: whether this process writes; all processes read.
+
+    Attributes:
+        epoch: how many epochs have been trained.
+        steps: how many steps the training has in all; `None` where there is no state yet, for the caller to set.
+        history: a dict for each epoch: its number, seconds, learning rate and logs.
+
+    Raises:
+        ValueError: the folder is that of another plan, or its last state is damaged.
+        OSError: the folder cannot be written to.
+    """
+
+    def __init__(self, directory, plan, writes=True):
+        super().__init__()
+        self.directory = pathlib.Path(directory)
+        self.plan, self.epoch, self.steps, self.history = plan, 0, None, []
+        self._writes = writes
+        if writes:
+            with _explained(self):
+                self.directory.mkdir(parents=True, exist_ok=True)
+                (self.directory / ".writable").touch()
+                (self.directory / ".writable").unlink()
+        if self.last:
+            self._read(self.last)
+
+    @property
+    def last(self):
+        """The file of the last state, or `None`."""
+        return next(iter(reversed(self._states())), None)
+
+    def _states(self):
+        return sorted(self.directory.glob("epoch_*.json"))
+
+    def _read(self, path):
+        weights = path.with_suffix(".npz")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            plan, self.epoch, self.steps, self.history = (content[key] for key in ("plan", "epoch", "steps", "history"))
+            whole = _sha256(weights) == content["weights_sha256"]
+        except (ValueError, KeyError, TypeError, FileNotFoundError):
+            whole = False
+        if not whole:
+            former = self._states()[:-1]
+            start = f"go on from {former[-1].stem}, which is kept" if former else "start again"
+            raise ValueError(
+                f"{path} and {weights.name} are not the state of a training as it was written. "
+                f"Expected: both whole. Delete both, and the same command will {start}."
+            )
+        differing = sorted(key for key in plan.keys() | self.plan.keys() if plan.get(key) != self.plan.get(key))
+        if differing:
+            raise ValueError(
+                f"{self.directory} holds the state of another training. Expected the same one, to go on with it; or "
+                f"delete the folder, or write elsewhere. Received: { {key: self.plan.get(key) for key in differing} }, "
+                f"where there is { {key: plan.get(key) for key in differing} }"
+            )
+
+    def restore(self, model):
+        """Give a compiled model the weights of the last state, and its optimizer. Without a state nothing happens."""
+        if self.last:
+            if not model.optimizer.built:
+                model.optimizer.build(model.trainable_variables)
+            with np.load(self.last.with_suffix(".npz"), allow_pickle=False) as arrays:
+                for variable, array in zip(_variables(model), arrays.values(), strict=True):
+                    variable.assign(array)
+
+    def remove(self):
+        """Delete the folder."""
+        if self._writes:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": epoch + 1, "seconds": round(time.monotonic() - self._began, 3)}
+        row["learning_rate"] = float(self.model.optimizer.learning_rate)
+        self.history = [*self.history, {**row, **{name: float(value) for name, value in (logs or {}).items()}}]
+        # Where it was stopped in the middle of an epoch there is nothing to go on from, but for the epoch before.
+        if not self.model.stop_training:
+            self.epoch = epoch + 1
+            if self._writes:
+                self._write()
+
+    def _write(self):
+        path = self.directory / f"epoch_{self.epoch:05d}.json"
+        weights = path.with_suffix(".npz")
+        partial = self.directory / ".partial.npz"
+        try:
+            with _explained(self):
+                with open(partial, "wb") as file:
+                    np.savez(file, *map(keras.ops.convert_to_numpy, _variables(self.model)))
+                os.replace(partial, weights)
+                content = {"plan": self.plan, "steps": self.steps, "epoch": self.epoch, "history": self.history}
+                with written_whole(path) as file:
+                    json.dump({**content, "weights_sha256": _sha256(weights)}, file, indent=1)
+                for former in self._states()[:-KEPT]:
+                    former.unlink()
+                    former.with_suffix(".npz").unlink(missing_ok=True)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _explained(state):
+    """A context in which errors of writing say what is kept."""
+    try:
+        yield
+    except OSError as error:
+        kept = f"{state.last.stem} is whole, and the same command goes on from it" if state.last else "No state is kept"
+        raise OSError(f"The state of the training cannot be written to {state.directory}: {error}. {kept}.") from error
+
+
+def _variables(model):
+    """All that training changes: weights, states of random numbers, and the optimizer's. Metrics start anew anyway."""
+    of_metrics = {id(variable) for variable in model.metrics_variables}
+    return [*(v for v in model.variables if id(v) not in of_metrics), *model.optimizer.variables]
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,253 @@
+"""From a recipe to a preset."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from keras_coda import data, presets, recipes, training
+from keras_coda.data import dataset as dataset_module
+from keras_coda.data.batches import Batches
+from keras_coda.training import by_recipe, fitting, time_limit
+from keras_coda.training.state import State
+
+
+@pytest.fixture
+def recipe():
+    """The digits' recipe, cut down to what shows that it works."""
+    recipe = recipes.load("xs_coda_digits")
+    small = {"filters": [8, 10], "kernel_sizes": [3, 1], "ranks": [8, 8], "strides": [2, 1], "temperature": 3.0}
+    return dataclasses.replace(recipe, model={**recipe.model, **small}, learning_rate=0.05)
+
+
+@pytest.fixture(autouse=True)
+def few_digits(monkeypatch):
+    """Some of the digits."""
+    (x_train, y_train), (x_test, y_test) = data.load_digits(image_size=8)
+    few = data.Dataset(x_train[:320], y_train[:320], x_test[:64], y_test[:64], list("0123456789"))
+    monkeypatch.setitem(dataset_module._LOADERS, "digits", lambda data_dir: few)
+    return few
+
+
+def test_a_preset_comes_out_with_what_was_measured(recipe, few_digits, tmp_path):
+    model, results = training.train(recipe, tmp_path / "preset", epochs=10, verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["preset"]  # no state of the training is left
+    loaded = presets.load(tmp_path / "preset")
+    logits = loaded.predict(few_digits.x_test, verbose=0)
+    np.testing.assert_allclose(logits, model.predict(few_digits.x_test, verbose=0), rtol=1e-5, atol=1e-5)
+    accuracy = np.mean(np.argmax(logits, axis=-1) == few_digits.y_test)
+    assert accuracy > 0.5
+    metadata = presets.metadata(tmp_path / "preset")
+    assert metadata["results"]["test_accuracy"] == pytest.approx(accuracy)
+    assert metadata["results"]["test_images"] == 64
+    assert metadata["results"]["epochs"] == 10
+    assert 0 < metadata["results"]["completeness_residual"] < 1e-4
+    assert metadata["image_shape"] == [8, 8, 1]
+    one_hot = np.eye(10)[few_digits.y_test]
+    log_likelihood = np.logaddexp(0, logits) - one_hot * logits
+    assert results["test_loss"] == pytest.approx(log_likelihood.mean(), rel=1e-4)
+
+
+def _interrupt_at(stop):
+    """What interrupts a training as Ctrl-C would, before an epoch."""
+
+    def on_epoch_begin(state, epoch, logs=None):
+        if epoch == stop:
+            raise KeyboardInterrupt
+        state._began = 0.0
+
+    return on_epoch_begin
+
+
+def test_an_interrupted_training_goes_on_where_it_stopped(recipe, tmp_path, monkeypatch, capsys):
+    on_epoch_begin = State.on_epoch_begin
+    monkeypatch.setattr(State, "on_epoch_begin", _interrupt_at(2))
+    with pytest.raises(KeyboardInterrupt):
+        training.train(recipe, tmp_path / "preset", epochs=4, verbose=0)
+    assert not (tmp_path / "preset").exists()
+    monkeypatch.setattr(State, "on_epoch_begin", on_epoch_begin)
+    capsys.readouterr()
+    model, _ = training.train(recipe, tmp_path / "preset", epochs=4, verbose=2)
+    lines = capsys.readouterr().out
+    assert "Epoch 3/4" in lines
+    assert "Epoch 2/4" not in lines
+    # The optimizer went on too: all 40 steps are counted, which the learning rate depends on.
+    assert int(model.optimizer.iterations) == 40
+
+
+def test_a_wrong_target_is_refused_before_training(recipe, tmp_path):
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "mine.txt").write_text("keep me")
+    with pytest.raises(ValueError, match=r"preset.*exists"):
+        training.train(recipe, tmp_path / "preset", verbose=0)
+    with pytest.raises(ValueError, match=r"`epochs` must be positive\. Received: 0"):
+        training.train(recipe, tmp_path / "other", epochs=0)
+    assert [path.name for path in tmp_path.rglob("*")] == ["preset", "mine.txt"]
+
+
+class Poisoned(Batches):
+    """Batches that are not finite from the third epoch on."""
+
+    def shuffle(self, epoch):
+        super().shuffle(epoch)
+        self.epoch = epoch
+
+    def __getitem__(self, number):
+        images, labels, weights = super().__getitem__(number)
+        return images, labels, weights * (np.nan if self.epoch >= 2 else 1)
+
+
+def test_a_training_that_diverges_ends_with_the_last_good_epoch(recipe, few_digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "Batches", Poisoned)
+    out = tmp_path / "preset"
+    with pytest.raises(FloatingPointError, match=r"became NaN or infinite in epoch 3\..*after epoch 2.*last_good"):
+        training.train(recipe, out, epochs=4, verbose=0)
+    assert not out.exists()
+    assert presets.metadata(tmp_path / "preset.last_good")["results"]["epochs"] == 2
+    assert [path.name for path in sorted((tmp_path / "preset.training").glob("*.npz"))] == [
+        "epoch_00001.npz",
+        "epoch_00002.npz",
+    ]
+    with np.load(tmp_path / "preset.training" / "epoch_00002.npz") as arrays:
+        weights = [*arrays.values()]
+    for got, want in zip(presets.load(tmp_path / "preset.last_good").get_weights(), weights, strict=False):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_training_that_diverges_at_once_leaves_no_preset(recipe, tmp_path):
+    diverging = dataclasses.replace(recipe, learning_rate=float("nan"))
+    with pytest.raises(FloatingPointError, match=r"in epoch 1\..*Nothing was kept"):
+        training.train(diverging, tmp_path / "preset", epochs=2, verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["preset.training"]
+
+
+def test_logs_are_a_table_and_pictures_of_the_same_images(recipe, few_digits, tmp_path):
+    logs = tmp_path / "logs"
+    training.train(recipe, tmp_path / "preset", epochs=5, verbose=0, logs=logs)
+    table = pd.read_csv(logs / "training.csv")
+    assert [*table] == ["epoch", "seconds", "learning_rate", "accuracy", "loss"]
+    assert [*table["epoch"]] == [1, 2, 3, 4, 5]
+    cosine = recipe.learning_rate / 2 * (1 + np.cos(np.pi * np.arange(1, 6) / 5))
+    np.testing.assert_allclose(table["learning_rate"], cosine, atol=1e-7)
+    assert table["loss"].iloc[-1] < table["loss"].iloc[0]
+    pictures = sorted((logs / "maps").iterdir())
+    assert [path.name for path in pictures] == [f"epoch_0000{epoch}.png" for epoch in (0, 1, 2, 4, 5)]
+    assert len({path.read_bytes() for path in pictures}) == 5
+    with Image.open(logs / "maps.webp") as animation, Image.open(pictures[0]) as picture:
+        assert animation.n_frames == 5
+        assert animation.size == picture.size
+
+
+def test_tensorboard_has_the_loss_of_each_epoch(recipe, few_digits, tmp_path):
+    pytest.importorskip("tensorboard")
+    tensorflow = pytest.importorskip("tensorflow")
+    training.train(recipe, tmp_path / "preset", epochs=2, verbose=0, logs=tmp_path, tensorboard=True)
+    table = pd.read_csv(tmp_path / "training.csv")
+    (file,) = (tmp_path / "tensorboard" / "train").iterdir()
+    events = [event for event in tensorflow.compat.v1.train.summary_iterator(str(file)) if event.summary.value]
+    losses = {
+        event.step: float(tensorflow.make_ndarray(value.tensor))
+        for event in events
+        for value in event.summary.value
+        if value.tag == "epoch_loss"
+    }
+    assert losses == pytest.approx(dict(enumerate(table["loss"])), rel=1e-5)
+
+
+def test_tensorboard_needs_logs(recipe, tmp_path):
+    with pytest.raises(ImportError, match=r"`tensorboard` needs a folder of `logs`.*Received: logs=None"):
+        training.train(recipe, tmp_path / "preset", tensorboard=True)
+
+
+class Clock:
+    """Time that passes with batches alone, `seconds` each."""
+
+    def __init__(self, monkeypatch, seconds):
+        self.now, self.seconds = 0.0, [*seconds]
+        for module in (by_recipe, fitting, time_limit):
+            monkeypatch.setattr(module, "time", self)
+        item = Batches.__getitem__
+
+        def timed(batches, number):
+            self.now += self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
+            return item(batches, number)
+
+        monkeypatch.setattr(Batches, "__getitem__", timed)
+
+    def monotonic(self):
+        return self.now
+
+
+def test_a_training_is_fitted_to_the_time(recipe, few_digits, tmp_path, monkeypatch):
+    Clock(monkeypatch, [1.0])
+    model, results = training.train(recipe, tmp_path / "preset", epochs=100, limit_minutes=1, verbose=0, logs=tmp_path)
+    # Of 60 seconds 5 went into measuring, 1 is for compiling again, and 9 tenths of the others are planned.
+    assert int(model.optimizer.iterations) == 48
+    assert results["epochs"] == pytest.approx(4.8)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0, abs=1e-8)  # the end of the cosine
+    assert presets.metadata(tmp_path / "preset")["results"]["epochs"] == pytest.approx(4.8)
+    assert len(pd.read_csv(tmp_path / "training.csv")) == 5
+
+
+def test_a_training_with_time_enough_has_all_its_epochs(recipe, few_digits, tmp_path, monkeypatch):
+    Clock(monkeypatch, [0.01])
+    model, results = training.train(recipe, tmp_path / "preset", epochs=2, limit_minutes=1, verbose=0)
+    assert results["epochs"] == 2
+    assert int(model.optimizer.iterations) == 20
+
+
+def test_a_training_stops_in_time_though_steps_take_longer_than_measured(recipe, few_digits, tmp_path, monkeypatch):
+    clock = Clock(monkeypatch, [1.0] * 5 + [4.0])
+    model, results = training.train(recipe, tmp_path / "preset", epochs=100, limit_minutes=1, verbose=0)
+    assert 60 < clock.now <= 64  # after the step in which the time was up
+    assert results["epochs"] == pytest.approx(int(model.optimizer.iterations) / 10)
+    assert 1 < results["epochs"] < 1.5
+    assert presets.load(tmp_path / "preset").predict(few_digits.x_test, verbose=0).shape == (64, 10)
+    assert [path.name for path in tmp_path.iterdir()] == ["preset"]
+
+
+@pytest.mark.parametrize(("minutes", "message"), [(0, "must be positive"), (0.05, "too short.*Received: 0.05")])
+def test_too_little_time_is_refused(recipe, few_digits, tmp_path, monkeypatch, minutes, message):
+    Clock(monkeypatch, [1.0])
+    with pytest.raises(ValueError, match=f"`limit_minutes` .*{message}"):
+        training.train(recipe, tmp_path / "preset", limit_minutes=minutes, verbose=0)
+    assert not (tmp_path / "preset").exists()
+
+
+def test_a_network_trained_in_low_precision_is_saved_in_float32(recipe, few_digits, tmp_path):
+    low = dataclasses.replace(recipe, dtype="mixed_bfloat16")
+    model, results = training.train(low, tmp_path / "preset", epochs=2, verbose=0)
+    assert model.dtype_policy.name == presets.load(tmp_path / "preset").dtype_policy.name == "float32"
+    assert results["completeness_residual"] < 1e-4
+    exact, _ = training.train(recipe, tmp_path / "exact", epochs=2, verbose=0)
+    difference = max(
+        np.abs(got - want).max() for got, want in zip(model.get_weights(), exact.get_weights(), strict=True)
+    )
+    assert 1e-5 < difference < 0.2  # it was in low precision, and went the same way
+
+
+def test_the_optimizer_is_the_recipes(recipe, few_digits, tmp_path):
+    other = dataclasses.replace(recipe, optimizer={"name": "adamw", "weight_decay": 0.25})
+    model, _ = training.train(other, tmp_path / "preset", epochs=1, verbose=0)
+    assert isinstance(model.optimizer, keras.optimizers.AdamW)
+    assert model.optimizer.weight_decay == 0.25
+
+
+def test_a_training_starts_from_the_weights_of_a_preset(recipe, tmp_path):
+    first, _ = training.train(recipe, tmp_path / "first", epochs=1, verbose=0)
+    hotter = dataclasses.replace(recipe, model={**recipe.model, "temperature": 6.0}, learning_rate=1e-12)
+    model, _ = training.train(hotter, tmp_path / "second", epochs=1, verbose=0, start=tmp_path / "first")
+    for got, want in zip(model.get_weights(), first.get_weights(), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-8)
+    assert presets.metadata(tmp_path / "second")["parameters"] == first.count_params()
+    other = dataclasses.replace(recipe, model={**recipe.model, "ranks": [8, 4]})
+    for start, message in (
+        (tmp_path / "first", "are not those of the network of recipe"),
+        ("nonsense", "Unknown preset"),
+    ):
+        with pytest.raises(presets.PresetError, match=message):
+            training.train(other, tmp_path / "third", start=start, verbose=0)
+    assert not (tmp_path / "third").exists()
