@@ -77,14 +77,18 @@ class StopAfter(keras.callbacks.Callback):
 def resume(out):
     """Train on two devices, twice, as the first time is interrupted."""
     index = backend.process()[0]
-    fit, save = keras.Model.fit, keras.Model.save_weights
+    fit = keras.Model.fit
 
-    def noted_save(self, filepath, *args, **kwargs):
-        with open(out / f"saves_{index}.txt", "a") as file:
-            print(filepath, file=file)
-        save(self, filepath, *args, **kwargs)
+    def noted(save):
+        def noted_save(*args, **kwargs):
+            with open(out / f"saves_{index}.txt", "a") as file:
+                print(save.__name__, file=file)
+            save(*args, **kwargs)
 
-    keras.Model.save_weights = noted_save
+        return noted_save
+
+    np.savez = noted(np.savez)
+    keras.Model.save_weights = noted(keras.Model.save_weights)
     keras.Model.fit = lambda *a, callbacks, **k: fit(*a, callbacks=[*callbacks, StopAfter(2)], **k)
     arguments = {"recipe": recipes.load(out / "tiny.json"), "directory": out / "resumed", "verbose": 2}
     try:

@@ -27,14 +27,14 @@ class Run:
     recipe: Recipe
     epochs: int
     state: pathlib.Path
-    start: str | None
-    weights: list | None
-    devices: int | None
-    verbose: int
-    logs: pathlib.Path | None
-    tensorboard: bool
-    limit_minutes: float | None
-    began: float
+    start: str | None = None
+    weights: list | None = None
+    devices: int | None = None
+    verbose: int = 1
+    logs: pathlib.Path | None = None
+    tensorboard: bool = False
+    limit_minutes: float | None = None
+    began: float = 0.0
 
     @property
     def plan(self):
@@ -102,12 +102,14 @@ def fit(run, dataset):
     batches = Batches(
         dataset.x_train, dataset.y_train, recipe.batch_size, run.devices or 1, backend.process(), recipe.seed
     )
+    model = _started(run, dataset)
+    # After the network, which all processes make together: until then the first may still be writing its last state.
     state = State(run.state, run.plan, writes=first)
     if state.steps is None:
         state.steps = run.epochs * len(batches)
         if run.limit_minutes is not None:
             state.steps = min(state.steps, _steps_in_time(run, dataset, batches))
-    model = _compiled(run, dataset, state.steps)
+    _compile(model, recipe, state.steps)
     state.restore(model)
 
     epochs = math.ceil(state.steps / len(batches))
@@ -138,13 +140,17 @@ def fitted_weights(*arguments):
     return model.get_weights(), fitted
 
 
-def _compiled(run, dataset, steps):
+def _started(run, dataset):
+    """The network that training starts from."""
     keras.utils.set_random_seed(run.recipe.seed)
     model = network(CoDANet if run.devices is None else Replica, run.recipe, dataset)
     if run.weights is not None:
         model.set_weights(run.weights)
-    model.compile(optimizer(run.recipe, steps), OneVsRestCrossentropy(), weighted_metrics=["accuracy"])
     return model
+
+
+def _compile(model, recipe, steps):
+    model.compile(optimizer(recipe, steps), OneVsRestCrossentropy(), weighted_metrics=["accuracy"])
 
 
 def _logs(run, dataset, state, epochs):
@@ -161,7 +167,8 @@ def _logs(run, dataset, state, epochs):
 
 def _steps_in_time(run, dataset, batches):
     """How many steps can be taken before the deadline, by measuring some, on a network that is thrown away."""
-    model = _compiled(run, dataset, steps=1)
+    model = _started(run, dataset)
+    _compile(model, run.recipe, steps=1)
     first, step = time_limit.seconds_of_steps(model, batches)
     # The evaluation predicts all test images, and explains about as many logits.
     after = 3 * time_limit.seconds_of_prediction(model, dataset.x_test, run.recipe.batch_size)

@@ -45,5 +45,6 @@ class StopAfter(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.done += 1
         late = self.deadline is not None and time.monotonic() > self.deadline
-        if self.done >= self.steps or late:
+        # At the end of an epoch nothing has to be stopped in its middle.
+        if late or (self.done >= self.steps and batch + 1 < self.params["steps"]):
             self.model.stop_training = True

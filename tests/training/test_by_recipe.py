@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from keras_coda import data, presets, recipes, training
+from keras_coda import CoDANet, data, presets, recipes, training
 from keras_coda.data import dataset as dataset_module
 from keras_coda.data.batches import Batches
 from keras_coda.training import by_recipe, fitting, time_limit
@@ -163,26 +163,31 @@ def test_tensorboard_needs_logs(recipe, tmp_path):
 
 
 class Clock:
-    """Time that passes with batches alone, `seconds` each."""
+    """Time that passes with training steps alone: `measured` seconds each at first, and `seconds` in the training."""
 
-    def __init__(self, monkeypatch, seconds):
-        self.now, self.seconds = 0.0, [*seconds]
+    def __init__(self, monkeypatch, measured, seconds):
+        self.now = 0.0
         for module in (by_recipe, fitting, time_limit):
             monkeypatch.setattr(module, "time", self)
-        item = Batches.__getitem__
+        for place, method, took in (
+            (CoDANet, "train_on_batch", measured),
+            (time_limit.StopAfter, "on_train_batch_end", seconds),
+        ):
+            monkeypatch.setattr(place, method, self._timed(getattr(place, method), took))
 
-        def timed(batches, number):
-            self.now += self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
-            return item(batches, number)
+    def _timed(self, method, seconds):
+        def timed(*args, **kwargs):
+            self.now += seconds
+            return method(*args, **kwargs)
 
-        monkeypatch.setattr(Batches, "__getitem__", timed)
+        return timed
 
     def monotonic(self):
         return self.now
 
 
 def test_a_training_is_fitted_to_the_time(recipe, few_digits, tmp_path, monkeypatch):
-    Clock(monkeypatch, [1.0])
+    Clock(monkeypatch, 1.0, 1.0)
     model, results = training.train(recipe, tmp_path / "preset", epochs=100, limit_minutes=1, verbose=0, logs=tmp_path)
     # Of 60 seconds 5 went into measuring, 1 is for compiling again, and 9 tenths of the others are planned.
     assert int(model.optimizer.iterations) == 48
@@ -193,25 +198,24 @@ def test_a_training_is_fitted_to_the_time(recipe, few_digits, tmp_path, monkeypa
 
 
 def test_a_training_with_time_enough_has_all_its_epochs(recipe, few_digits, tmp_path, monkeypatch):
-    Clock(monkeypatch, [0.01])
+    Clock(monkeypatch, 0.01, 0.01)
     model, results = training.train(recipe, tmp_path / "preset", epochs=2, limit_minutes=1, verbose=0)
     assert results["epochs"] == 2
     assert int(model.optimizer.iterations) == 20
 
 
 def test_a_training_stops_in_time_though_steps_take_longer_than_measured(recipe, few_digits, tmp_path, monkeypatch):
-    clock = Clock(monkeypatch, [1.0] * 5 + [4.0])
+    Clock(monkeypatch, 1.0, 4.0)
     model, results = training.train(recipe, tmp_path / "preset", epochs=100, limit_minutes=1, verbose=0)
-    assert 60 < clock.now <= 64  # after the step in which the time was up
-    assert results["epochs"] == pytest.approx(int(model.optimizer.iterations) / 10)
-    assert 1 < results["epochs"] < 1.5
+    assert int(model.optimizer.iterations) == 14  # 5 seconds went into measuring; the first step after 60
+    assert results["epochs"] == pytest.approx(1.4)
     assert presets.load(tmp_path / "preset").predict(few_digits.x_test, verbose=0).shape == (64, 10)
     assert [path.name for path in tmp_path.iterdir()] == ["preset"]
 
 
 @pytest.mark.parametrize(("minutes", "message"), [(0, "must be positive"), (0.05, "too short.*Received: 0.05")])
 def test_too_little_time_is_refused(recipe, few_digits, tmp_path, monkeypatch, minutes, message):
-    Clock(monkeypatch, [1.0])
+    Clock(monkeypatch, 1.0, 1.0)
     with pytest.raises(ValueError, match=f"`limit_minutes` .*{message}"):
         training.train(recipe, tmp_path / "preset", limit_minutes=minutes, verbose=0)
     assert not (tmp_path / "preset").exists()
