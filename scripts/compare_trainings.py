@@ -3,8 +3,8 @@
     KERAS_BACKEND=torch python scripts/compare_trainings.py xs_coda_cifar10_t1000 --images 10000 --epochs 5 \
         --change '{"batch_size": 256, "optimizer": {"name": "adamw"}}' --change '{"learning_rate": 0.008}'
 
-A change is a JSON object of entries of a recipe (see keras_coda.recipes.Recipe). Prints a Markdown table; one seed, so that
-small differences say nothing.
+A change is a JSON object of entries of a recipe (see keras_coda.recipes.Recipe). Prints a Markdown table. Each is
+trained once, from one seed, so that small differences say nothing.
 """
 
 import argparse
