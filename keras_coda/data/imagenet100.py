@@ -1,5 +1,7 @@
 """ImageNet-100 as a TFDS data set: the first 100 classes of TFDS' "imagenet2012"."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -11,7 +13,10 @@ ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "validation": "ILSVRC2012_img_v
 SHORTER_SIDE, CROP = 256, 240
 
 
-class Imagenet100(tfds.builder_cls("imagenet2012")):
+Imagenet2012: Any = tfds.builder_cls("imagenet2012")
+
+
+class Imagenet100(Imagenet2012):
     """The images of the classes 0 to 99 of ImageNet (ILSVRC 2012), of all sizes, as they are in the archives.
 
     They are taken from TFDS' "imagenet2012" where that is prepared in the same directory, or from the official archives

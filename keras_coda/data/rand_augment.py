@@ -1,4 +1,4 @@
-"""RandAugment by Keras' own layer: other operations for each image, from a seed each, in TensorFlow on every backend."""
+"""RandAugment by Keras' own layer, drawn anew for each image, in TensorFlow on every backend."""
 
 import functools
 

@@ -1,5 +1,6 @@
 """Images of all sizes that stay on disk, and are decoded when they are taken."""
 
+import functools
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -54,14 +55,18 @@ class StoredImages:
             A list of n arrays `(H, W, 3)`, of which H or W is `shorter_side`.
         """
         examples = self.source.__getitems__([int(index) for index in indices])
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            return list(threads.map(self._decoded, examples))
+        return list(_threads().map(self._decoded, examples))
 
     def _decoded(self, example):
         image = Image.open(io.BytesIO(example["image"]))
         scale = self.shorter_side / min(image.size)
         size = tuple(max(self.shorter_side, int(side * scale)) for side in image.size)
         return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+
+
+@functools.cache
+def _threads():
+    return ThreadPoolExecutor(os.cpu_count())
 
 
 def _centre(image, size):
