@@ -86,7 +86,7 @@ class Augmentation:
             whole = images.whole(indices) if isinstance(images, StoredImages) else images[indices]
             taken = _crops(whole, images.shape[1:], self.crop_padding, top, left)
         if self.flip:
-            taken = np.where((flipped < 0.5)[:, np.newaxis, np.newaxis, np.newaxis], taken[:, :, ::-1], taken)
+            taken[flipped < 0.5] = taken[flipped < 0.5, :, ::-1]
         return taken if self.rand_augment is None else _rand_augment(taken, seeds, self.rand_augment)
 
     def __call__(self, images, rng):
