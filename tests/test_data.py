@@ -1,6 +1,10 @@
 """Data sets."""
 
+import io
+import json
+import pickle
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -42,29 +46,59 @@ def test_unknown_data_sets_are_refused_by_name():
         data.load("nonsense")
 
 
-def test_cifar10_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng):
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_cifar_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng, name, classes):
     """TFDS' own builder, with images of this test's in the place of the downloaded ones."""
     tfds = pytest.importorskip("tensorflow_datasets")
     images = {
         "train": rng.integers(0, 256, (7, 32, 32, 3), "uint8"),
         "test": rng.integers(0, 256, (3, 32, 32, 3), "uint8"),
     }
-    builder = tfds.builder("cifar10", data_dir=tmp_path)
-    builder.info.features["label"].names = [f"class {label}" for label in range(10)]
-    builder._split_generators = lambda *_: {
-        split: (
-            (i, {"id": str(i), "image": image, "label": int(image.max()) % 10}) for i, image in enumerate(images[split])
-        )
-        for split in images
-    }
+    builder = tfds.builder(name, data_dir=tmp_path)
+    features = builder.info.features
+    features["label"].names = [f"class {label}" for label in range(classes)]
+    if name == "cifar100":
+        features["coarse_label"].names = [f"kind {label}" for label in range(20)]
+
+    def examples(split):
+        for i, image in enumerate(images[split]):
+            labels = {"label": int(image.max()) % classes, "coarse_label": i}
+            yield i, {"id": str(i), "image": image, **{key: labels[key] for key in labels.keys() & features.keys()}}
+
+    builder._split_generators = lambda *_: {split: examples(split) for split in images}
     builder.download_and_prepare()
-    dataset = data.load("cifar10", tmp_path)
+    dataset = data.load(name, tmp_path)
     for split, found, labels in (("train", dataset.x_train, dataset.y_train), ("test", dataset.x_test, dataset.y_test)):
         assert found.dtype == "uint8"
         # TFDS shuffles; each image still has its label.
         np.testing.assert_array_equal(sorted(map(bytes, found)), sorted(map(bytes, images[split])))
-        np.testing.assert_array_equal(labels, found.max((1, 2, 3)) % 10)
-    assert dataset.classes == [f"class {label}" for label in range(10)]
+        np.testing.assert_array_equal(labels, found.max((1, 2, 3)) % classes)
+    assert dataset.classes == [f"class {label}" for label in range(classes)]
+
+
+def test_without_a_network_a_data_set_says_at_once_what_to_do(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+    requests = pytest.importorskip("requests")
+    from keras_coda.data import download
+
+    asked = []
+
+    def fail(url, timeout):
+        asked.append(url)
+        raise requests.ConnectionError("no route to host")
+
+    monkeypatch.setattr(requests, "head", fail)
+    with pytest.raises(
+        OSError, match=r"cifar100 cannot be downloaded: no connection to www.cs.toronto.edu.*Expected: "
+    ):
+        data.load("cifar100", tmp_path)
+    # An archive that TFDS has downloaded already is not asked for.
+    (url,) = asked
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    (downloads / "archive.INFO").write_text(json.dumps({"urls": [url]}))
+    download.check_reachable([url], tmp_path)
+    assert asked == [url]
 
 
 def tiny_imagenet_archive(folder, rng):
@@ -124,6 +158,93 @@ def test_tiny_imagenet_without_archive_and_network_says_where_to_put_it(tmp_path
     def fail(manager, url):
         raise ConnectionError("no network")
 
+    from keras_coda.data import tiny_imagenet
+
+    monkeypatch.setattr(tiny_imagenet, "check_reachable", lambda urls, root: None)
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", fail)
     with pytest.raises(OSError, match=r"could not be downloaded from http.*no network.*manual directory"):
         data.load("tiny_imagenet", tmp_path)
+
+
+def tar_of(files):
+    """The bytes of a tar archive of `(name, bytes)`."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def jpeg(shade, size):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (shade, 255 - shade, 100)).save(buffer, "jpeg", quality=95)
+    return buffer.getvalue()
+
+
+VALIDATION_IMAGES = 60
+
+
+def imagenet_archives(folder):
+    """The layout of the official archives: three of the first hundred classes and two others, and validation images.
+
+    The images of a class are of one colour, and of several sizes. Of the validation images TFDS knows the labels.
+
+    Returns:
+        The WordNet ids of all classes, in the order of their labels, and the labels of the validation images.
+    """
+    tfds = pytest.importorskip("tensorflow_datasets")
+    wnids = tfds.core.tfds_path("datasets/imagenet2012/labels.txt").read_text().split()
+    label_of = {wnid: label for label, wnid in enumerate(wnids)}
+    validation = tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt").read_text().split()
+    labels = [label_of[wnid] for wnid in validation[:VALIDATION_IMAGES]]
+    folder.mkdir(parents=True)
+    training = [
+        (
+            f"{wnids[label]}.tar",
+            tar_of((f"{wnids[label]}_{n}.JPEG", jpeg(label % 100, (300 + n, 500 - n))) for n in range(2)),
+        )
+        for label in (5, 150, 3, 100, 99)
+    ]
+    (folder / "ILSVRC2012_img_train.tar").write_bytes(tar_of(training))
+    # Not in the order of their names, which TFDS takes labels by.
+    files = [(f"ILSVRC2012_val_{n + 1:08}.JPEG", jpeg(label % 100, (280, 260))) for n, label in enumerate(labels)]
+    (folder / "ILSVRC2012_img_val.tar").write_bytes(tar_of(reversed(files)))
+    return wnids, labels
+
+
+@pytest.mark.parametrize("source", ["archives", "imagenet2012"])
+def test_imagenet100_are_the_first_hundred_classes(tmp_path, source):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    manual = tmp_path / "downloads" / "manual"
+    wnids, labels = imagenet_archives(manual)
+    if source == "imagenet2012":
+        tfds.builder("imagenet2012", data_dir=tmp_path).download_and_prepare()
+        shutil.rmtree(manual)
+    dataset = data.load("imagenet100", tmp_path)
+    assert dataset.classes == wnids[:100]
+    assert sorted(dataset.y_train) == [3, 3, 5, 5, 99, 99]
+    assert sorted(dataset.y_test) == sorted(label for label in labels if label < 100)
+    for images, its_labels in ((dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)):
+        assert images.shape == (len(its_labels), 240, 240, 3)
+        colours = np.stack([its_labels, 255 - its_labels, np.full_like(its_labels, 100)], axis=-1)
+        assert np.abs(images[:].astype(int) - colours[:, np.newaxis, np.newaxis]).max() <= 3
+    sizes = {image.shape for image in dataset.x_train.whole(range(6))}
+    assert sizes == {(256 * 500 // 300, 256, 3), (256 * 499 // 301, 256, 3)}
+    # Another process gets the same images.
+    copy = pickle.loads(pickle.dumps(dataset.x_train))
+    np.testing.assert_array_equal(copy[[4, 1]], dataset.x_train[[4, 1]])
+
+
+def test_imagenet100_says_what_is_to_be_put_where(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    with pytest.raises(
+        OSError, match=r"fetched by hand, from https://image-net.org.*Missing: ILSVRC2012_img_train.tar and"
+    ):
+        data.load("imagenet100", tmp_path)
+    manual = tmp_path / "downloads" / "manual"
+    imagenet_archives(manual)
+    (manual / "ILSVRC2012_img_val.tar").unlink()
+    with pytest.raises(OSError, match=rf"{manual}.*Missing: ILSVRC2012_img_val.tar$"):
+        data.load("imagenet100", tmp_path)

@@ -1,4 +1,4 @@
-"""Data sets in memory, by name."""
+"""Data sets, by name."""
 
 import zipfile
 from typing import NamedTuple
@@ -6,17 +6,19 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_coda.data import digits
+from keras_coda.data.stored_images import StoredImages
 
 
 class Dataset(NamedTuple):
     """Images with integer labels, in a training and a test part, and the classes' readable names.
 
-    Images are floats in [0, 1] or integers in 0..255, of shape `(N, H, W, C)`.
+    Images are floats in [0, 1] or integers in 0..255, of shape `(N, H, W, C)`: arrays, or, where they do not fit in
+    memory, `StoredImages`, of which `images[indices]` is an array.
     """
 
-    x_train: np.ndarray
+    x_train: np.ndarray | StoredImages
     y_train: np.ndarray
-    x_test: np.ndarray
+    x_test: np.ndarray | StoredImages
     y_test: np.ndarray
     classes: list
 
@@ -28,21 +30,45 @@ def _digits(data_dir):
 
 def _tfds(name, test="test"):
     def load(data_dir):
-        try:
-            import tensorflow_datasets as tfds
+        tfds = _import_tfds(name)
+        from keras_coda.data.download import check_reachable
 
-            # Its import makes it known to TFDS.
-            from keras_coda.data import tiny_imagenet  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                f'{name} comes from TensorFlow Datasets, which is not installed: pip install "keras-coda[data]"'
-            ) from error
+        builder = tfds.builder(name, data_dir=data_dir)
+        if not builder.is_prepared():
+            try:
+                check_reachable(builder.url_infos or (), builder.data_dir_root)
+            except OSError as error:
+                raise OSError(
+                    f"{name} cannot be downloaded: {error}. Expected: a network; or the folder {name} that "
+                    f'`keras_coda.data.load("{name}")` makes in ~/tensorflow_datasets where there is one, copied into '
+                    f"{builder.data_dir_root}"
+                ) from error
         splits, info = tfds.load(name, batch_size=-1, with_info=True, data_dir=data_dir)
         train, held_out = (tfds.as_numpy(splits[split]) for split in ("train", test))
         names = info.features["label"].names
         return Dataset(train["image"], train["label"], held_out["image"], held_out["label"], names)
 
     return load
+
+
+def _imagenet100(data_dir):
+    _import_tfds("imagenet100")
+    from keras_coda.data.imagenet100 import load_imagenet100
+
+    return Dataset(*load_imagenet100(data_dir))
+
+
+def _import_tfds(name):
+    try:
+        import tensorflow_datasets
+
+        # Its import makes it known to TFDS.
+        from keras_coda.data import tiny_imagenet  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f'{name} comes from TensorFlow Datasets, which is not installed: pip install "keras-coda[data]"'
+        ) from error
+    return tensorflow_datasets
 
 
 def _npz(path):
@@ -62,14 +88,22 @@ _LOADERS = {
     "digits": _digits,
     "mnist": _tfds("mnist"),
     "cifar10": _tfds("cifar10"),
+    "cifar100": _tfds("cifar100"),
+    "imagenet100": _imagenet100,
     "tiny_imagenet": _tfds("tiny_imagenet", test="validation"),
 }
 
 
 def load(name, data_dir=None):
-    """The data set called `name`: "digits" (in memory), of TFDS "mnist", "cifar10" or "tiny_imagenet", or of a file.
+    """The data set called `name`, or that of a file.
 
-    Of TinyImageNet, whose test images have no published labels, the test part is the validation images.
+    "digits" is scikit-learn's, enlarged, see `load_digits`. By TFDS come "mnist", "cifar10", "cifar100" with its 100
+    fine labels, "tiny_imagenet" and "imagenet100", the first 100 classes of ImageNet (ILSVRC 2012). They are downloaded
+    and prepared when they are first loaded, in minutes; ImageNet's archives have to be fetched by hand. The test images
+    of the last two have no published labels: their test part is the validation images.
+
+    Images are arrays, but for "imagenet100": its are `StoredImages`, decoded when they are taken, scaled to 256 pixels
+    on the shorter side and cut to 240 x 240 about the centre.
 
     Args:
         name: string, or the path of an .npz file with arrays x_train, y_train, x_test and y_test, of which the classes
@@ -82,6 +116,7 @@ def load(name, data_dir=None):
     Raises:
         ValueError: there is none of that name, or the file has not these arrays.
         ImportError: it needs TFDS, which is not installed.
+        OSError: it cannot be downloaded, or has to be fetched by hand: what, and where to put it.
 
     Example:
 

@@ -5,6 +5,8 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
+from keras_coda.data.download import check_reachable
+
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 ARCHIVE = "tiny-imagenet-200"
 CLASSES = 200
@@ -36,7 +38,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        folder = _folder(dl_manager)
+        folder = _folder(dl_manager, self.data_dir_root)
         wnids = (folder / "wnids.txt").read_text().split()
         self.info.features["label"].names = _names(wnids, folder / "words.txt")
         label_of = {wnid: label for label, wnid in enumerate(wnids)}
@@ -46,7 +48,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
         raise NotImplementedError("`_split_generators` gives the examples.")
 
 
-def _folder(dl_manager):
+def _folder(dl_manager, root):
     """The folder of the archive, from the manual directory or downloaded."""
     try:
         manual = pathlib.Path(dl_manager.manual_dir)
@@ -58,6 +60,7 @@ def _folder(dl_manager):
         if (manual / f"{ARCHIVE}.zip").is_file():
             return pathlib.Path(dl_manager.extract(manual / f"{ARCHIVE}.zip")) / ARCHIVE
     try:
+        check_reachable([URL], root)
         return pathlib.Path(dl_manager.download_and_extract(URL)) / ARCHIVE
     except Exception as error:  # The client raises all kinds.
         raise OSError(

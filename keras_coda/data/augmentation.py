@@ -1,0 +1,132 @@
+"""Random changes of training images, as plain data."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_coda.data.stored_images import StoredImages
+
+# Numbers drawn for an image: whether to flip it, the place of its crop, the seed of its other changes.
+_DRAWS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Flips, crops and RandAugment, drawn for each image by itself: first the crop, then the flip, then RandAugment.
+
+    Keras' `RandomCrop` draws one place for a whole batch, and `RandAugment` one choice of operations; so the crop is
+    NumPy's here, and `keras.layers.RandAugment` is applied to each image alone, by TensorFlow on every backend.
+
+    The operations are those of Keras' layer. Of `magnitude` 30, Keras' `factor` is 1; but turns go up to 30 degrees to
+    both sides then, and shears and shifts up to 0.3, as published, where Keras' would be three to twelve times as far,
+    to one side. Keras draws a strength from none to the highest for each image; the published ones are fixed.
+
+    Attributes:
+        flip: whether to mirror half of the images, left to right.
+        crop_padding: integer, how many black pixels to put on each side of an image before it is cut to its size at a
+            random place. Images that are stored in a larger size than they have in a batch, such as those of
+            "imagenet100", are cut from that: for them it can be 0. Default: nothing is cut.
+        rand_augment: the entries `num_ops` and `magnitude` (0..30) of RandAugment (Cubuk et al., 2020), for RGB images;
+            needs TensorFlow. Default: without.
+
+    Raises:
+        ValueError: a number that is negative, not an integer or too high, or other entries.
+
+    Example:
+
+    >>> augmentation = keras_coda.data.Augmentation(flip=True, crop_padding=4)
+    >>> augmented = augmentation(images, np.random.default_rng(0))
+    >>> augmentation = keras_coda.data.Augmentation(True, 0, {"num_ops": 2, "magnitude": 10})
+    """
+
+    flip: bool = False
+    crop_padding: int | None = None
+    rand_augment: dict | None = None
+
+    def __post_init__(self):
+        if self.crop_padding is not None and not (isinstance(self.crop_padding, int) and self.crop_padding >= 0):
+            raise ValueError(f"`crop_padding` must be an integer of at least 0. Received: {self.crop_padding!r}")
+        if self.rand_augment is not None and not _is_rand_augment(**self.rand_augment):
+            raise ValueError(
+                "`rand_augment` must have the entries num_ops, a positive integer, and magnitude, a number in 0..30. "
+                f"Received: {self.rand_augment!r}"
+            )
+
+    def draw(self, count, rng):
+        """What decides how `count` images change: a row for each, that can be taken apart from the others.
+
+        Args:
+            count: integer.
+            rng: a NumPy `Generator`.
+
+        Returns:
+            An array `(count, 4)`.
+        """
+        return rng.random((count, _DRAWS))
+
+    def take(self, images, indices, draws):
+        """Some of the images, changed as it was drawn.
+
+        Args:
+            images: array `(N, H, W, C)` of integers in 0..255 or floats in [0, 1], or `StoredImages`.
+            indices: integers `(n,)`.
+            draws: array `(n, 4)`, rows of `draw`.
+
+        Returns:
+            An array `(n, H, W, C)` of the same dtype.
+
+        Raises:
+            ValueError: RandAugment is asked for images that are not RGB.
+            ImportError: RandAugment is asked for, and TensorFlow is not installed.
+        """
+        flipped, top, left, seeds = draws.T
+        if self.crop_padding is None:
+            taken = images[indices]
+        else:
+            whole = images.whole(indices) if isinstance(images, StoredImages) else images[indices]
+            taken = _crops(whole, images.shape[1:], self.crop_padding, top, left)
+        if self.flip:
+            taken[flipped < 0.5] = taken[flipped < 0.5, :, ::-1]
+        return taken if self.rand_augment is None else _rand_augment(taken, seeds, self.rand_augment)
+
+    def __call__(self, images, rng):
+        """A whole batch, changed by new draws.
+
+        Args:
+            images: array `(N, H, W, C)` of integers in 0..255 or floats in [0, 1].
+            rng: a NumPy `Generator`, or an integer seed.
+
+        Returns:
+            An array of the same shape and dtype.
+        """
+        return self.take(images, np.arange(len(images)), self.draw(len(images), np.random.default_rng(rng)))
+
+
+def _is_rand_augment(num_ops=None, magnitude=None, **others):
+    is_number = isinstance(magnitude, (int, float)) and 0 <= magnitude <= 30
+    return is_number and isinstance(num_ops, int) and num_ops > 0 and not others
+
+
+def _crops(images, shape, padding, tops, lefts):
+    """An array of one crop an image, of which the places are numbers in [0, 1): from the first to the last possible."""
+    height, width, _ = shape
+    crops = np.zeros((len(images), *shape), images[0].dtype)
+    for crop, image, top, left in zip(crops, images, tops, lefts, strict=True):
+        top = int(top * (image.shape[0] - height + 2 * padding + 1)) - padding
+        left = int(left * (image.shape[1] - width + 2 * padding + 1)) - padding
+        inside = image[max(top, 0) : top + height, max(left, 0) : left + width]
+        crop[max(-top, 0) :, max(-left, 0) :][: inside.shape[0], : inside.shape[1]] = inside
+    return crops
+
+
+def _rand_augment(images, seeds, arguments):
+    try:
+        from keras_coda.data.rand_augment import rand_augment
+    except ImportError as error:
+        raise ImportError(f'RandAugment needs TensorFlow: pip install "keras-coda[data]" ({error})') from error
+    if images.shape[-1] != 3:
+        raise ValueError(f"RandAugment takes RGB images, of 3 channels. Received: images of shape {images.shape}")
+    highest = 1 if np.issubdtype(images.dtype, np.floating) else 255
+    scaled = images.astype("float32") * (255 / highest)
+    changed = rand_augment(scaled, (seeds * 2**31).astype("int32"), **arguments)
+    return (changed / 255 if highest == 1 else np.rint(changed)).astype(images.dtype)

@@ -1,0 +1,74 @@
+"""Images of all sizes that stay on disk, and are decoded when they are taken."""
+
+import functools
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+
+class StoredImages:
+    """Encoded images, of which `images[indices]` is a uint8 array of some, as if they were an array `(N, H, H, 3)`.
+
+    Each is scaled by bilinear interpolation, so that its shorter side has `shorter_side` pixels, and cut about its
+    centre. Several threads decode.
+
+    Args:
+        source: a `tfds.data_source` of N examples of which "image" is not decoded.
+        shorter_side: integer, in pixels.
+        crop: integer H, at most `shorter_side`.
+
+    Example:
+
+    >>> images = keras_coda.data.load("imagenet100").x_train
+    >>> images[:8].shape
+    (8, 240, 240, 3)
+    """
+
+    dtype = np.dtype("uint8")
+
+    def __init__(self, source, shorter_side, crop):
+        self.source = source
+        self.shorter_side = shorter_side
+        self.shape = (len(source), crop, crop, 3)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, indices):
+        chosen = np.arange(len(self))[indices]
+        crops = np.stack([_centre(image, self.shape[1]) for image in self.whole(np.atleast_1d(chosen))])
+        return crops if chosen.ndim else crops[0]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self[:], dtype)
+
+    def whole(self, indices):
+        """A list of some images as they are before they are cut: uint8 arrays of several sizes.
+
+        Args:
+            indices: integers `(n,)`.
+
+        Returns:
+            A list of n arrays `(H, W, 3)`, of which H or W is `shorter_side`.
+        """
+        examples = self.source.__getitems__([int(index) for index in indices])
+        return list(_threads().map(self._decoded, examples))
+
+    def _decoded(self, example):
+        image = Image.open(io.BytesIO(example["image"]))
+        scale = self.shorter_side / min(image.size)
+        size = tuple(max(self.shorter_side, int(side * scale)) for side in image.size)
+        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+
+
+@functools.cache
+def _threads():
+    return ThreadPoolExecutor(os.cpu_count())
+
+
+def _centre(image, size):
+    top, left = ((side - size) // 2 for side in image.shape[:2])
+    return image[top : top + size, left : left + size]

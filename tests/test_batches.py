@@ -1,0 +1,102 @@
+"""The order of images in training, and what is drawn for them."""
+
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from keras_coda.data import Augmentation, Batches
+
+AUGMENTATION = Augmentation(flip=True, crop_padding=2)
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(0, 256, (22, 6, 6, 3), "uint8")
+
+
+def augmented(images, epoch, processes=1, seed=0):
+    """The images of an epoch in the order of the data, with all processes' parts together."""
+    found = {}
+    for index in range(processes):
+        part = Batches(images, np.arange(22), 6, processes, (index, processes), seed, AUGMENTATION)
+        part.shuffle(epoch)
+        for number in range(len(part)):
+            chosen, labels, weights = part[number]
+            found.update((label, image) for label, image, weight in zip(labels, chosen, weights, strict=True) if weight)
+    return np.stack([found[label] for label in range(22)])
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_an_image_changes_as_on_one_device(images, processes):
+    np.testing.assert_array_equal(augmented(images, 4, processes), augmented(images, 4))
+
+
+def test_each_epoch_and_seed_changes_images_anew(images):
+    first = augmented(images, 0)
+    assert (first != images).any((1, 2, 3)).sum() > 15
+    for other in (augmented(images, 1), augmented(images, 0, seed=1)):
+        assert (first != other).any((1, 2, 3)).sum() > 15
+    np.testing.assert_array_equal(first, augmented(images, 0))
+
+
+def test_batches_do_not_share_draws():
+    """The same picture everywhere: if two batches had the same draws, they would be equal."""
+    pictures = np.tile(np.arange(36, dtype="uint8").reshape(1, 6, 6, 1), (48, 1, 1, 1))
+    batches = Batches(pictures, np.arange(48), 8, 1, augmentation=AUGMENTATION)
+    assert len({batches[number][0].tobytes() for number in range(6)}) == 6
+
+
+def test_a_batch_does_not_depend_on_those_before(images):
+    batches = Batches(images, np.arange(22), 6, 1, augmentation=AUGMENTATION)
+    batches.shuffle(3)
+    expected = [batches[number] for number in range(4)]
+    for order in ([2, 0, 3, 1], [3, 3], [1]):
+        again = Batches(images, np.arange(22), 6, 1, augmentation=AUGMENTATION)
+        again[0], again.shuffle(1), again[0], again.shuffle(3)
+        for number in order:
+            for got, want in zip(again[number], expected[number], strict=True):
+                np.testing.assert_array_equal(got, want)
+
+
+class Slow:
+    """Images of which some take longer than those that come after them."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, indices):
+        time.sleep(0.02 * (indices[0] % 3))
+        return self.images[indices]
+
+
+def test_fit_takes_the_batches_of_each_epoch_in_their_order(rng):
+    """Large steps, after which another order would have led elsewhere; from the third epoch on, as after a resume."""
+    x, y = rng.normal(size=(50, 3)).astype("float32"), rng.normal(size=50).astype("float32")
+    w, b = np.zeros((3, 1), "float32"), np.zeros(1, "float32")
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.2), "mse")
+    model.set_weights([w, b])
+    batches = Batches(Slow(x), y, 8, 1, seed=7)
+    shuffle = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch))
+    model.fit(batches, epochs=5, initial_epoch=2, shuffle=False, callbacks=[shuffle], verbose=0)
+
+    for epoch in (2, 3, 4):
+        order = np.random.default_rng([7, epoch]).permutation(50)
+        for start in range(0, 50, 8):
+            chosen = order[start : start + 8]
+            error = x[chosen] @ w + b - y[chosen, np.newaxis]
+            w, b = w - 0.4 * x[chosen].T @ error / len(chosen), b - 0.4 * error.mean(0)
+    for got, want in zip(model.get_weights(), (w, b), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_an_error_in_a_thread_is_raised(images):
+    gray = Augmentation(rand_augment={"num_ops": 1, "magnitude": 5})
+    pytest.importorskip("tensorflow")
+    with pytest.raises(ValueError, match=r"RandAugment takes RGB images.*Received"):
+        Batches(images[..., :1], np.arange(22), 6, 1, augmentation=gray)[0]
