@@ -19,6 +19,7 @@ def test_built_in_recipes_can_be_used(name):
     assert recipe.name == name
     assert recipe.description.endswith(".")
     fitting.optimizer(recipe, steps=1000)
+    fitting.augmentation(recipe)
     arguments = {key: value for key, value in recipe.model.items() if key != "size"}
     if "size" in recipe.model:
         model = CoDANet.from_size(recipe.model["size"], CLASSES[recipe.dataset], **arguments)
@@ -106,6 +107,12 @@ def test_an_unknown_optimizer_or_schedule_is_refused(changes, received):
     recipe = dataclasses.replace(recipes.load("xs_coda_digits"), **changes)
     with pytest.raises(ValueError, match=rf"'xs_coda_digits' names no optimizer.*{received}"):
         fitting.optimizer(recipe, steps=10)
+
+
+def test_an_unknown_augmentation_is_refused():
+    recipe = dataclasses.replace(recipes.load("xs_coda_digits"), augmentation={"rotate": 10})
+    with pytest.raises(ValueError, match=r"'xs_coda_digits' names no augmentation.*'rotate'"):
+        fitting.augmentation(recipe)
 
 
 def test_all_data_sets_of_recipes_are_known():

@@ -95,7 +95,9 @@ def train(
         )
     directory = pathlib.Path(directory)
     check_target(directory, overwrite)
-    fitting.optimizer(recipe, steps=1)  # Its errors come before the data do.
+    # Their errors come before the data do.
+    fitting.optimizer(recipe, steps=1)
+    fitting.augmentation(recipe)
     dataset = data.load(recipe.dataset, data_dir)
     run = fitting.Run(
         recipe=recipe,

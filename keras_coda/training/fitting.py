@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_coda import backend
+from keras_coda.data.augmentation import Augmentation
 from keras_coda.data.batches import Batches
 from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet
@@ -91,6 +92,20 @@ def optimizer(recipe, steps):
         ) from error
 
 
+def augmentation(recipe):
+    """The `Augmentation` of a recipe.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return Augmentation(**recipe.augmentation)
+    except TypeError as error:
+        raise ValueError(
+            f"The recipe {recipe.name!r} names no augmentation of keras_coda: {error}. Received: {recipe.augmentation}"
+        ) from error
+
+
 def fit(run, dataset):
     """Train, from the last state where there is one.
 
@@ -100,7 +115,13 @@ def fit(run, dataset):
     recipe, first = run.recipe, backend.process()[0] == 0
     # Several devices have a batch that they can share, one device has none to share.
     batches = Batches(
-        dataset.x_train, dataset.y_train, recipe.batch_size, run.devices or 1, backend.process(), recipe.seed
+        dataset.x_train,
+        dataset.y_train,
+        recipe.batch_size,
+        run.devices or 1,
+        backend.process(),
+        recipe.seed,
+        augmentation(recipe),
     )
     model = _started(run, dataset)
     # After the network, which all processes make together: until then the first may still be writing its last state.
