@@ -40,6 +40,8 @@ def resolve(handle, files):
         if handle in bundled():
             return bundled()[handle]
         if handle in KNOWN:
+            if KNOWN[handle].source is not None:
+                return hub.download(KNOWN[handle].source, files)
             raise PresetError(
                 f"The weights of {handle!r} are not released. For the untrained architecture: "
                 f"keras_coda.presets.load({handle!r}, load_weights=False)"
