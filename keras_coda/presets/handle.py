@@ -16,6 +16,11 @@ def bundled():
     return {folder.name: folder for folder in folders if folder.is_dir() and not folder.name.startswith(".")}
 
 
+def is_path(handle):
+    """Whether `handle` is meant as the path of a folder, not as a name or for the Hub."""
+    return not isinstance(handle, str) or not (hub.is_handle(handle) or handle in {*KNOWN, *bundled()})
+
+
 def resolve(handle, files):
     """The folder of a preset.
 
