@@ -11,7 +11,7 @@ _HOW = {
     "test_accuracy": "part of the test images whose most probable class is the label",
     "test_top_5_accuracy": "part of the test images whose label is among the five most probable classes",
     "test_loss": "loss of training, on the test images",
-    "completeness_residual": "largest difference between a logit and what the contributions add up to, relative to it",
+    "completeness_residual": "largest difference of a logit from what its contributions add up to, of the logit or b0",
     "localisation": (
         "part of the positive contributions to a class that lie on its image, in grids of {localisation_images_a_grid} "
         "images of different classes (paper, eq. 11): mean over {localisation_grids} grids; 1 is perfect, a uniform "
