@@ -48,11 +48,13 @@ examples:
 EVALUATE = """\
 Compares attribution methods, with their published settings, on a preset or a saved Keras model, by the paper's metrics
 or others, and leaves a folder with the scores (results.csv) and a report that opens in any browser (report.html). When
-interrupted, the same command goes on; methods can be added later."""
+interrupted, the same command goes on; methods can be added later. Accuracies, and localisation and removal by
+contributions, are written into the metadata.json of a preset that is given as a folder."""
 
 EVALUATE_EXAMPLES = """\
 examples:
   keras-coda evaluate xs_coda_digits --methods contributions gradient grad_cam --grids 20 --images 64 --out evaluation
+  keras-coda evaluate ./my_preset --methods contributions --out evaluation
   keras-coda evaluate my_resnet.keras --dataset my_data.npz --metrics insertion deletion --out evaluation"""
 
 PRESETS = "Lists the presets, or prints all that is known of one: data set, classes, input, measured results."
@@ -190,6 +192,10 @@ def run_evaluate(arguments):
     for line in reports.summary_lines(evaluation.results.summary()):
         say(line)
     say(f"Wrote {arguments.out / reports.REPORT}")
+    if subject.folder is None:
+        say("The metadata stay as they are: results go into a preset given as a folder, of its own data set")
+    else:
+        say(f"Wrote the results into {presets.add_results(subject.folder, evaluation.preset_results())}")
 
 
 def run_presets(arguments):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from PIL import Image
 from keras_coda import cli, data, presets
 from keras_coda._keras_backend import BACKENDS
 from keras_coda.images import read_image
+from keras_coda.presets.handle import bundled
 
 
 def size(path):
@@ -180,10 +182,34 @@ def test_evaluate_prints_a_summary_and_writes_a_report(tmp_path, capsys):
     assert best[0] == "contributions"
     assert 0.4 < float(best[1]) < 1
     assert lines[start + 3] == "removal_least_first:"
-    assert lines[-1] == f"Wrote {out / 'report.html'}"
+    assert lines[-2] == f"Wrote {out / 'report.html'}"
+    assert lines[-1].startswith("The metadata stay as they are")
     assert (out / "report.html").stat().st_size > 10_000
     assert cli.main(["evaluate", "xs_coda_digits", *few, "--seed", "1", "--out", str(out)]) == 2
     assert "holds an evaluation with other settings" in capsys.readouterr().err
+
+
+def test_evaluate_writes_results_into_the_metadata_of_a_folder(tmp_path, capsys):
+    folder = shutil.copytree(bundled()["xs_coda_digits"], tmp_path / "mine")
+    before = presets.metadata(folder)
+    few = ["evaluate", str(folder), "--methods", "contributions", "--grids", "2", "--images", "2", "--points", "3"]
+    assert cli.main([*few, "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Wrote the results into {folder / 'metadata.json'}"
+    after = presets.metadata(folder)
+    results = after["results"]
+    for key, value in before["results"].items():
+        assert results[key] == pytest.approx(value)
+    assert results["test_accuracy"] < results["test_top_5_accuracy"] <= 1
+    assert 0.4 < results["localisation"] < 1
+    assert 0 < results["removal"] < 1
+    assert {**after, "results": {}} == {**before, "results": {}}
+    # Those of other data are not the preset's.
+    images, labels = np.random.default_rng(0).random((10, 16, 16, 1)), np.arange(10)
+    np.savez(tmp_path / "other.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    other = ["--dataset", str(tmp_path / "other.npz"), "--metrics", "deletion", "--out", str(tmp_path / "other")]
+    assert cli.main([*few, *other]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("The metadata stay as they are")
+    assert presets.metadata(folder) == after
 
 
 def test_explain_video_writes_an_animation_and_takes_a_target_by_its_name(digit_files, tmp_path, capsys):

@@ -1,14 +1,14 @@
 """Files of an evaluation that are written whole or not at all, and what says that they belong to it."""
 
-import contextlib
 import hashlib
 import json
-import os
 import pathlib
 import urllib.parse
 
 import keras
 import numpy as np
+
+from keras_coda.files import written_whole
 
 SETTINGS = "settings.json"
 OUTPUTS = "outputs"
@@ -62,18 +62,6 @@ def join(paths, path):
         for number, piece in enumerate(paths):
             header, rows = piece.read_text(encoding="utf-8").split("\n", 1)
             whole.write(rows if number else f"{header}\n{rows}")
-
-
-@contextlib.contextmanager
-def written_whole(path):
-    """A text file to write, which takes the name `path` when all of it is written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def digest(arrays):

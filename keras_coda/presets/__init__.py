@@ -13,5 +13,16 @@ from keras_coda.presets.folder import load, metadata, save
 from keras_coda.presets.known import PresetInfo
 from keras_coda.presets.listing import list
 from keras_coda.presets.publishing import publish
+from keras_coda.presets.results import add_results
 
-__all__ = ["PresetError", "PresetInfo", "list", "load", "load_checkpoint", "metadata", "publish", "save"]
+__all__ = [
+    "PresetError",
+    "PresetInfo",
+    "add_results",
+    "list",
+    "load",
+    "load_checkpoint",
+    "metadata",
+    "publish",
+    "save",
+]

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_coda.linear_maps import chain
-from keras_coda.presets import architecture, facts, hub, known
+from keras_coda.presets import architecture, facts, known
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.handle import bundled, resolve
 from keras_coda.version import __version__
@@ -39,8 +39,7 @@ def metadata(preset):
     '3'
     """
     folder = resolve(preset, (METADATA,))
-    with hub.naming_downloads(preset, folder):
-        return facts.parse(_read(folder / METADATA), folder / METADATA)
+    return facts.parse(_read(folder / METADATA), folder / METADATA)
 
 
 def load(preset, load_weights=True, dtype=None):
@@ -51,8 +50,9 @@ def load(preset, load_weights=True, dtype=None):
 
     Args:
         preset: a name that `list` gives, the path of a folder that `save` wrote, or a repository on the Hugging Face
-            Hub, "hf://user/repo" or "hf://user/repo@revision", which is downloaded once (extra `hub`). A name comes
-            before a folder of that name: write "./name" for the folder.
+            Hub, "hf://user/repo" or "hf://user/repo@revision", which is downloaded once (extra `hub`); so are the
+            weights of a name that are not in the package. A name comes before a folder of that name: write "./name"
+            for the folder.
         load_weights: whether to load the weights. Without them the model is untrained.
         dtype: a dtype policy or its name for all layers, such as "mixed_bfloat16". Default: as saved.
 
@@ -73,11 +73,6 @@ def load(preset, load_weights=True, dtype=None):
     if not load_weights and isinstance(preset, str) and preset in known.KNOWN and preset not in bundled():
         return known.untrained(preset, dtype)
     folder = resolve(preset, FILES if load_weights else (CONFIG, METADATA))
-    with hub.naming_downloads(preset, folder):
-        return _load(folder, load_weights, dtype)
-
-
-def _load(folder, load_weights, dtype):
     expected = metadata(folder)
     config, weights = folder / CONFIG, folder / WEIGHTS
     text = _read(config)

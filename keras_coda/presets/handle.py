@@ -16,6 +16,11 @@ def bundled():
     return {folder.name: folder for folder in folders if folder.is_dir() and not folder.name.startswith(".")}
 
 
+def is_path(handle):
+    """Whether `handle` is meant as the path of a folder, not as a name or for the Hub."""
+    return not isinstance(handle, str) or not (hub.is_handle(handle) or handle in {*KNOWN, *bundled()})
+
+
 def resolve(handle, files):
     """The folder of a preset.
 
@@ -40,6 +45,8 @@ def resolve(handle, files):
         if handle in bundled():
             return bundled()[handle]
         if handle in KNOWN:
+            if KNOWN[handle].source is not None:
+                return hub.download(KNOWN[handle].source, files)
             raise PresetError(
                 f"The weights of {handle!r} are not released. For the untrained architecture: "
                 f"keras_coda.presets.load({handle!r}, load_weights=False)"

@@ -1,6 +1,6 @@
 """Presets on the Hugging Face Hub, as its own client downloads and caches them."""
 
-import contextlib
+import hashlib
 import pathlib
 import re
 
@@ -57,7 +57,7 @@ def download(handle, files):
         A `pathlib.Path`.
 
     Raises:
-        PresetError: the handle is of another form, a file is not there, or the Hub does not give it.
+        PresetError: the handle is of another form, a file is not there or not the Hub's, or the Hub does not give it.
         ImportError: huggingface_hub is not installed.
     """
     repo_id, revision = parse(handle)
@@ -72,22 +72,25 @@ def download(handle, files):
             f"{handle!r} is no preset, or not a whole one. Expected: {[*files]}. Missing: {missing}. "
             "Check the repository and the revision; without a network, they may be missing in the cache alone."
         )
+    for path in (pathlib.Path(folder, name) for name in files):
+        if not _is_whole(path):
+            raise PresetError(
+                f"{path} is not the file that {handle!r} has: it was truncated or altered, on the way or in the cache. "
+                f"Delete {path.resolve()} and load again."
+            )
     return pathlib.Path(folder)
 
 
-@contextlib.contextmanager
-def naming_downloads(preset, folder):
-    """Have a `PresetError` about files in `folder` say how to replace them, where `preset` is on the Hub."""
-    try:
-        yield
-    except PresetError as error:
-        if not is_handle(preset):
-            raise
-        # The snapshot has links; while what they point to is there, it is not downloaded again.
-        damaged = [str(path.resolve()) for path in sorted(folder.iterdir()) if str(path) in str(error)]
-        if not damaged:
-            raise
-        raise PresetError(
-            f"{error} This is the download of {preset!r}. In case it was damaged, delete {' and '.join(damaged)} "
-            "and load again."
-        ) from error
+def _is_whole(path):
+    """Whether a file is what the Hub has, by the hash under which the client's cache keeps it.
+
+    Of large files that is the SHA-256, of others Git's. What a mirror may call its files instead says nothing.
+    """
+    promised = path.resolve().name
+    with open(path, "rb") as file:
+        if re.fullmatch("[0-9a-f]{64}", promised):
+            return hashlib.file_digest(file, "sha256").hexdigest() == promised
+        if re.fullmatch("[0-9a-f]{40}", promised):
+            content = file.read()
+            return hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest() == promised
+    return True

@@ -25,18 +25,25 @@ class PresetInfo(NamedTuple):
     released: bool
 
 
+class Network(NamedTuple):
+    """A network of the paper. `source` is where its weights are released: "hf://user/repo@commit", by a hash."""
+
+    dataset: str
+    classes: int
+    image_shape: tuple
+    description: str
+    source: str | None = None
+
+
 _PUBLISHED = "As published."
 _SIBLING = "Not in the paper's text: the layout follows its siblings and has the paper's {} million parameters."
 
 # A name begins with the network's size.
 KNOWN = {
-    info.name: info
-    for info in (
-        PresetInfo("s_coda_cifar10", "CIFAR-10", 10, (32, 32, 3), _PUBLISHED, False),
-        PresetInfo("m_coda_cifar10", "CIFAR-10", 10, (32, 32, 3), _SIBLING.format(28), False),
-        PresetInfo("l_coda_imagenet100", "ImageNet-100", 100, (240, 240, 3), _PUBLISHED, False),
-        PresetInfo("xl_coda_tinyimagenet", "TinyImageNet", 200, (64, 64, 3), _SIBLING.format(62), False),
-    )
+    "s_coda_cifar10": Network("CIFAR-10", 10, (32, 32, 3), _PUBLISHED),
+    "m_coda_cifar10": Network("CIFAR-10", 10, (32, 32, 3), _SIBLING.format(28)),
+    "l_coda_imagenet100": Network("ImageNet-100", 100, (240, 240, 3), _PUBLISHED),
+    "xl_coda_tinyimagenet": Network("TinyImageNet", 200, (64, 64, 3), _SIBLING.format(62)),
 }
 
 

@@ -16,7 +16,7 @@ def list():
     >>> [preset.name for preset in keras_coda.presets.list() if preset.released]
     ['xs_coda_digits']
     """
-    presets = dict(KNOWN)
+    presets = {name: PresetInfo(name, *known[:-1], released=known.source is not None) for name, known in KNOWN.items()}
     for name, folder in bundled().items():
         facts = metadata(folder)
         shape, classes = tuple(facts["image_shape"]), len(facts["classes"])

@@ -6,6 +6,22 @@ from keras_coda.presets import hub
 
 PICTURE = "explanations.png"
 _TASK = "image-classification"
+# How what this package measures, all of it on test images, was measured.
+_HOW = {
+    "test_accuracy": "part of the test images whose most probable class is the label",
+    "test_top_5_accuracy": "part of the test images whose label is among the five most probable classes",
+    "test_loss": "loss of training, on the test images",
+    "completeness_residual": "largest difference of a logit from what its contributions add up to, of the logit or b0",
+    "localisation": (
+        "part of the positive contributions to a class that lie on its image, in grids of {localisation_images_a_grid} "
+        "images of different classes (paper, eq. 11): mean over {localisation_grids} grids; 1 is perfect, a uniform "
+        "map has 1/{localisation_images_a_grid}"
+    ),
+    "removal": (
+        "probability of the label while up to {removal_percent_of_pixels} % of the pixels are removed, those of the "
+        "least contributions first: mean over the curves of {removal_images} images"
+    ),
+}
 _BODY = """
 # {name}
 
@@ -42,7 +58,7 @@ print(explanation.contribution_map.shape)  # what each pixel adds to the logit o
 
 - Images must have the shape {image_shape}{layout}, `None` being any size, and values in [0, 1].
 - It tells {count} classes apart, and takes every image for one or more of them: {classes}.
-- The results are those of {dataset}, measured as their names say; nothing is known of other images.
+- The results are those of {dataset}, measured as the table says; nothing is known of other images.
 - An explanation says what this network computed. It does not say whether the prediction is right.
 
 ## Citation
@@ -107,7 +123,7 @@ def _measured(facts, dataset, client):
     """An `EvalResult` for each fractional number; whole ones are counts, of images or epochs."""
     for key, value in facts["results"].items():
         if isinstance(value, float):
-            on_test = key.startswith("test_")
+            on_test = key.startswith("test_") or key in _HOW
             yield client.EvalResult(
                 task_type=_TASK,
                 dataset_type=dataset,
@@ -122,8 +138,18 @@ def _measured(facts, dataset, client):
 def _table(results):
     if not results:
         return "None were recorded."
-    rows = [f"| {key.replace('_', ' ')} | {value} |" for key, value in results.items()]
-    return "\n".join(["| result | value |", "| --- | --- |", *rows])
+    rows = ["| result | value | how it was measured |", "| --- | --- | --- |"]
+    for key, value in results.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        rows.append(f"| {key.replace('_', ' ')} | {shown} | {_how(key, results)} |")
+    return "\n".join(rows)
+
+
+def _how(key, results):
+    try:
+        return _HOW.get(key, "").format_map(results)
+    except KeyError:  # a result of the user's own, without the numbers of images
+        return ""
 
 
 def _shortened(classes, most=20):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from keras_coda import attributions
+from keras_coda.files import written_whole
 from keras_coda.metrics import evaluate as measure
 from keras_coda.metrics import pieces
 from keras_coda.metrics.sanity_check import MODES, sanity_check
@@ -69,13 +70,15 @@ def evaluate(
     """
     directory = pathlib.Path(directory)
     methods = methods_of(subject.model, batch_size=batch_size) if methods is None else methods
+    # Once, so that nothing is compiled again for the examples.
+    made = {name: make(subject.model) for name, make in methods.items()}
     settings = {"grid_size": grid_size, "grids": grids, "seed": seed}
     curves = {"removed": removed, "fraction": fraction, "points": points}
     results = measure(
         subject.model,
         subject.images,
         subject.labels,
-        methods,
+        {name: lambda model, method=method: method for name, method in made.items()},
         directory,
         metrics=metrics,
         batch_size=batch_size,
@@ -83,13 +86,11 @@ def evaluate(
         **settings,
         **curves,
     )
-    table = _sanity(subject, methods, directory, sanity, seed, verbose) if sanity else None
+    table = _sanity(subject, methods, made, directory, sanity, seed, verbose) if sanity else None
     evaluation = Evaluation(_facts(subject, results, settings, curves, sanity), results, table)
-    with pieces.written_whole(directory / FACTS) as file:
+    with written_whole(directory / FACTS) as file:
         json.dump(evaluation.facts, file, indent=1)
-    made = {name: make(subject.model) for name, make in methods.items()}
-    with_grid = grid_size if "localisation" in metrics else None
-    pictures = examples.make(subject, made, shown, with_grid, seed)
+    pictures = examples.make(subject, made, shown, grid_size if "localisation" in metrics else None)
     title = f"How well attributions explain {subject.name}"
     report.write(directory / REPORT, title, evaluation, pictures, published)
     return evaluation
@@ -128,7 +129,7 @@ def methods_of(model, names=None, settings="cifar10", batch_size=32):
     return found
 
 
-def _sanity(subject, methods, directory, count, seed, verbose):
+def _sanity(subject, methods, made, directory, count, seed, verbose):
     """The sanity checks of all methods in both modes, a piece each."""
     images, labels = subject.images[:count], subject.labels[:count]
     settings = {
@@ -140,7 +141,7 @@ def _sanity(subject, methods, directory, count, seed, verbose):
     tables = []
     for name, make in methods.items():
         for mode in MODES:
-            path = files.path(name, make(subject.model), mode, 0)
+            path = files.path(name, made[name], mode, 0)
             if not path.exists():
                 if verbose:
                     print(f"{name}: sanity check, {mode}")
@@ -160,6 +161,7 @@ def _facts(subject, results, settings, curves, sanity):
         "temperature": subject.temperature,
         "test images": len(subject.images),
         "accuracy": float(np.mean(subject.correct)),
+        **({"top-5 accuracy": subject.top_accuracy(5)} if len(subject.classes) > 5 else {}),
         "classes": ", ".join(subject.classes),
     }
     if "localisation" in items:

@@ -63,6 +63,27 @@ class Evaluation:
         """The localisation of a uniform map, 1 / n^2 for n x n grids."""
         return 1 / self.facts["images in a grid"]
 
+    def preset_results(self):
+        """What the metadata of a preset are to say, for `keras_coda.presets.add_results`: a dict.
+
+        Of the accuracy, and of localisation and removal by the model's contributions as far as they were measured, with
+        the numbers of images.
+        """
+        results = {"test_images": self.facts["test images"], "test_accuracy": self.facts["accuracy"]}
+        if "top-5 accuracy" in self.facts:
+            results["test_top_5_accuracy"] = self.facts["top-5 accuracy"]
+        summary = self.results.summary()
+        measured = summary[summary["method"] == "contributions"].set_index("metric")
+        if "localisation" in measured.index:
+            results["localisation"] = float(measured.loc["localisation", "mean"])
+            results["localisation_grids"] = int(measured.loc["localisation", "count"])
+            results["localisation_images_a_grid"] = self.facts["images in a grid"]
+        if "removal_least_first" in measured.index:
+            results["removal"] = float(measured.loc["removal_least_first", "mean"])
+            results["removal_images"] = int(measured.loc["removal_least_first", "count"])
+            results["removal_percent_of_pixels"] = round(100 * self.facts["part of the pixels removed"])
+        return results
+
     def localisation(self):
         """All localisation scores: dict from methods to arrays, the best mean first."""
         table = self.results.table[self.results.table["metric"] == "localisation"]

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_coda import metrics
+from keras_coda.metrics.grids import assemble
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -30,26 +30,27 @@ class Examples:
     grid_maps: dict | None = None
 
 
-def make(subject, methods, count=6, grid_size=None, seed=0):
+def make(subject, methods, count=6, grid_size=None):
     """Examples of a `Subject`.
 
     Args:
         subject: the `Subject`.
         methods: dict from names to attributions of its model.
         count: integer, images: the most confident ones of their classes.
-        grid_size: integer n, for a grid of n x n images. Default: no grid.
-        seed: integer, that draws the grid.
+        grid_size: integer n, for a grid of the most confident images of n x n classes. Default: no grid.
 
     Returns:
         `Examples`.
     """
-    indices = subject.most_confident()[:count]
-    images, labels = subject.images[indices], subject.labels[indices]
+    best = subject.most_confident()
+    images, labels = subject.images[best[:count]], subject.labels[best[:count]]
     maps = {name: method.maps(images, labels) for name, method in methods.items()}
     titles = [subject.classes[label] for label in labels]
     if grid_size is None:
         return Examples(images, titles, maps, subject.data_format)
-    grids = metrics.make_grids(subject.model, subject.images, subject.labels, grid_size, count=1, seed=seed)
-    grid_maps = {name: method.maps(grids.images, grids.targets)[0] for name, method in methods.items()}
-    grid_titles = [subject.classes[target] for target in grids.targets[0]]
-    return Examples(images, titles, maps, subject.data_format, grids.images[0], grid_size, grid_titles, grid_maps)
+    cells = best[: grid_size**2]
+    grid = assemble(subject.images[cells][np.newaxis], subject.classifier.pixel_axes)
+    targets = subject.labels[cells]
+    grid_maps = {name: method.maps(grid, targets[np.newaxis])[0] for name, method in methods.items()}
+    grid_titles = [subject.classes[target] for target in targets]
+    return Examples(images, titles, maps, subject.data_format, grid[0], grid_size, grid_titles, grid_maps)

@@ -5,7 +5,7 @@ import html
 import io
 import pathlib
 
-from keras_coda.metrics import pieces
+from keras_coda.files import written_whole
 
 STYLE = """
 :root { color-scheme: light; }
@@ -87,7 +87,7 @@ class Page:
         """Write the page to a file, whole or not at all."""
         path = pathlib.Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with pieces.written_whole(path) as file:
+        with written_whole(path) as file:
             file.write(self.html())
 
 

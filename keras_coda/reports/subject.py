@@ -9,6 +9,7 @@ import numpy as np
 from keras_coda import data, presets
 from keras_coda.attributions import Classifier
 from keras_coda.layers import LogitScaling
+from keras_coda.presets.handle import is_path
 
 
 class Subject:
@@ -18,6 +19,7 @@ class Subject:
         model: a Keras model that `keras_coda.attributions.Classifier` takes.
         dataset: a `keras_coda.data.Dataset`.
         name: what the model is called.
+        folder: path of its preset, where the results of this data are to be written into its metadata.
 
     Attributes:
         classifier: the `Classifier`.
@@ -28,8 +30,9 @@ class Subject:
         ValueError: the model is not of this form, or has not as many classes as the data set.
     """
 
-    def __init__(self, model, dataset, name=None):
+    def __init__(self, model, dataset, name=None, folder=None):
         self.model = model
+        self.folder = folder
         self.classifier = Classifier(model)
         self.name = model.name if name is None else name
         self.classes = list(dataset.classes)
@@ -54,7 +57,7 @@ class Subject:
         Raises:
             ValueError: there is none of that name, or a .keras file comes without a data set.
         """
-        path = pathlib.Path(handle)
+        path, folder = pathlib.Path(handle), None
         if path.suffix == ".keras":
             if dataset is None:
                 raise ValueError(f"A .keras file does not say what data it is for. Expected: a data set with {path}")
@@ -63,7 +66,9 @@ class Subject:
             facts = presets.metadata(handle)
             model, name = presets.load(handle), facts["name"]
             dataset = facts["dataset"] if dataset is None else dataset
-        return cls(model, data.load(dataset, data_dir), name)
+            if is_path(handle) and dataset == facts["dataset"]:
+                folder = path
+        return cls(model, data.load(dataset, data_dir), name, folder)
 
     @property
     def data_format(self):
@@ -79,6 +84,11 @@ class Subject:
     def correct(self):
         """`(N,)`: whether the predicted class is the label."""
         return np.argmax(self.outputs, axis=1) == self.labels
+
+    def top_accuracy(self, k):
+        """The part of the images whose label is among the `k` largest outputs."""
+        among = keras.metrics.sparse_top_k_categorical_accuracy(self.labels, self.outputs, k)
+        return float(np.mean(keras.ops.convert_to_numpy(among)))
 
     @property
     def of_label(self):

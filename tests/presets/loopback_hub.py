@@ -26,6 +26,10 @@ def digest(content):
     return hashlib.sha256(content).hexdigest()
 
 
+def git_digest(content):
+    return hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest()
+
+
 class Refusal(Exception):
     """An answer that is no success."""
 
@@ -56,11 +60,13 @@ class Repository:
 
 
 class LoopbackHub(ThreadingHTTPServer):
-    """The Hub. `repositories` are by "user/repo"; `requests` are (method, path) in the order in which they came. Files
-    whose names end like `large` are uploaded apart from commits.
+    """The Hub. `repositories` are by "user/repo"; `requests` are (method, path) in the order in which they came, and
+    `resumed` are (name, first byte) of files whose rest was asked for. Those whose names end like `large` are uploaded
+    apart from commits.
 
     `interfere(method, path)` may return a status to answer with in the place of what was asked for, or an integer below
-    100: after that many bytes of the file, the connection breaks.
+    100: after that many bytes of the file, the connection breaks. `on_the_way(name, content)` returns what becomes of a
+    file that is downloaded.
     """
 
     daemon_threads = True
@@ -69,7 +75,9 @@ class LoopbackHub(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories, self.requests, self.large_files, self.connections = {}, [], {}, []
+        self.resumed = []
         self.interfere = lambda method, path: None
+        self.on_the_way = lambda name, content: content
         self.large = (".h5", ".png")
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -92,6 +100,9 @@ class LoopbackHub(ThreadingHTTPServer):
         for connection in self.connections:
             with contextlib.suppress(OSError):  # closed already
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def etag(self, name, content):
+        return (digest if name.endswith(self.large) else git_digest)(content)
 
     def asked(self, method, pattern):
         """How many requests there were whose path has `pattern` in it."""
@@ -165,7 +176,11 @@ class _Handler(BaseHTTPRequestHandler):
     def tree(self, repo_id, revision):
         repository = self.repository(repo_id)
         files = repository.commits[repository.resolve(revision)]
-        entries = [{"type": "file", "path": name, "size": len(c), "oid": digest(c)[:40]} for name, c in files.items()]
+        entries = []
+        for name, content in files.items():
+            entries.append({"type": "file", "path": name, "size": len(content), "oid": git_digest(content)})
+            if name.endswith(self.server.large):
+                entries[-1]["lfs"] = {"oid": digest(content), "size": len(content), "pointerSize": 130}
         self.send_json(entries)
 
     @_route("HEAD", r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
@@ -179,10 +194,13 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in repository.commits[commit]:
             raise Refusal(404, "EntryNotFound")
         content = repository.commits[commit][name]
-        headers = {"ETag": f'"{digest(content)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{self.server.etag(name, content)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(wanted[1]) if wanted else 0
+        if self.command == "GET":
+            content = self.server.on_the_way(name, content)
         if wanted:
+            self.server.resumed.append((name, start))
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         part = content[start:] if self.breaks_after is None else content[start : start + self.breaks_after]
         self.send(206 if wanted else 200, part, headers, length=len(content) - start)

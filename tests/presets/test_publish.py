@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import logging
 import pathlib
 import re
 import shutil
@@ -17,6 +18,7 @@ from keras_coda import presets
 yaml = pytest.importorskip("yaml")  # comes with the client
 
 SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
+OWN = {"dataset": "!", "classes": [f"class {index}" for index in range(4)]}
 PRESET = {"config.json", "metadata.json", "model.weights.h5"}
 
 
@@ -78,6 +80,37 @@ def test_the_card_has_what_the_metadata_say(hub, preset):
     assert "explanations.png" not in text
 
 
+def test_the_card_has_what_an_evaluation_measured_and_how(hub, preset, tmp_path):
+    folder = shutil.copytree(preset[0], tmp_path / "tiny")
+    results = {"test_top_5_accuracy": 0.96875, "localisation": 0.7 + 1e-9, "removal": 0.625, "seconds": 0.5}
+    counts = {"localisation_grids": 500, "localisation_images_a_grid": 9, "removal_images": 96}
+    presets.add_results(folder, {**results, **counts, "removal_percent_of_pixels": 25})
+    presets.publish(folder, "user/tiny", token=TOKEN)
+    card = published(hub)["README.md"]
+    (entry,) = front_matter(card)["model-index"]
+    measured = {
+        metric["type"]: (metric["value"], result["dataset"].get("split"))
+        for result in entry["results"]
+        for metric in result["metrics"]
+    }
+    assert measured == {
+        "accuracy": (0.75, "test"),
+        "top_5_accuracy": (0.96875, "test"),
+        "localisation": (0.7 + 1e-9, "test"),
+        "removal": (0.625, "test"),
+        "seconds": (0.5, None),
+    }
+    rows = [line.strip("| ").split(" | ") for line in card.decode().splitlines() if line.startswith("| ")]
+    table = {row[0]: row[1:] for row in rows}
+    assert table["localisation"][0] == "0.7"
+    for key, parts in {"localisation": ["9 images", "500 grids", "1/9"], "removal": ["25 %", "96 images"]}.items():
+        assert all(part in table[key][1] for part in parts)
+    # Of a user's own measurement of that name it is not known how.
+    presets.save(preset[1], tmp_path / "own", **OWN, results={"localisation": 0.5})
+    presets.publish(tmp_path / "own", "user/own", token=TOKEN)
+    assert b"| localisation | 0.5 |  |" in published(hub, "user/own")["README.md"]
+
+
 def test_the_snippet_of_the_card_runs_as_written(hub, preset):
     presets.publish(preset[0], "user/tiny", token=TOKEN, revision="try")
     (snippet,) = re.findall(r"```python\n(.*?)```", published(hub, branch="try")["README.md"].decode(), re.DOTALL)
@@ -88,8 +121,7 @@ def test_the_snippet_of_the_card_runs_as_written(hub, preset):
 
 
 def test_a_preset_without_results_and_licence_has_a_card(hub, preset, tmp_path):
-    facts = {"dataset": "!", "classes": [f"class {index}" for index in range(4)]}
-    presets.save(preset[1], tmp_path / "bare", **facts)
+    presets.save(preset[1], tmp_path / "bare", **OWN)
     presets.publish(tmp_path / "bare", "user/tiny", token=TOKEN)
     card = published(hub)["README.md"]
     data = front_matter(card)
@@ -147,11 +179,17 @@ def test_a_token_that_is_refused_is_not_told(hub, preset, token, capfd, caplog):
     assert "\n" not in str(error.value)
 
 
-def test_no_token_is_kept(hub, preset, tmp_path):
-    presets.publish(preset[0], "user/tiny", token=TOKEN, images=images(preset[1]))
+def test_no_token_is_kept(hub, preset, tmp_path, set_environment, capfd, caplog):
+    set_environment(HF_TOKEN=TOKEN)
+    caplog.set_level(logging.DEBUG)
+    presets.publish(preset[0], "user/tiny", private=True, images=images(preset[1]))
+    assert presets.load("hf://user/tiny").count_params()
     assert not any(TOKEN.encode() in content for content in published(hub).values())
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) >= len(PRESET)
     assert not any(TOKEN.encode() in path.read_bytes() for path in written)
+    assert "user/tiny" in caplog.text
+    assert TOKEN not in f"{capfd.readouterr()} {caplog.text}"
 
 
 @pytest.mark.parametrize("status", [403, 429, 503])

@@ -101,6 +101,38 @@ def test_what_is_measured_is_what_the_metrics_measure(subject, folder, tmp_path)
     np.testing.assert_allclose(independent["ssim"], direct["ssim"], atol=1e-4)
 
 
+def test_what_is_measured_is_for_the_presets_metadata(subject, folder):
+    evaluation = reports.Evaluation.load(folder)
+    results = evaluation.preset_results()
+    model = presets.load("xs_coda_digits")
+    outputs = model.predict(subject.images, verbose=0)
+    ranks = (outputs > np.take_along_axis(outputs, subject.labels[:, np.newaxis], 1)).sum(1)
+    grids = metrics.make_grids(model, subject.images, subject.labels, count=2)
+    maps = attributions.Contributions(model).maps(grids.images, grids.targets)
+    assert results.pop("localisation") == pytest.approx(metrics.localisation(maps, 3).mean(), rel=1e-4)
+    curve = evaluation.curves("removal_least_first")["contributions"]
+    assert results.pop("removal") == pytest.approx(np.trapezoid(curve["mean"], np.linspace(0, 1, 3)), rel=1e-4)
+    assert results == {
+        "test_images": 40,
+        "test_accuracy": np.mean(ranks == 0),
+        "test_top_5_accuracy": np.mean(ranks < 5),
+        "localisation_grids": 2,
+        "localisation_images_a_grid": 9,
+        "removal_images": 4,
+        "removal_percent_of_pixels": 25,
+    }
+
+
+def test_the_top_accuracy_is_that_of_ranks(rng):
+    """Of a network that is often wrong: its labels are of all ranks."""
+    model = presets.load("xs_coda_digits", load_weights=False)
+    subject = reports.Subject(model, digits(100)._replace(y_test=rng.integers(0, 10, 100)))
+    ranks = (subject.outputs > subject.of_label[:, np.newaxis]).sum(1)
+    for k in (1, 5, 9):
+        assert 0 < np.mean(ranks < k) < 1
+        assert subject.top_accuracy(k) == pytest.approx(np.mean(ranks < k))
+
+
 def test_an_evaluation_goes_on_and_takes_further_methods(subject, folder, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("pieces/*")}
     methods = reports.methods_of(subject.model, [*METHODS, "occlusion_5"])
@@ -177,6 +209,8 @@ def test_a_saved_model_of_other_layers_is_evaluated(tmp_path):
         subject, tmp_path / "out", methods, ["deletion", "insertion"], removed=3, points=3, shown=1, verbose=0
     )
     assert evaluation.metrics == ["insertion", "deletion"]
+    assert set(evaluation.preset_results()) == {"test_images", "test_accuracy", "test_top_5_accuracy"}
+    assert subject.folder is None
     assert (tmp_path / "out" / reports.REPORT).exists()
     with pytest.raises(ValueError, match="does not say what data it is for"):
         reports.Subject.load(path)
