@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from keras_coda.explanations import plots
-from keras_coda.metrics.pieces import written_whole
+from keras_coda.files import written_whole
 
 TABLE, MAPS, ANIMATION = "training.csv", "maps", "maps.webp"
 IMAGES = 4

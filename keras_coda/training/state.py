@@ -11,7 +11,7 @@ import time
 import keras
 import numpy as np
 
-from keras_coda.metrics.pieces import written_whole
+from keras_coda.files import written_whole
 
 KEPT = 2
 
