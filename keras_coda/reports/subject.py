@@ -41,7 +41,7 @@ class Subject:
                 f"Expected a data set of the {self.classifier.classes} classes of model {self.name!r}. "
                 f"Received: one of {len(self.classes)} classes"
             )
-        self.images, self.labels = dataset.x_test, dataset.y_test
+        self.images, self.labels = np.asarray(dataset.x_test), dataset.y_test
         if self.data_format == "channels_first":
             self.images = np.moveaxis(self.images, -1, 1)
 
