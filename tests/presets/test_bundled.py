@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_coda import presets, recipes
+from keras_coda import attributions, data, metrics, presets, recipes
 from keras_coda.presets.handle import bundled
 
 
@@ -18,3 +18,32 @@ def test_presets_in_the_package(name, rng):
     total = explanation.contributions.sum((2, 3, 4)) + explanation.bias
     np.testing.assert_allclose(total, model.predict(images, verbose=0), rtol=1e-4, atol=1e-4)
     assert model.classes == len(facts["classes"]) == 10
+
+
+@pytest.fixture(scope="module")
+def other_digits():
+    """Digits of scikit-learn in MNIST's format, which needs no download: 20 x 20 pixels in the middle of 28 x 28."""
+    _, (images, labels) = data.load_digits(20)
+    return np.pad(images, [(0, 0), (4, 4), (4, 4), (0, 0)]), labels
+
+
+def test_xs_coda_mnist_reads_digits_of_another_data_set(other_digits):
+    images, labels = other_digits
+    model = presets.load("xs_coda_mnist")
+    assert np.mean(model.predict(images, verbose=0).argmax(-1) == labels) > 0.75
+    explanation = model.explain(images[:16])
+    black = images[:16] == 0
+    assert black.any()
+    np.testing.assert_array_equal(explanation.contributions[black], 0)
+
+
+def test_xs_coda_mnist_localises_digits_of_another_data_set_better_than_occlusion(other_digits):
+    model = presets.load("xs_coda_mnist")
+    grids = metrics.make_grids(model, *other_digits, size=3, count=2)
+
+    def score(method):
+        return metrics.localisation(method.maps(grids.images, grids.targets), size=3).mean()
+
+    contributions = score(attributions.Contributions(model))
+    assert contributions > 0.6
+    assert contributions > score(attributions.Occlusion(model, patch=9, stride=4)) + 0.05
