@@ -14,6 +14,9 @@ from keras_coda.presets.errors import PresetError
 from keras_coda.presets.handle import bundled, resolve
 from keras_coda.version import __version__
 
+# Bytes, for all that is not weights.
+SPARE = 2**20
+
 CONFIG, WEIGHTS, METADATA = FILES = ("config.json", facts.WEIGHTS, "metadata.json")
 
 
@@ -131,8 +134,8 @@ def save(
         The folder, a `pathlib.Path`.
 
     Raises:
-        PresetError: the model is not of this form or not finite; an argument is not of the form above; or the folder
-            is there, and `overwrite` is false or it holds other files than a preset's.
+        PresetError: the model is not of this form or not finite; an argument is not of the form above; the folder
+            is there, and `overwrite` is false or it holds other files than a preset's; or the disk is full.
 
     Example:
 
@@ -170,6 +173,7 @@ def save(
     temporary = _beside(target)
     try:
         temporary.mkdir(parents=True)
+        _check_space(temporary, bare)
         (temporary / CONFIG).write_text(config, encoding="utf-8")
         bare.save_weights(temporary / WEIGHTS)
         content["weights_sha256"] = _sha256(temporary / WEIGHTS)
@@ -191,6 +195,14 @@ def check_target(directory, overwrite):
             f"{target} exists. Expected: a new folder, or with overwrite=True one that holds nothing but {FILES}. "
             f"Received: overwrite={overwrite}, and there is {found}"
         )
+
+
+def _check_space(folder, model):
+    """Before HDF5 is asked to write, which ends the process where it is stopped in the middle of some files."""
+    needed = SPARE + sum(array.nbytes for array in model.get_weights())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise PresetError(f"{folder.parent} must have {needed:,} bytes free for the preset. Received: {free:,}")
 
 
 def _check_finite(model):

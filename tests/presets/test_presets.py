@@ -124,6 +124,16 @@ def test_loading_without_weights_reads_none(folder):
         presets.load(folder)
 
 
+def test_on_a_full_disk_nothing_is_written(tmp_path, monkeypatch):
+    presets.save(coda_net(), tmp_path / "mine", **FACTS)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**30, 2**30 - 1000, 1000))
+    with pytest.raises(presets.PresetError, match=r"must have 1,\d{3},\d{3} bytes free .* Received: 1,000"):
+        presets.save(coda_net(), tmp_path / "mine", **FACTS, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_metadata_says_what_was_saved(tmp_path):
     model = coda_net(image_shape=(None, 8, 3))
     results = {"test_accuracy": 0.5, "by_class": {"cat": [1, 2]}}
