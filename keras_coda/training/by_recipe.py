@@ -13,8 +13,9 @@ from keras_coda.presets.folder import check_target
 from keras_coda.training import fitting
 from keras_coda.training.state import State
 
-# How many logits `evaluate` explains, and of how many images at once, for the memory.
-EXPLAINED, AT_ONCE = 5120, 16
+# How many logits `evaluate` explains; how many images it predicts and explains at once, for the memory.
+EXPLAINED = 5120
+PREDICTED_AT_ONCE, EXPLAINED_AT_ONCE = 1024, 16
 
 
 def train(
@@ -187,13 +188,22 @@ def evaluate(model, dataset):
         A dict of numbers: `test_images`, `test_accuracy`, `test_loss` (as in training) and `completeness_residual`,
         the largest `Explanation.relative_residual` of any class of the first test images, 5120 logits in all.
     """
-    logits = model.predict(dataset.x_test, verbose=0)
     count = min(len(dataset.x_test), max(1, EXPLAINED // model.classes))
-    parts = [dataset.x_test[start : min(start + AT_ONCE, count)] for start in range(0, count, AT_ONCE)]
-    residuals = [np.max(model.explain(images, "all").relative_residual) for images in parts]
+    logits = [model.predict(images, verbose=0) for images in _parts(dataset.x_test, PREDICTED_AT_ONCE)]
+    logits = np.concatenate(logits)
+    residuals = [
+        np.max(model.explain(images, "all").relative_residual)
+        for images in _parts(dataset.x_test, EXPLAINED_AT_ONCE, count)
+    ]
     return {
         "test_images": len(dataset.x_test),
         "test_accuracy": float(np.mean(np.argmax(logits, axis=-1) == dataset.y_test)),
         "test_loss": float(OneVsRestCrossentropy()(dataset.y_test, logits)),
         "completeness_residual": float(np.max(residuals)),
     }
+
+
+def _parts(images, size, count=None):
+    """The first `count` images, or all, in arrays of `size`: stored images are decoded when they are taken."""
+    count = len(images) if count is None else count
+    return (images[start : min(start + size, count)] for start in range(0, count, size))
