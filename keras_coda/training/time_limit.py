@@ -6,7 +6,8 @@ import keras
 
 # Of the time that is left for steps, what is planned; the rest is for steps that take longer than those measured.
 PLANNED = 0.9
-MEASURED = 5
+# How many steps, and how many batches of a prediction, are measured.
+MEASURED, BATCHES = 5, 4
 
 
 def seconds_of_steps(model, batches):
@@ -21,12 +22,12 @@ def seconds_of_steps(model, batches):
 
 
 def seconds_of_prediction(model, images, batch_size):
-    """What a prediction for all images takes, from one batch of them, in seconds."""
-    batch = images[:batch_size]
-    model.predict(batch, batch_size=batch_size, verbose=0)
+    """What a prediction for all images takes, from a few batches of them, in seconds."""
+    few = images[: BATCHES * batch_size]
+    model.predict(few, batch_size=batch_size, verbose=0)
     began = time.monotonic()
-    model.predict(batch, batch_size=batch_size, verbose=0)
-    return (time.monotonic() - began) * len(images) / len(batch)
+    model.predict(few, batch_size=batch_size, verbose=0)
+    return (time.monotonic() - began) * len(images) / len(few)
 
 
 class StopAfter(keras.callbacks.Callback):
