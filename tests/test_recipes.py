@@ -53,6 +53,11 @@ def test_the_published_trainings_of_s_are_there():
     assert all(found == values for found in published.values())
 
 
+def test_the_table_of_the_zoo_has_all_recipes():
+    page = (recipes.ZOO / "README.md").read_text(encoding="utf-8")
+    assert [name for name in recipes.built_in() if f"`{name}`" not in page] == []
+
+
 def test_a_recipe_is_read_from_a_file(tmp_path):
     recipe = dataclasses.replace(recipes.load("xs_coda_digits"), epochs=2)
     path = tmp_path / "mine.json"
