@@ -189,8 +189,8 @@ def evaluate(model, dataset):
         the largest `Explanation.relative_residual` of any class of the first test images, 5120 logits in all.
     """
     count = min(len(dataset.x_test), max(1, EXPLAINED // model.classes))
-    logits = [model.predict(images, verbose=0) for images in _parts(dataset.x_test, PREDICTED_AT_ONCE)]
-    logits = np.concatenate(logits)
+    predictions = [model.predict(images, verbose=0) for images in _parts(dataset.x_test, PREDICTED_AT_ONCE)]
+    logits = np.concatenate(predictions)
     residuals = [
         np.max(model.explain(images, "all").relative_residual)
         for images in _parts(dataset.x_test, EXPLAINED_AT_ONCE, count)
