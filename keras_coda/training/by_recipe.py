@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import shutil
 import time
 
 import numpy as np
@@ -11,7 +12,6 @@ from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet
 from keras_coda.presets.folder import check_target
 from keras_coda.training import fitting
-from keras_coda.training.state import State
 
 # How many logits `evaluate` explains; how many images it predicts and explains at once, for the memory.
 EXPLAINED = 5120
@@ -148,7 +148,7 @@ def train(
             f"{kept}. A lower learning rate may help, from the beginning or by starting from a preset."
         )
     if backend.process()[0] == 0:
-        State(run.state, run.plan).remove()
+        shutil.rmtree(run.state, ignore_errors=True)
     return model, results
 
 

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 import time
 
 import keras
@@ -90,11 +89,6 @@ class State(keras.callbacks.Callback):
             with np.load(self.last.with_suffix(".npz"), allow_pickle=False) as arrays:
                 for variable, array in zip(_variables(model), arrays.values(), strict=True):
                     variable.assign(array)
-
-    def remove(self):
-        """Delete the folder."""
-        if self._writes:
-            shutil.rmtree(self.directory, ignore_errors=True)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._began = time.monotonic()
