@@ -14,7 +14,7 @@ def list():
     Example:
 
     >>> [preset.name for preset in keras_coda.presets.list() if preset.released]
-    ['xs_coda_digits']
+    ['xs_coda_cifar10', 'xs_coda_digits', 'xs_coda_mnist']
     """
     presets = {name: PresetInfo(name, *known[:-1], released=known.source is not None) for name, known in KNOWN.items()}
     for name, folder in bundled().items():
