@@ -56,8 +56,9 @@ def train(
         logs: path of a folder for training.csv, a row an epoch, and, on one device, for pictures of how the maps of a
             few test images sharpen. Default: none.
         tensorboard: whether `logs` gets those of Keras' `TensorBoard`, too (extra `tensorboard`).
-        limit_minutes: number. A few steps are measured, and the training gets as many as fit, at most the recipe's,
-            with the whole schedule in them. At the latest it stops when the time is up. For one device.
+        limit_minutes: number, from the call to the end of the evaluation. A few steps are measured, and the training
+            gets as many as fit, at most the recipe's, with the whole schedule in them; where they take longer than
+            measured, it stops earlier. For one device.
 
     Returns:
         `(model, results)`: the trained `CoDANet`, and a dict with `test_accuracy`, `test_loss`, `test_images`, `epochs`

@@ -126,15 +126,16 @@ def fit(run, dataset):
     model = _started(run, dataset)
     # After the network, which all processes make together: until then the first may still be writing its last state.
     state = State(run.state, run.plan, writes=first)
+    deadline = None if run.limit_minutes is None else run.deadline - _seconds_after(model, recipe, dataset)
     if state.steps is None:
         state.steps = run.epochs * len(batches)
-        if run.limit_minutes is not None:
-            state.steps = min(state.steps, _steps_in_time(run, dataset, batches))
+        if deadline is not None:
+            state.steps = min(state.steps, _steps_in_time(run, dataset, batches, deadline))
     _compile(model, recipe, state.steps)
     state.restore(model)
 
     epochs = math.ceil(state.steps / len(batches))
-    count = time_limit.StopAfter(state.steps, state.epoch * len(batches), run.deadline)
+    count = time_limit.StopAfter(state.steps, state.epoch * len(batches), deadline)
     callbacks = [
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch)),
         keras.callbacks.TerminateOnNaN(),
@@ -186,19 +187,22 @@ def _logs(run, dataset, state, epochs):
         yield logs.Maps(images, labels, dataset.classes, run.logs / logs.MAPS, epochs)
 
 
-def _steps_in_time(run, dataset, batches):
-    """How many steps can be taken before the deadline, by measuring some, on a network that is thrown away."""
+def _seconds_after(model, recipe, dataset):
+    """What the evaluation after the training takes: it predicts all test images, and explains about as many logits."""
+    return 3 * time_limit.seconds_of_prediction(model, dataset.x_test, recipe.batch_size)
+
+
+def _steps_in_time(run, dataset, batches, deadline):
+    """How many steps can be taken before `deadline`, by measuring some, on a network that is thrown away."""
     model = _started(run, dataset)
     _compile(model, run.recipe, steps=1)
     first, step = time_limit.seconds_of_steps(model, batches)
-    # The evaluation predicts all test images, and explains about as many logits.
-    after = 3 * time_limit.seconds_of_prediction(model, dataset.x_test, run.recipe.batch_size)
-    left = run.deadline - time.monotonic() - first - after
+    left = deadline - time.monotonic() - first
     steps = int(time_limit.PLANNED * left / step)
     if steps < 1:
         raise ValueError(
             f"`limit_minutes` is too short. Expected: time for a step ({step:.2g} s), after {first:.2g} s to compile, "
-            f"and for the evaluation, {after:.2g} s. Received: {run.limit_minutes}, of which {max(left, 0):.2g} s "
-            "are left for steps"
+            f"and for the evaluation ({run.deadline - deadline:.2g} s). Received: {run.limit_minutes}, of which "
+            f"{max(left, 0):.2g} s are left for steps"
         )
     return steps
