@@ -2,7 +2,6 @@
 
 import bisect
 import io
-import os
 import pathlib
 
 import keras
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
+from keras_coda.files import written_whole
 from keras_coda.layers.input_encoding import to_unit_range
 
 # Scales are set by this percentile, so that a few extreme pixels do not make the rest pale.
@@ -289,12 +289,8 @@ def save_figure(figure, path):
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:] or "png", dpi="figure")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content.getvalue())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path, binary=True) as file:
+        file.write(content.getvalue())
 
 
 def _draw_picture(picture, ax):

@@ -169,14 +169,15 @@ def _read(video, what):
 def _writer(path):
     suffix = path.suffix.lower()
     if suffix in ANIMATIONS:
-        return _write_animation
+        return write_animation
     if suffix not in VIDEOS:
         raise ValueError(f"A video's name must end in one of {', '.join([*ANIMATIONS, *VIDEOS])}. Received: {path}")
     _imageio(path, "written")
     return _write_video
 
 
-def _write_animation(path, frames, frames_a_second):
+def write_animation(path, frames, frames_a_second):
+    """Write frames, uint8 arrays `(H, W, 3)`, to a GIF or WebP file that repeats."""
     images = map(Image.fromarray, frames)
     settings = ANIMATIONS[path.suffix.lower()]
     duration = round(1000 / frames_a_second)

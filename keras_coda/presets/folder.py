@@ -1,6 +1,5 @@
 """Presets as folders of plain data: the architecture, the weights, and what is to be known of them."""
 
-import hashlib
 import pathlib
 import shutil
 import uuid
@@ -8,6 +7,7 @@ import uuid
 import keras
 import numpy as np
 
+from keras_coda.files import sha256
 from keras_coda.linear_maps import chain
 from keras_coda.presets import architecture, facts, known
 from keras_coda.presets.errors import PresetError
@@ -248,8 +248,7 @@ def _read(path):
 
 def _sha256(path):
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except FileNotFoundError as error:
         raise _missing(path) from error
 

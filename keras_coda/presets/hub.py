@@ -4,6 +4,7 @@ import hashlib
 import pathlib
 import re
 
+from keras_coda.files import sha256
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.hub_errors import explained, patiently
 from keras_coda.version import __version__
@@ -87,10 +88,9 @@ def _is_whole(path):
     Of large files that is the SHA-256, of others Git's. What a mirror may call its files instead says nothing.
     """
     promised = path.resolve().name
-    with open(path, "rb") as file:
-        if re.fullmatch("[0-9a-f]{64}", promised):
-            return hashlib.file_digest(file, "sha256").hexdigest() == promised
-        if re.fullmatch("[0-9a-f]{40}", promised):
-            content = file.read()
-            return hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest() == promised
+    if re.fullmatch("[0-9a-f]{64}", promised):
+        return sha256(path) == promised
+    if re.fullmatch("[0-9a-f]{40}", promised):
+        content = path.read_bytes()
+        return hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest() == promised
     return True

@@ -116,12 +116,10 @@ def train(
     )
     if devices is None:
         model, fitted = fitting.fit(run, dataset)
+        weights = model.get_weights()
     else:
         weights, fitted = backend.run_on(devices, fitting.fitted_weights, run, dataset)
-        model = fitting.network(CoDANet, recipe, dataset)
-        model.set_weights(weights)
-    if recipe.dtype != "float32":
-        weights = model.get_weights()
+    if devices is not None or recipe.dtype != "float32":
         model = fitting.network(CoDANet, recipe, dataset, dtype="float32")
         model.set_weights(weights)
 

@@ -113,7 +113,6 @@ def fit(run, dataset):
         `(model, fitted)`: the compiled network, and the `Fitted`.
     """
     recipe, first = run.recipe, backend.process()[0] == 0
-    # Several devices have a batch that they can share, one device has none to share.
     batches = Batches(
         dataset.x_train,
         dataset.y_train,

@@ -8,11 +8,12 @@ import pandas as pd
 from PIL import Image
 
 from keras_coda.explanations import plots
+from keras_coda.explanations.video import write_animation
 from keras_coda.files import written_whole
 
 TABLE, MAPS, ANIMATION = "training.csv", "maps", "maps.webp"
 IMAGES = 4
-MILLISECONDS = 400
+FRAMES_A_SECOND = 2.5
 
 
 class Table(keras.callbacks.Callback):
@@ -61,11 +62,9 @@ class Maps(keras.callbacks.Callback):
             self._draw(epoch + 1)
 
     def on_train_end(self, logs=None):
-        pictures = [Image.open(path) for path in sorted(self._directory.glob("epoch_*.png"))]
-        first, *others = pictures
-        first.save(
-            self._directory.with_name(ANIMATION), save_all=True, append_images=others, duration=MILLISECONDS, loop=0
-        )
+        pictures = sorted(self._directory.glob("epoch_*.png"))
+        frames = (np.asarray(Image.open(path).convert("RGB")) for path in pictures)
+        write_animation(self._directory.with_name(ANIMATION), frames, FRAMES_A_SECOND)
 
     def _path(self, epoch):
         return self._directory / f"epoch_{epoch:05d}.png"

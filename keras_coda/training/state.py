@@ -1,7 +1,6 @@
 """The state of a training in a folder, from which an interrupted one goes on."""
 
 import contextlib
-import hashlib
 import json
 import os
 import pathlib
@@ -10,7 +9,7 @@ import time
 import keras
 import numpy as np
 
-from keras_coda.files import written_whole
+from keras_coda.files import sha256, written_whole
 
 KEPT = 2
 
@@ -63,7 +62,7 @@ class State(keras.callbacks.Callback):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             plan, self.epoch, self.steps, self.history = (content[key] for key in ("plan", "epoch", "steps", "history"))
-            whole = _sha256(weights) == content["weights_sha256"]
+            whole = sha256(weights) == content["weights_sha256"]
         except (ValueError, KeyError, TypeError, FileNotFoundError):
             whole = False
         if not whole:
@@ -114,7 +113,7 @@ class State(keras.callbacks.Callback):
                 os.replace(partial, weights)
                 content = {"plan": self.plan, "steps": self.steps, "epoch": self.epoch, "history": self.history}
                 with written_whole(path) as file:
-                    json.dump({**content, "weights_sha256": _sha256(weights)}, file, indent=1)
+                    json.dump({**content, "weights_sha256": sha256(weights)}, file, indent=1)
                 for former in self._states()[:-KEPT]:
                     former.unlink()
                     former.with_suffix(".npz").unlink(missing_ok=True)
@@ -136,8 +135,3 @@ def _variables(model):
     """All that training changes: weights, states of random numbers, and the optimizer's. Metrics start anew anyway."""
     of_metrics = {id(variable) for variable in model.metrics_variables}
     return [*(v for v in model.variables if id(v) not in of_metrics), *model.optimizer.variables]
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
