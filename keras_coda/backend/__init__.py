@@ -15,6 +15,7 @@ cpu_kernels = _active.cpu_kernels
 gpu_kernels = _active.gpu_kernels
 is_concrete = _active.is_concrete
 pull_back = _active.pull_back
+records_gradients = _active.records_gradients
 runs_on_cpu = _active.runs_on_cpu
 
 _devices = importlib.import_module(f"keras_coda.backend.devices_{keras.backend.backend()}")

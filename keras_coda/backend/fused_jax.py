@@ -5,6 +5,7 @@ will go in favour of Mosaic GPU, which copies blocks by a unit of the chip that 
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ from jax.experimental.pallas import triton
 
 from keras_coda.backend.fused_tiles import tiles
 
+# K^T x never reaches the memory to be kept there, see `keras_coda.contractions.trilinear`.
+KEPT_FROM = math.inf
 DTYPES = ("float32", "bfloat16", "float16")
 # Programs in `kernel_gradient`, which is free to split the sum over patches: some for each multiprocessor.
 PROGRAMS = 512
@@ -66,6 +69,16 @@ def kernel_gradient(x, z, y):
     grid = (blocks[0], blocks[1] * blocks[2], parts)
     sums = _call(function, grid, t, (parts * d, r * n), jnp.float32, x, z, y)
     return sums.reshape(parts, d, r, n).sum(0)
+
+
+def quadratic(z, gram):
+    """`products` of z and itself: `z (M, r)` and `gram (r, r, n)`, symmetric, give z . G_j z, `(M, n)`."""
+    return products(z, z, gram)
+
+
+def quadratic_gradient(z, y):
+    """`kernel_gradient` of z and itself: `z (M, r)` and `y (M, n)` give `(r, r, n)` in float32."""
+    return kernel_gradient(z, z, y)
 
 
 def _check(*arrays):

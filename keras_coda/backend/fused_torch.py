@@ -6,6 +6,8 @@ What is as wide as r n for each patch is made and used in blocks of `ranks x uni
 memory. The K of a layer stays in the L2 cache, as every program reads all of it.
 """
 
+import math
+
 import keras
 import torch
 import triton
@@ -13,6 +15,8 @@ import triton.language as tl
 
 from keras_coda.backend.fused_tiles import tiles
 
+# K^T x never reaches the memory to be kept there, see `keras_coda.contractions.trilinear`.
+KEPT_FROM = math.inf
 DTYPES = ("float32", "bfloat16", "float16")
 # Of the matrix products of float32. "tf32x3" is the alternative on tensor cores, "tf32" would miss float32's precision.
 PRECISION = "ieee"
@@ -65,6 +69,16 @@ def kernel_gradient(x, z, y):
     sums = x.new_empty((parts, d, r, n), dtype=torch.float32)
     _launch(_kernel_gradient, (*blocks, parts), t, x, z, y, sums, len(x), d, r, n, part=part)
     return sums[0] if parts == 1 else sums.sum(0)
+
+
+def quadratic(z, gram):
+    """`products` of z and itself: `z (M, r)` and `gram (r, r, n)`, symmetric, give z . G_j z, `(M, n)`."""
+    return products(z, z, gram)
+
+
+def quadratic_gradient(z, y):
+    """`kernel_gradient` of z and itself: `z (M, r)` and `y (M, n)` give `(r, r, n)` in float32."""
+    return kernel_gradient(z, z, y)
 
 
 def _checked(*tensors):

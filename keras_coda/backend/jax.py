@@ -16,6 +16,11 @@ def runs_on_cpu():
     return jax.default_backend() == "cpu"
 
 
+def records_gradients(tensor):
+    """Whether a backward pass may come to `tensor`: False only where it is known that none does."""
+    return True
+
+
 def gpu_kernels():
     """The kernels of the contraction "fused", imported only where they are asked for."""
     from keras_coda.backend import fused_jax

@@ -16,6 +16,11 @@ def runs_on_cpu():
     return not tf.config.get_visible_devices("GPU") and not tf.config.get_visible_devices("TPU")
 
 
+def records_gradients(tensor):
+    """Whether a backward pass may come to `tensor`: False only where it is known that none does."""
+    return True
+
+
 def gpu_kernels():
     """The kernels of the contraction "fused": there are none."""
     raise ValueError('There are no fused kernels on TensorFlow: take the contraction "direct", "blocked" or "auto".')

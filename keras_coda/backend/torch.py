@@ -20,6 +20,11 @@ def runs_on_cpu():
     return get_device() == "cpu"
 
 
+def records_gradients(tensor):
+    """Whether a backward pass may come to `tensor`: False only where it is known that none does."""
+    return torch.is_grad_enabled() and tensor.requires_grad
+
+
 def gpu_kernels():
     """The kernels of the contraction "fused", imported only where they are asked for."""
     from keras_coda.backend import fused_torch

@@ -1,7 +1,7 @@
 """Matrix products on blocks of patches, so small that all of a block stays in the processor's cache.
 
 What is as wide as rank x units, K^T x or the outer product of z and y, is written, used and forgotten in a block.
-The forward pass keeps none of it, and the backward pass computes it again.
+The backward pass computes it again, but for K^T x of wide patches, which takes longer to compute than to keep.
 """
 
 import math
@@ -13,6 +13,8 @@ from keras_coda.layers.settings import at_least_float32
 
 # Numbers in the largest intermediate of a block: 8 MiB of float32, see docs/benchmarks.md.
 BLOCK = 2**21
+# Numbers in a patch from which on K^T x is kept for the backward pass, see docs/benchmarks.md.
+KEPT_FROM = 256
 
 
 def products(x, z, kernel):
@@ -20,9 +22,21 @@ def products(x, z, kernel):
 
     def of_block(block):
         x, z = block
-        return ops.squeeze(ops.matmul(ops.expand_dims(z, -2), _projections(x, kernel)), -2)
+        return _contract(z, _projections(x, kernel))
 
-    return _join(ops.map(of_block, _cut([x, z], kernel)), x)
+    return _join(ops.map(of_block, _cut([x, z], _width(kernel))), x)
+
+
+def products_and_kept(x, z, kernel):
+    """`products`, and K^T x for `z_gradient_of_kept`, in blocks `(blocks, rows, r, n)`."""
+
+    def of_block(block):
+        x, z = block
+        projections = _projections(x, kernel)
+        return _contract(z, projections), projections
+
+    y, kept = ops.map(of_block, _cut([x, z], _width(kernel)))
+    return _join(y, x), kept
 
 
 def input_gradient(z, y, kernel):
@@ -33,7 +47,7 @@ def input_gradient(z, y, kernel):
         z, y = block
         return ops.matmul(_outer(z, y), transposed)
 
-    return _join(ops.map(of_block, _cut([z, y], kernel)), z)
+    return _join(ops.map(of_block, _cut([z, y], _width(kernel))), z)
 
 
 def z_gradient(x, y, kernel):
@@ -41,9 +55,15 @@ def z_gradient(x, y, kernel):
 
     def of_block(block):
         x, y = block
-        return ops.squeeze(ops.matmul(_projections(x, kernel), ops.expand_dims(y, -1)), -1)
+        return _contract_units(_projections(x, kernel), y)
 
-    return _join(ops.map(of_block, _cut([x, y], kernel)), x)
+    return _join(ops.map(of_block, _cut([x, y], _width(kernel))), x)
+
+
+def z_gradient_of_kept(kept, y):
+    """`z_gradient` from what `products_and_kept` kept, and `y (M, n)`."""
+    (blocks,) = _cut([y], math.prod(kept.shape[2:]))
+    return _join(ops.map(lambda block: _contract_units(*block), (kept, blocks)), y)
 
 
 def kernel_gradient(x, z, y):
@@ -52,7 +72,7 @@ def kernel_gradient(x, z, y):
     dtype = at_least_float32(keras.backend.standardize_dtype(x.dtype))
     total = ops.zeros((shape[0], shape[1] * shape[2]), dtype)
     # In low precision the sums over all patches, and under loss scaling the products, could overflow.
-    x, z, y = _cut([ops.cast(array, dtype) for array in (x, z, y)], total)
+    x, z, y = _cut([ops.cast(array, dtype) for array in (x, z, y)], total.shape[1])
 
     def add_block(i, total):
         return total + ops.matmul(ops.transpose(x[i]), _outer(z[i], y[i]))
@@ -60,10 +80,25 @@ def kernel_gradient(x, z, y):
     return ops.reshape(ops.fori_loop(0, ops.shape(x)[0], add_block, total), shape)
 
 
-def _cut(arrays, kernel):
-    """Arrays `(M, ...)` in blocks of equally many rows, `(blocks, rows, ...)`, for a `(d, r, n)` or `(d, r n)`."""
+def quadratic(z, gram):
+    """`z (M, r)` and `gram (r, r, n)`, symmetric, give z . G_j z: `(M, n)`."""
+    return products(z, z, gram)
+
+
+def quadratic_gradient(z, y):
+    """`z (M, r)` and `y (M, n)` give sum over patches of z_a z_b y_j: `(r, r, n)`."""
+    return kernel_gradient(z, z, y)
+
+
+def _width(kernel):
+    """Of `(d, r, n)`: r n."""
+    return math.prod(kernel.shape[1:])
+
+
+def _cut(arrays, width):
+    """Arrays `(M, ...)` in blocks of equally many rows, `(blocks, rows, ...)`, for intermediates `(M, width)`."""
     count = ops.shape(arrays[0])[0]
-    blocks = -(-count // max(BLOCK // math.prod(kernel.shape[1:]), 1))
+    blocks = -(-count // max(BLOCK // width, 1))
     if isinstance(count, int):
         # Blocks that divide the rows spare a copy of all arrays.
         blocks = next((b for b in range(blocks, 2 * blocks) if count % b == 0), blocks)
@@ -88,6 +123,16 @@ def _matrix(kernel):
 def _projections(x, kernel):
     """K^T x: `x (m, d)` and `kernel (d, r, n)` give `(m, r, n)`."""
     return ops.reshape(ops.matmul(x, _matrix(kernel)), (-1, *kernel.shape[1:]))
+
+
+def _contract(z, projections):
+    """`z (m, r)` and `(m, r, n)` give `(m, n)`."""
+    return ops.squeeze(ops.matmul(ops.expand_dims(z, -2), projections), -2)
+
+
+def _contract_units(projections, y):
+    """`(m, r, n)` and `y (m, n)` give `(m, r)`."""
+    return ops.squeeze(ops.matmul(projections, ops.expand_dims(y, -1)), -1)
 
 
 def _outer(z, y):

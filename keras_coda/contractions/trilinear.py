@@ -10,28 +10,38 @@ for each of M patches: `x (M, d)` the patch, `z (M, r)` its coefficients z' = [B
     z  a gradient                        ("z_gradient")
     K  a gradient                        ("kernel_gradient")
 
-How they are computed is up to `kernels`, an object with these four functions, see `keras_coda.contractions.blocked`.
+A squared norm is such a sum, too, with x = z and K_j = G_j symmetric ("quadratic", "quadratic_gradient").
+
+How they are computed is up to `kernels`, an object with these functions, see `keras_coda.contractions.blocked`.
 """
 
 from keras import ops
 
+from keras_coda import backend
+
 
 def products(kernels, x, z, kernel):
     """`y_j = sum_{d, r} x_d z_r K_drj`, differentiable: `(M, n)`, in the dtype of x; the gradient of K in its own."""
+    # Asked for here: while PyTorch computes gradients, it records none.
+    to_inputs, keep = (
+        backend.records_gradients(x),
+        backend.records_gradients(z) and kernel.shape[0] >= kernels.KEPT_FROM,
+    )
 
     @ops.custom_gradient
     def function(x, z, kernel):
         low = ops.cast(kernel, x.dtype)
+        y, kept = kernels.products_and_kept(x, z, low) if keep else (kernels.products(x, z, low), None)
 
         def grad(*args, upstream=None):
             dy = args[0] if upstream is None else upstream
             return (
-                kernels.input_gradient(z, dy, low),
-                kernels.z_gradient(x, dy, low),
+                kernels.input_gradient(z, dy, low) if to_inputs else None,
+                kernels.z_gradient_of_kept(kept, dy) if keep else kernels.z_gradient(x, dy, low),
                 ops.cast(kernels.kernel_gradient(x, z, dy), kernel.dtype),
             )
 
-        return kernels.products(x, z, low), grad
+        return y, grad
 
     return function(x, z, kernel)
 
@@ -72,10 +82,10 @@ def squared_norms(kernels, z, kernel):
             ds = args[0] if upstream is None else upstream
             # G_j is symmetric, and so is its gradient.
             dz = 2.0 * kernels.z_gradient(z, ds, gram)
-            dgram = ops.cast(kernels.kernel_gradient(z, z, ds), kernel.dtype)
+            dgram = ops.cast(kernels.quadratic_gradient(z, ds), kernel.dtype)
             dkernel = 2.0 * ops.matmul(ops.transpose(dgram, (2, 0, 1)), by_unit)
             return dz, ops.cast(ops.transpose(dkernel, (2, 1, 0)), kernel.dtype)
 
-        return kernels.products(z, z, gram), grad
+        return kernels.quadratic(z, gram), grad
 
     return function(z, kernel)

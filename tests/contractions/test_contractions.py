@@ -9,7 +9,7 @@ from reference import Convolution, relative_error
 
 import keras_coda
 from keras_coda import DAUConv2D
-from keras_coda.backend import cpu_kernels
+from keras_coda.backend import cpu_kernels, pull_back
 from keras_coda.contractions import blocked
 
 TOLERANCE = 1e-5
@@ -18,12 +18,15 @@ FORMS = ["direct", "blocked"]
 SHAPES = {"wide patches": (2, 3, 3), "narrow patches": (2, 1, 5)}
 
 
-@pytest.fixture(params=FORMS)
+@pytest.fixture(params=[*FORMS, "blocked, K^T x kept"])
 def form(request, monkeypatch):
     """The form set; blocks are so small that there are several, the last of them not full."""
+    form, *kept = request.param.split(", ")
     monkeypatch.setattr(cpu_kernels or blocked, "BLOCK", 100)
-    keras_coda.set_contraction(request.param)
-    yield request.param
+    if kept:
+        monkeypatch.setattr(cpu_kernels or blocked, "KEPT_FROM", 0)
+    keras_coda.set_contraction(form)
+    yield form
     keras_coda.set_contraction("auto")
 
 
@@ -112,8 +115,11 @@ def test_kernels(rng, monkeypatch, kernels, dtype, tolerance):
     arrays = {axes: rng.standard_normal(shape).astype("float32") for axes, shape in arrays.items()}
     x, z, y, kernel = (ops.convert_to_tensor(array, dtype=dtype) for array in arrays.values())
     x64, z64, y64, kernel64 = (array.astype("float64") for array in arrays.values())
+    y_kept, kept = kernels.products_and_kept(x, z, kernel)
     results = {
         "md,mr,drn->mn": (kernels.products(x, z, kernel), (x64, z64, kernel64)),
+        "md, mr, drn -> mn": (y_kept, (x64, z64, kernel64)),
+        "md, mn, drn -> mr": (kernels.z_gradient_of_kept(kept, y), (x64, y64, kernel64)),
         "mr,mn,drn->md": (kernels.input_gradient(z, y, kernel), (z64, y64, kernel64)),
         "md,mn,drn->mr": (kernels.z_gradient(x, y, kernel), (x64, y64, kernel64)),
         "md,mr,mn->drn": (kernels.kernel_gradient(x, z, y), (x64, z64, y64)),
@@ -122,6 +128,33 @@ def test_kernels(rng, monkeypatch, kernels, dtype, tolerance):
         want = np.einsum(equation, *arguments)
         assert keras.backend.standardize_dtype(got.dtype) == ("float32" if equation.endswith("drn") else dtype)
         assert relative_error(ops.convert_to_numpy(ops.cast(got, "float32")), want) < tolerance, equation
+
+
+@pytest.mark.parametrize("kernels", [blocked, *([cpu_kernels] if cpu_kernels else [])])
+@pytest.mark.parametrize("rank", [3, 37])
+def test_quadratic_kernels(rng, monkeypatch, kernels, rank):
+    """37 is more than two of the pieces that PyTorch's kernels take of the triangle."""
+    monkeypatch.setattr(kernels, "BLOCK", 7 * 6)
+    z, y, gram = (rng.standard_normal(shape).astype("float32") for shape in ((17, rank), (17, 2), (rank, rank, 2)))
+    gram = gram + gram.transpose(1, 0, 2)
+    z64, y64, gram64 = (array.astype("float64") for array in (z, y, gram))
+    z, y, gram = map(ops.convert_to_tensor, (z, y, gram))
+    got = ops.convert_to_numpy(kernels.quadratic(z, gram))
+    assert relative_error(got, np.einsum("ma,mb,abn->mn", z64, z64, gram64)) < 1e-6
+    got = ops.convert_to_numpy(kernels.quadratic_gradient(z, y))
+    assert relative_error(got, np.einsum("ma,mb,mn->abn", z64, z64, y64)) < 1e-6
+
+
+def test_what_is_kept_serves_several_gradients(rng, monkeypatch):
+    """As for the attributions of several classes."""
+    monkeypatch.setattr(cpu_kernels or blocked, "KEPT_FROM", 0)
+    layer = DAUConv2D(2, 3, 3)
+    images = ops.convert_to_tensor(rng.standard_normal((2, 5, 5, 2)).astype("float32"))
+    layer.build(images.shape)
+    outputs, _, pull = pull_back(lambda x: (layer(x), ()), images)
+    cotangent = rng.standard_normal(outputs.shape).astype("float32")
+    first, second = ops.convert_to_numpy(pull(ops.convert_to_tensor(np.stack([cotangent, 2.0 * cotangent]))))
+    assert relative_error(second, 2.0 * first) < 1e-6
 
 
 def test_the_setting():
