@@ -4,10 +4,14 @@ PyTorch runs one operation after the other, and to allocate a new array of a blo
 third of the products. Here each function allocates one, and writes all blocks into it.
 """
 
+import math
+
 import torch
 
 # Numbers in the largest intermediate of a block: 4 MiB of float32, see docs/benchmarks.md.
 BLOCK = 2**20
+# Patches in a block. Fewer would read a kernel that is larger than the cache too often.
+PATCHES = 2048
 # Numbers in a patch from which on K^T x is kept for the backward pass, see docs/benchmarks.md.
 KEPT_FROM = 256
 # Rows at once of the upper triangle of z z^T.
@@ -26,44 +30,40 @@ def products_and_kept(x, z, kernel):
 
 
 def _products(x, z, kernel, kept):
-    matrix, y = kernel.flatten(1), x.new_empty(len(x), kernel.shape[2])
-    for rows, block in _blocks(x, matrix.shape[1], reused=kept is None):
-        torch.mm(x[rows], matrix, out=block)
-        by_rank = block.view(-1, *kernel.shape[1:])
-        torch.bmm(z[rows].unsqueeze(1), by_rank, out=y[rows].unsqueeze(1))
+    rank, units = kernel.shape[1:]
+    matrix, y = kernel.flatten(1), x.new_zeros(len(x), units)
+    for rows, ranks, columns, block in _blocks(x, rank, units, reused=kept is None):
+        torch.mm(x[rows], matrix[:, columns], out=block.flatten(1))
+        y[rows].unsqueeze(1).baddbmm_(z[rows, ranks].unsqueeze(1), block)
         if kept is not None:
-            kept.append(by_rank)
+            kept.append(block)
     return y
 
 
 def input_gradient(z, y, kernel):
     """`z (M, r)`, `y (M, n)` and `kernel (d, r, n)` give `(M, d)`."""
-    transposed, x = kernel.flatten(1).t(), z.new_empty(len(z), kernel.shape[0])
-    for rows, block in _blocks(z, len(transposed)):
-        _outer(z[rows], y[rows], out=block)
-        torch.mm(block, transposed, out=x[rows])
+    matrix, x = kernel.flatten(1), z.new_zeros(len(z), len(kernel))
+    for rows, ranks, columns, block in _blocks(z, *kernel.shape[1:]):
+        _outer(z[rows, ranks], y[rows], out=block)
+        x[rows].addmm_(block.flatten(1), matrix[:, columns].t())
     return x
 
 
 def z_gradient(x, y, kernel):
     """`x (M, d)`, `y (M, n)` and `kernel (d, r, n)` give `(M, r)`."""
     matrix, z = kernel.flatten(1), x.new_empty(len(x), kernel.shape[1])
-    for rows, block in _blocks(x, matrix.shape[1]):
-        torch.mm(x[rows], matrix, out=block)
-        by_rank = block.view(-1, *kernel.shape[1:])
-        torch.sum(by_rank.mul_(y[rows].unsqueeze(1)), 2, out=z[rows])
+    for rows, ranks, columns, block in _blocks(x, *kernel.shape[1:]):
+        torch.mm(x[rows], matrix[:, columns], out=block.flatten(1))
+        torch.sum(block.mul_(y[rows].unsqueeze(1)), 2, out=z[rows, ranks])
     return z
 
 
-def z_gradient_of_kept(kept, y):
-    """`z_gradient` from what `products_and_kept` kept, and `y (M, n)`."""
-    z, start = y.new_empty(len(y), kept[0].shape[1]), 0
-    buffer = torch.empty_like(kept[0])
-    for by_rank in kept:
-        rows = slice(start, start + len(by_rank))
-        terms = torch.mul(by_rank, y[rows].unsqueeze(1), out=buffer[: len(by_rank)])
-        torch.sum(terms, 2, out=z[rows])
-        start = rows.stop
+def z_gradient_of_kept(kept, y, rank):
+    """`z_gradient` from what `products_and_kept` kept, and `y (M, n)`: `(M, rank)`."""
+    z = y.new_empty(len(y), rank)
+    for projections, (rows, ranks, _, block) in zip(kept, _blocks(y, rank, y.shape[1]), strict=True):
+        torch.mul(projections, y[rows].unsqueeze(1), out=block)
+        torch.sum(block, 2, out=z[rows, ranks])
     return z
 
 
@@ -72,24 +72,27 @@ def kernel_gradient(x, z, y):
     # In low precision the sums over all patches, and under loss scaling the products, could overflow.
     dtype = torch.promote_types(x.dtype, torch.float32)
     x, z, y = x.to(dtype), z.to(dtype), y.to(dtype)
-    total = x.new_zeros(x.shape[1], z.shape[1] * y.shape[1])
-    for rows, block in _blocks(x, total.shape[1]):
-        _outer(z[rows], y[rows], out=block)
-        total.addmm_(x[rows].t(), block)
-    return total.view(-1, z.shape[1], y.shape[1])
+    total = x.new_zeros(x.shape[1], z.shape[1], y.shape[1])
+    matrix = total.flatten(1)
+    for rows, ranks, columns, block in _blocks(x, *total.shape[1:]):
+        _outer(z[rows, ranks], y[rows], out=block)
+        matrix[:, columns].addmm_(x[rows].t(), block.flatten(1))
+    return total
 
 
 def quadratic(z, gram):
     """`z (M, r)` and `gram (r, r, n)`, symmetric, give z . G_j z: `(M, n)`. Half the products of the general sum."""
-    y = z.new_empty(len(z), gram.shape[2])
+    rank, units = gram.shape[1:]
+    y = z.new_zeros(len(z), units)
     # What is left out below the diagonal counts twice above it.
-    pieces = [(a, gram[a, a.start :].clone()) for a in _triangle(z)]
-    for a, piece in pieces:
-        piece[:, a.stop - a.start :] *= 2.0
-    for rows, block in _blocks(z, TRIANGLE_ROWS * z.shape[1]):
-        y[rows] = 0.0
-        for a, piece in pieces:
-            y[rows].addmm_(_outer(z[rows, a], z[rows, a.start :], out=block), piece.flatten(0, 1))
+    pieces = [gram[a, a.start :].clone() for a in _triangle(rank)]
+    for piece in pieces:
+        piece[:, len(piece) :] *= 2.0
+    for rows, buffer in _triangle_blocks(z):
+        for a, piece in zip(_triangle(rank), pieces, strict=True):
+            block = buffer[: len(z[rows]) * len(piece) * piece.shape[1]].view(-1, *piece.shape[:2])
+            _outer(z[rows, a], z[rows, a.start :], out=block)
+            y[rows].addmm_(block.flatten(1), piece.flatten(0, 1))
     return y
 
 
@@ -97,36 +100,54 @@ def quadratic_gradient(z, y):
     """`z (M, r)` and `y (M, n)` give sum over patches of z_a z_b y_j: `(r, r, n)`."""
     rank, units = z.shape[1], y.shape[1]
     gram = z.new_zeros(rank, rank, units)
-    pieces = [(a, z.new_zeros((a.stop - a.start) * (rank - a.start), units)) for a in _triangle(z)]
-    for rows, block in _blocks(z, TRIANGLE_ROWS * rank):
-        for a, piece in pieces:
-            piece.addmm_(_outer(z[rows, a], z[rows, a.start :], out=block).t(), y[rows])
-    for a, piece in pieces:
-        piece = piece.view(a.stop - a.start, -1, units)
+    pieces = [z.new_zeros(a.stop - a.start, rank - a.start, units) for a in _triangle(rank)]
+    for rows, buffer in _triangle_blocks(z):
+        for a, piece in zip(_triangle(rank), pieces, strict=True):
+            block = buffer[: len(z[rows]) * len(piece) * piece.shape[1]].view(-1, *piece.shape[:2])
+            _outer(z[rows, a], z[rows, a.start :], out=block)
+            piece.flatten(0, 1).addmm_(block.flatten(1).t(), y[rows])
+    for a, piece in zip(_triangle(rank), pieces, strict=True):
         gram[a, a.start :] = piece
         gram[a.start :, a] = piece.transpose(0, 1)
     return gram
 
 
-def _triangle(z):
+def _triangle(rank):
     """Rows that make up the upper triangle of z z^T, as slices."""
-    rank = z.shape[1]
     return [slice(start, min(start + TRIANGLE_ROWS, rank)) for start in range(0, rank, TRIANGLE_ROWS)]
 
 
+def _triangle_blocks(z):
+    """For each block of the rows of z: a slice, and a buffer for any piece of the triangle."""
+    columns = TRIANGLE_ROWS * z.shape[1]
+    rows = max(BLOCK // columns, 1)
+    buffer = z.new_empty(min(rows, len(z)) * columns)
+    for start in range(0, len(z), rows):
+        yield slice(start, start + rows), buffer
+
+
 def _outer(z, y, out):
-    """`z (m, r)` and `y (m, n)` give `(m, r n)`, in the first numbers of `out`, which is contiguous."""
-    out = out.view(-1)[: len(z) * z.shape[1] * y.shape[1]]
-    torch.mul(z.unsqueeze(2), y.unsqueeze(1), out=out.view(len(z), z.shape[1], y.shape[1]))
-    return out.view(len(z), -1)
+    """`z (m, r)` and `y (m, n)` give `(m, r, n)`."""
+    torch.mul(z.unsqueeze(2), y.unsqueeze(1), out=out)
 
 
-def _blocks(like, columns, reused=True):
-    """For each block of the rows of `like`: a slice, and a buffer `(rows, columns)`, the same again where `reused`."""
+def _blocks(like, rank, units, reused=True):
+    """Blocks of the rows of `like` and of the rank.
+
+    For each the rows and the ranks, as slices, the columns that these are in `(d, r n)`, and a buffer
+    `(rows, ranks, n)`, which the next block gets again where it is `reused`.
+    """
     count = len(like)
-    rows = -(-count // -(-count // max(BLOCK // columns, 1)))
-    buffer = like.new_empty(rows, columns)
-    for start in range(0, count, rows):
-        yield slice(start, start + rows), buffer[: count - start]
-        if not reused:
-            buffer = like.new_empty(rows, columns)
+    # In low precision each part of a sum over the rank would be rounded: all of the rank at once.
+    patches = PATCHES if like.dtype in (torch.float32, torch.float64) else max(BLOCK // (rank * units), 1)
+    patches = max(min(patches, count), 1)
+    at_once = min(max(BLOCK // (patches * units), 1), rank)
+    buffer = like.new_empty(patches * at_once * units)
+    for start in range(0, count, patches):
+        rows = slice(start, min(start + patches, count))
+        for first in range(0, rank, at_once):
+            ranks = slice(first, min(first + at_once, rank))
+            shape = rows.stop - rows.start, ranks.stop - ranks.start, units
+            columns = slice(ranks.start * units, ranks.stop * units)
+            block = buffer[: math.prod(shape)].view(shape) if reused else like.new_empty(shape)
+            yield rows, ranks, columns, block

@@ -60,9 +60,9 @@ def z_gradient(x, y, kernel):
     return _join(ops.map(of_block, _cut([x, y], _width(kernel))), x)
 
 
-def z_gradient_of_kept(kept, y):
-    """`z_gradient` from what `products_and_kept` kept, and `y (M, n)`."""
-    (blocks,) = _cut([y], math.prod(kept.shape[2:]))
+def z_gradient_of_kept(kept, y, rank):
+    """`z_gradient` from what `products_and_kept` kept, and `y (M, n)`: `(M, rank)`."""
+    (blocks,) = _cut([y], rank * y.shape[-1])
     return _join(ops.map(lambda block: _contract_units(*block), (kept, blocks)), y)
 
 

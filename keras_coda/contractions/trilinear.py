@@ -37,7 +37,7 @@ def products(kernels, x, z, kernel):
             dy = args[0] if upstream is None else upstream
             return (
                 kernels.input_gradient(z, dy, low) if to_inputs else None,
-                kernels.z_gradient_of_kept(kept, dy) if keep else kernels.z_gradient(x, dy, low),
+                kernels.z_gradient_of_kept(kept, dy, z.shape[1]) if keep else kernels.z_gradient(x, dy, low),
                 ops.cast(kernels.kernel_gradient(x, z, dy), kernel.dtype),
             )
 

@@ -18,11 +18,17 @@ FORMS = ["direct", "blocked"]
 SHAPES = {"wide patches": (2, 3, 3), "narrow patches": (2, 1, 5)}
 
 
+def small_blocks(monkeypatch, kernels):
+    """Blocks of few patches, and on PyTorch of one or two of the rank, too."""
+    monkeypatch.setattr(kernels, "BLOCK", 30)
+    monkeypatch.setattr(kernels, "PATCHES", 7, raising=False)
+
+
 @pytest.fixture(params=[*FORMS, "blocked, K^T x kept"])
 def form(request, monkeypatch):
     """The form set; blocks are so small that there are several, the last of them not full."""
     form, *kept = request.param.split(", ")
-    monkeypatch.setattr(cpu_kernels or blocked, "BLOCK", 100)
+    small_blocks(monkeypatch, cpu_kernels or blocked)
     if kept:
         monkeypatch.setattr(cpu_kernels or blocked, "KEPT_FROM", 0)
     keras_coda.set_contraction(form)
@@ -95,7 +101,7 @@ def test_gradients_of_the_transposed_map(rng, drawn, monkeypatch):
 
     arrays = [images, u, *(ops.convert_to_numpy(variable) for variable in layer.trainable_variables)]
     cotangent = rng.standard_normal((3, *images.shape))
-    monkeypatch.setattr(cpu_kernels or blocked, "BLOCK", 100)
+    small_blocks(monkeypatch, cpu_kernels or blocked)
     results = {}
     for form in FORMS:
         keras_coda.set_contraction(form)
@@ -110,7 +116,7 @@ def test_gradients_of_the_transposed_map(rng, drawn, monkeypatch):
 @pytest.mark.parametrize("kernels", [blocked, *([cpu_kernels] if cpu_kernels else [])])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 2e-2), ("float16", 2e-3)])
 def test_kernels(rng, monkeypatch, kernels, dtype, tolerance):
-    monkeypatch.setattr(kernels, "BLOCK", 7 * 6)
+    small_blocks(monkeypatch, kernels)
     arrays = {"m,d": (17, 5), "m,r": (17, 3), "m,n": (17, 2), "d,r,n": (5, 3, 2)}
     arrays = {axes: rng.standard_normal(shape).astype("float32") for axes, shape in arrays.items()}
     x, z, y, kernel = (ops.convert_to_tensor(array, dtype=dtype) for array in arrays.values())
@@ -119,7 +125,7 @@ def test_kernels(rng, monkeypatch, kernels, dtype, tolerance):
     results = {
         "md,mr,drn->mn": (kernels.products(x, z, kernel), (x64, z64, kernel64)),
         "md, mr, drn -> mn": (y_kept, (x64, z64, kernel64)),
-        "md, mn, drn -> mr": (kernels.z_gradient_of_kept(kept, y), (x64, y64, kernel64)),
+        "md, mn, drn -> mr": (kernels.z_gradient_of_kept(kept, y, 3), (x64, y64, kernel64)),
         "mr,mn,drn->md": (kernels.input_gradient(z, y, kernel), (z64, y64, kernel64)),
         "md,mn,drn->mr": (kernels.z_gradient(x, y, kernel), (x64, y64, kernel64)),
         "md,mr,mn->drn": (kernels.kernel_gradient(x, z, y), (x64, z64, y64)),
@@ -134,7 +140,7 @@ def test_kernels(rng, monkeypatch, kernels, dtype, tolerance):
 @pytest.mark.parametrize("rank", [3, 37])
 def test_quadratic_kernels(rng, monkeypatch, kernels, rank):
     """37 is more than two of the pieces that PyTorch's kernels take of the triangle."""
-    monkeypatch.setattr(kernels, "BLOCK", 7 * 6)
+    small_blocks(monkeypatch, kernels)
     z, y, gram = (rng.standard_normal(shape).astype("float32") for shape in ((17, rank), (17, 2), (rank, rank, 2)))
     gram = gram + gram.transpose(1, 0, 2)
     z64, y64, gram64 = (array.astype("float64") for array in (z, y, gram))
