@@ -88,11 +88,8 @@ def quadratic(z, gram):
     pieces = [gram[a, a.start :].clone() for a in _triangle(rank)]
     for piece in pieces:
         piece[:, len(piece) :] *= 2.0
-    for rows, buffer in _triangle_blocks(z):
-        for a, piece in zip(_triangle(rank), pieces, strict=True):
-            block = buffer[: len(z[rows]) * len(piece) * piece.shape[1]].view(-1, *piece.shape[:2])
-            _outer(z[rows, a], z[rows, a.start :], out=block)
-            y[rows].addmm_(block.flatten(1), piece.flatten(0, 1))
+    for rows, i, block in _triangle_blocks(z):
+        y[rows].addmm_(block, pieces[i].flatten(0, 1))
     return y
 
 
@@ -101,11 +98,8 @@ def quadratic_gradient(z, y):
     rank, units = z.shape[1], y.shape[1]
     gram = z.new_zeros(rank, rank, units)
     pieces = [z.new_zeros(a.stop - a.start, rank - a.start, units) for a in _triangle(rank)]
-    for rows, buffer in _triangle_blocks(z):
-        for a, piece in zip(_triangle(rank), pieces, strict=True):
-            block = buffer[: len(z[rows]) * len(piece) * piece.shape[1]].view(-1, *piece.shape[:2])
-            _outer(z[rows, a], z[rows, a.start :], out=block)
-            piece.flatten(0, 1).addmm_(block.flatten(1).t(), y[rows])
+    for rows, i, block in _triangle_blocks(z):
+        pieces[i].flatten(0, 1).addmm_(block.t(), y[rows])
     for a, piece in zip(_triangle(rank), pieces, strict=True):
         gram[a, a.start :] = piece
         gram[a.start :, a] = piece.transpose(0, 1)
@@ -118,12 +112,17 @@ def _triangle(rank):
 
 
 def _triangle_blocks(z):
-    """For each block of the rows of z: a slice, and a buffer for any piece of the triangle."""
+    """Of z z^T of some rows each piece of the triangle: the rows, as a slice, the number of the piece, `(rows, -1)`."""
     columns = TRIANGLE_ROWS * z.shape[1]
     rows = max(BLOCK // columns, 1)
     buffer = z.new_empty(min(rows, len(z)) * columns)
     for start in range(0, len(z), rows):
-        yield slice(start, start + rows), buffer
+        block = z[start : start + rows]
+        for i, a in enumerate(_triangle(z.shape[1])):
+            shape = len(block), a.stop - a.start, z.shape[1] - a.start
+            piece = buffer[: math.prod(shape)].view(shape)
+            _outer(block[:, a], block[:, a.start :], out=piece)
+            yield slice(start, start + rows), i, piece.flatten(1)
 
 
 def _outer(z, y, out):
