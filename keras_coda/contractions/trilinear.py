@@ -23,10 +23,8 @@ from keras_coda import backend
 def products(kernels, x, z, kernel):
     """`y_j = sum_{d, r} x_d z_r K_drj`, differentiable: `(M, n)`, in the dtype of x; the gradient of K in its own."""
     # Asked for here: while PyTorch computes gradients, it records none.
-    to_inputs, keep = (
-        backend.records_gradients(x),
-        backend.records_gradients(z) and kernel.shape[0] >= kernels.KEPT_FROM,
-    )
+    to_inputs = backend.records_gradients(x)
+    keep = backend.records_gradients(z) and kernel.shape[0] >= kernels.KEPT_FROM
 
     @ops.custom_gradient
     def function(x, z, kernel):
