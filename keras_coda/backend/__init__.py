@@ -12,6 +12,7 @@ if keras.backend.backend() not in BACKENDS:
 _active = importlib.import_module(f"keras_coda.backend.{keras.backend.backend()}")
 
 cpu_kernels = _active.cpu_kernels
+custom_gradient = _active.custom_gradient
 gpu_kernels = _active.gpu_kernels
 is_concrete = _active.is_concrete
 pull_back = _active.pull_back

@@ -24,7 +24,7 @@ def products(x, z, kernel):
 
 
 def products_and_kept(x, z, kernel):
-    """`products`, and K^T x for `z_gradient_of_kept`, as a list of blocks."""
+    """`products`, and a list of what `z_gradient_of_kept` needs: the blocks of K^T x."""
     kept: list[torch.Tensor] = []
     return _products(x, z, kernel, kept), kept
 

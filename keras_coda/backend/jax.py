@@ -28,6 +28,23 @@ def gpu_kernels():
     return fused_jax
 
 
+def custom_gradient(forward, backward):
+    """A function of tensors with a gradient of its own.
+
+    Args:
+        forward: function of the tensors that returns `(output, residuals)`: a tensor, and a tuple of all tensors that
+            `backward` needs.
+        backward: function of `residuals` and the gradient in `output`, that returns the gradients in the tensors, as
+            a tuple; None for one that is not needed.
+
+    Returns:
+        The function of the tensors that returns `output`.
+    """
+    function = jax.custom_vjp(lambda *tensors: forward(*tensors)[0])
+    function.defvjp(forward, backward)
+    return function
+
+
 def pull_back(function, inputs):
     """The gradients of a function in a tensor.
 

@@ -26,6 +26,27 @@ def gpu_kernels():
     raise ValueError('There are no fused kernels on TensorFlow: take the contraction "direct", "blocked" or "auto".')
 
 
+def custom_gradient(forward, backward):
+    """A function of tensors with a gradient of its own.
+
+    Args:
+        forward: function of the tensors that returns `(output, residuals)`: a tensor, and a tuple of all tensors that
+            `backward` needs.
+        backward: function of `residuals` and the gradient in `output`, that returns the gradients in the tensors, as
+            a tuple; None for one that is not needed.
+
+    Returns:
+        The function of the tensors that returns `output`.
+    """
+
+    @tf.custom_gradient
+    def function(*tensors):
+        output, residuals = forward(*tensors)
+        return output, lambda gradient: backward(residuals, gradient)
+
+    return function
+
+
 def pull_back(function, inputs):
     """The gradients of a function in a tensor.
 

@@ -1,5 +1,7 @@
 """PyTorch."""
 
+import functools
+
 import torch
 from keras.src.backend.torch.core import get_device
 from torch._subclasses.fake_tensor import FakeTensor
@@ -30,6 +32,36 @@ def gpu_kernels():
     from keras_coda.backend import fused_torch
 
     return fused_torch
+
+
+class _CustomGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, forward, backward, *tensors):
+        output, residuals = forward(*tensors)
+        # Not in a closure: what is saved here is what checkpoints throw away and compute again.
+        ctx.save_for_backward(*residuals)
+        ctx.backward_of_residuals = backward
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return None, None, *ctx.backward_of_residuals(ctx.saved_tensors, gradient)
+
+
+def custom_gradient(forward, backward):
+    """A function of tensors with a gradient of its own.
+
+    Args:
+        forward: function of the tensors that returns `(output, residuals)`: a tensor, and a tuple of all tensors that
+            `backward` needs.
+        backward: function of `residuals` and the gradient in `output`, that returns the gradients in the tensors, as
+            a tuple; None for one that is not needed.
+
+    Returns:
+        The function of the tensors that returns `output`.
+    """
+    return functools.partial(_CustomGradient.apply, forward, backward)
 
 
 def pull_back(function, inputs):

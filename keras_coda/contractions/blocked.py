@@ -28,7 +28,7 @@ def products(x, z, kernel):
 
 
 def products_and_kept(x, z, kernel):
-    """`products`, and K^T x for `z_gradient_of_kept`, in blocks `(blocks, rows, r, n)`."""
+    """`products`, and a list of what `z_gradient_of_kept` needs: K^T x, in blocks `(blocks, rows, r, n)`."""
 
     def of_block(block):
         x, z = block
@@ -36,7 +36,7 @@ def products_and_kept(x, z, kernel):
         return _contract(z, projections), projections
 
     y, kept = ops.map(of_block, _cut([x, z], _width(kernel)))
-    return _join(y, x), kept
+    return _join(y, x), [kept]
 
 
 def input_gradient(z, y, kernel):
@@ -62,8 +62,8 @@ def z_gradient(x, y, kernel):
 
 def z_gradient_of_kept(kept, y, rank):
     """`z_gradient` from what `products_and_kept` kept, and `y (M, n)`: `(M, rank)`."""
-    (blocks,) = _cut([y], rank * y.shape[-1])
-    return _join(ops.map(lambda block: _contract_units(*block), (kept, blocks)), y)
+    blocks = _cut([y], rank * y.shape[-1])
+    return _join(ops.map(lambda block: _contract_units(*block), (*kept, *blocks)), y)
 
 
 def kernel_gradient(x, z, y):

@@ -26,64 +26,64 @@ def products(kernels, x, z, kernel):
     to_inputs = backend.records_gradients(x)
     keep = backend.records_gradients(z) and kernel.shape[0] >= kernels.KEPT_FROM
 
-    @ops.custom_gradient
-    def function(x, z, kernel):
+    def forward(x, z, kernel):
         low = ops.cast(kernel, x.dtype)
-        y, kept = kernels.products_and_kept(x, z, low) if keep else (kernels.products(x, z, low), None)
+        y, kept = kernels.products_and_kept(x, z, low) if keep else (kernels.products(x, z, low), [])
+        return y, (x, z, kernel, *kept)
 
-        def grad(*args, upstream=None):
-            dy = args[0] if upstream is None else upstream
-            return (
-                kernels.input_gradient(z, dy, low) if to_inputs else None,
-                kernels.z_gradient_of_kept(kept, dy, z.shape[1]) if keep else kernels.z_gradient(x, dy, low),
-                ops.cast(kernels.kernel_gradient(x, z, dy), kernel.dtype),
-            )
+    def backward(residuals, dy):
+        x, z, kernel, *kept = residuals
+        low = ops.cast(kernel, x.dtype)
+        return (
+            kernels.input_gradient(z, dy, low) if to_inputs else None,
+            kernels.z_gradient_of_kept(kept, dy, z.shape[1]) if keep else kernels.z_gradient(x, dy, low),
+            ops.cast(kernels.kernel_gradient(x, z, dy), kernel.dtype),
+        )
 
-        return y, grad
-
-    return function(x, z, kernel)
+    return backend.custom_gradient(forward, backward)(x, z, kernel)
 
 
 def transposed_products(kernels, y, z, kernel):
     """`x_d = sum_{r, j} z_r y_j K_drj`, differentiable: `(M, d)`, in the dtype of y; the gradient of K in its own."""
 
-    @ops.custom_gradient
-    def function(y, z, kernel):
+    def forward(y, z, kernel):
+        return kernels.input_gradient(z, y, ops.cast(kernel, y.dtype)), (y, z, kernel)
+
+    def backward(residuals, dx):
+        y, z, kernel = residuals
         low = ops.cast(kernel, y.dtype)
+        return (
+            kernels.products(dx, z, low),
+            kernels.z_gradient(dx, y, low),
+            ops.cast(kernels.kernel_gradient(dx, z, y), kernel.dtype),
+        )
 
-        def grad(*args, upstream=None):
-            dx = args[0] if upstream is None else upstream
-            return (
-                kernels.products(dx, z, low),
-                kernels.z_gradient(dx, y, low),
-                ops.cast(kernels.kernel_gradient(dx, z, y), kernel.dtype),
-            )
-
-        return kernels.input_gradient(z, y, low), grad
-
-    return function(y, z, kernel)
+    return backend.custom_gradient(forward, backward)(y, z, kernel)
 
 
 def squared_norms(kernels, z, kernel):
     """`|u_j|^2 = z . G_j z` with `u_j = K_j z` and G_j = K_j^T K_j, differentiable: `(M, n)`."""
 
-    @ops.custom_gradient
-    def function(z, kernel):
-        d, rank, units = kernel.shape
-        # As a vector first: PyTorch would otherwise only change the strides, for which its products are slow.
-        by_unit = ops.reshape(ops.reshape(ops.transpose(kernel, (2, 1, 0)), (-1,)), (units, rank, d))
+    def forward(z, kernel):
+        by_unit = _by_unit(kernel)
         gram = ops.matmul(by_unit, ops.transpose(by_unit, (0, 2, 1)))
         # Some backends of Keras multiply float64 in float32.
         gram = ops.transpose(ops.cast(gram, z.dtype), (1, 2, 0))
+        return kernels.quadratic(z, gram), (z, kernel, gram)
 
-        def grad(*args, upstream=None):
-            ds = args[0] if upstream is None else upstream
-            # G_j is symmetric, and so is its gradient.
-            dz = 2.0 * kernels.z_gradient(z, ds, gram)
-            dgram = ops.cast(kernels.quadratic_gradient(z, ds), kernel.dtype)
-            dkernel = 2.0 * ops.matmul(ops.transpose(dgram, (2, 0, 1)), by_unit)
-            return dz, ops.cast(ops.transpose(dkernel, (2, 1, 0)), kernel.dtype)
+    def backward(residuals, ds):
+        z, kernel, gram = residuals
+        # G_j is symmetric, and so is its gradient.
+        dz = 2.0 * kernels.z_gradient(z, ds, gram)
+        dgram = ops.cast(kernels.quadratic_gradient(z, ds), kernel.dtype)
+        dkernel = 2.0 * ops.matmul(ops.transpose(dgram, (2, 0, 1)), _by_unit(kernel))
+        return dz, ops.cast(ops.transpose(dkernel, (2, 1, 0)), kernel.dtype)
 
-        return kernels.quadratic(z, gram), grad
+    return backend.custom_gradient(forward, backward)(z, kernel)
 
-    return function(z, kernel)
+
+def _by_unit(kernel):
+    """`kernel (d, r, n)` as `(n, r, d)`."""
+    d, rank, units = kernel.shape
+    # As a vector first: PyTorch would otherwise only change the strides, for which its products are slow.
+    return ops.reshape(ops.reshape(ops.transpose(kernel, (2, 1, 0)), (-1,)), (units, rank, d))
