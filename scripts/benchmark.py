@@ -142,7 +142,7 @@ def main(argv=None):
         "command": " ".join([*_environment(), shlex.join(["python", "scripts/benchmark.py", *argv])]),
         **{key: getattr(settings, key) for key in ("size", "layout", "dtype", "rounds", "warmup")},
         "backend": keras.backend.backend(),
-        "contraction": keras_coda.contraction(),
+        "contraction": keras_coda.contraction(keras.dtype_policies.get(settings.dtype).compute_dtype),
         "versions": machine.versions(),
         "cpu": machine.cpu(),
         "cores": machine.cores(),

@@ -298,7 +298,7 @@ def parse(argv):
     parser.add_argument("--time", type=subset(TOLERANCES), default=["float32", "bfloat16"], help="dtypes; '' for none")
     parser.add_argument("--compile-all", action="store_true", help="time torch.compile for all layers: minutes")
     parser.add_argument("--tune", action="store_true", help="time other tiles, too")
-    parser.add_argument("--precision", help="of float32 on PyTorch: ieee (as it is used), tf32x3 or tf32")
+    parser.add_argument("--precision", help="of float32 on PyTorch: tf32x3 (as it is used), ieee or tf32")
     parser.add_argument("--tiny", action="store_true", help="two small cases in the interpreter, to try this script")
     parser.add_argument("--json", type=pathlib.Path, help="where all results are written")
     settings = parser.parse_args(argv)

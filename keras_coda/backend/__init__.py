@@ -15,9 +15,11 @@ cpu_kernels = _active.cpu_kernels
 custom_gradient = _active.custom_gradient
 gpu_kernels = _active.gpu_kernels
 is_concrete = _active.is_concrete
+prefers_gpu_kernels = _active.prefers_gpu_kernels
 pull_back = _active.pull_back
 records_gradients = _active.records_gradients
 runs_on_cpu = _active.runs_on_cpu
+windows = _active.windows
 
 _devices = importlib.import_module(f"keras_coda.backend.devices_{keras.backend.backend()}")
 

@@ -82,6 +82,7 @@ def kernel_gradient(x, z, y):
 
 def quadratic(z, gram):
     """`z (M, r)` and `gram (r, r, n)`, symmetric, give z . G_j z: `(M, n)`. Half the products of the general sum."""
+    z = z.to(gram.dtype)
     rank, units = gram.shape[1:]
     y = z.new_zeros(len(z), units)
     # What is left out below the diagonal counts twice above it.
@@ -93,8 +94,14 @@ def quadratic(z, gram):
     return y
 
 
+def quadratic_z_gradient(z, y, gram):
+    """`z (M, r)`, `y (M, n)` and `gram (r, r, n)` give sum over j of y_j G_j z: `(M, r)`."""
+    return z_gradient(z.to(gram.dtype), y, gram)
+
+
 def quadratic_gradient(z, y):
     """`z (M, r)` and `y (M, n)` give sum over patches of z_a z_b y_j: `(r, r, n)`."""
+    z = z.to(y.dtype)
     rank, units = z.shape[1], y.shape[1]
     gram = z.new_zeros(rank, rank, units)
     pieces = [z.new_zeros(a.stop - a.start, rank - a.start, units) for a in _triangle(rank)]

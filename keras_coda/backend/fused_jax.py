@@ -21,6 +21,8 @@ KEPT_FROM = math.inf
 DTYPES = ("float32", "bfloat16", "float16")
 # Programs in `kernel_gradient`, which is free to split the sum over patches: some for each multiprocessor.
 PROGRAMS = 512
+# Patches in a part of that sum, at most: each number is added to the sum of those before, and rounded.
+PART = 2**13
 
 
 def supports(dtype):
@@ -28,14 +30,14 @@ def supports(dtype):
     return keras.backend.standardize_dtype(dtype) in DTYPES
 
 
-def products(x, z, kernel):
+def products(x, z, kernel, dtype=None):
     """`y_j = sum_{d, r} x_d z_r K_drj`: `x (M, d)`, `z (M, r)` and `kernel (d, r, n)` give `(M, n)`."""
     _check(x, z, kernel)
     rows, (d, r, n) = len(x), kernel.shape
     t = tiles("products", d, r, n, kernel.dtype.itemsize)
     grid = (pl.cdiv(rows, t.patches), pl.cdiv(n, t.units))
     function = functools.partial(_products, units=n, t=t)
-    return _call(function, grid, t, (rows, n), x.dtype, x, z, kernel.reshape(d, r * n))
+    return _call(function, grid, t, (rows, n), dtype or x.dtype, x, z, kernel.reshape(d, r * n))
 
 
 def input_gradient(z, y, kernel):
@@ -63,7 +65,7 @@ def kernel_gradient(x, z, y):
     t = tiles("kernel_gradient", d, r, n, x.dtype.itemsize)
     blocks = (pl.cdiv(d, t.inputs), pl.cdiv(r, t.ranks), pl.cdiv(n, t.units))
     steps = pl.cdiv(len(x), t.patches)
-    parts = max(1, min(steps, PROGRAMS // (blocks[0] * blocks[1] * blocks[2])))
+    parts = max(min(steps, PROGRAMS // (blocks[0] * blocks[1] * blocks[2])), pl.cdiv(len(x), PART), 1)
     # Each part of the sum in rows of its own: with atomics, rounding would differ from run to run.
     function = functools.partial(_kernel_gradient, steps=pl.cdiv(steps, parts), t=t)
     grid = (blocks[0], blocks[1] * blocks[2], parts)
@@ -72,12 +74,27 @@ def kernel_gradient(x, z, y):
 
 
 def quadratic(z, gram):
-    """`products` of z and itself: `z (M, r)` and `gram (r, r, n)`, symmetric, give z . G_j z, `(M, n)`."""
-    return products(z, z, gram)
+    """z . G_j z: `z (M, r)` and `gram (r, r, n)`, symmetric and in float32, give `(M, n)` in float32."""
+    if z.dtype != jnp.bfloat16:
+        z = z.astype(gram.dtype)
+        return products(z, z, gram)
+    # A number in float32 as the sum of two in bfloat16 keeps 16 of its 24 bits, at the speed of bfloat16.
+    high = gram.astype(z.dtype)
+    low = (gram - high.astype(gram.dtype)).astype(z.dtype)
+    return products(jnp.concatenate([z, z], 1), z, jnp.concatenate([high, low]), dtype=gram.dtype)
+
+
+def quadratic_z_gradient(z, y, gram):
+    """sum over j of y_j G_j z: `z (M, r)`, `y (M, n)` and `gram (r, r, n)` give `(M, r)`."""
+    if z.dtype != jnp.bfloat16:
+        return z_gradient(z.astype(gram.dtype), y, gram)
+    return z_gradient(z, y.astype(z.dtype), gram.astype(z.dtype))
 
 
 def quadratic_gradient(z, y):
-    """`kernel_gradient` of z and itself: `z (M, r)` and `y (M, n)` give `(r, r, n)` in float32."""
+    """sum over patches of z_a z_b y_j: `z (M, r)` and `y (M, n)` give `(r, r, n)` in float32."""
+    # In float16 y could overflow.
+    z, y = (z, y.astype(z.dtype)) if z.dtype == jnp.bfloat16 else (z.astype(y.dtype), y)
     return kernel_gradient(z, z, y)
 
 
@@ -134,8 +151,9 @@ def _interpreted():
 
 def _dot(a, b):
     if _interpreted():  # Not on GPUs, but on CPUs XLA lacks products of bfloat16 with a result in float32.
-        a, b = a.astype(jnp.float32), b.astype(jnp.float32)
-    return jnp.dot(a, b, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+        return jnp.dot(a.astype(jnp.float32), b.astype(jnp.float32), precision=lax.Precision.HIGHEST)
+    precision = lax.DotAlgorithmPreset.TF32_TF32_F32_X3 if a.dtype == jnp.float32 else None
+    return jnp.dot(a, b, precision=precision, preferred_element_type=jnp.float32)
 
 
 def _products(x_ref, z_ref, kernel_ref, y_ref, *, units, t):

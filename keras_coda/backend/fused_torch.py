@@ -18,10 +18,13 @@ from keras_coda.backend.fused_tiles import tiles
 # K^T x never reaches the memory to be kept there, see `keras_coda.contractions.trilinear`.
 KEPT_FROM = math.inf
 DTYPES = ("float32", "bfloat16", "float16")
-# Of the matrix products of float32. "tf32x3" is the alternative on tensor cores, "tf32" would miss float32's precision.
-PRECISION = "ieee"
+# Of the matrix products of float32: three on tensor cores for one. "ieee", without them, is slower and no more exact,
+# and "tf32" would miss float32's precision.
+PRECISION = "tf32x3"
 # Programs for each multiprocessor in `kernel_gradient`, which is free to split the sum over patches.
 PROGRAMS = 4
+# Patches in a part of that sum, at most: each number is added to the sum of those before, and rounded.
+PART = 2**13
 
 
 def supports(dtype):
@@ -29,13 +32,13 @@ def supports(dtype):
     return keras.backend.standardize_dtype(dtype) in DTYPES
 
 
-def products(x, z, kernel):
+def products(x, z, kernel, dtype=None):
     """`y_j = sum_{d, r} x_d z_r K_drj`: `x (M, d)`, `z (M, r)` and `kernel (d, r, n)` give `(M, n)`."""
     x, z, kernel = _checked(x, z, kernel)
     d, r, n = kernel.shape
     t = tiles("products", d, r, n, kernel.element_size())
     grid = (triton.cdiv(len(x), t.patches), triton.cdiv(n, t.units))
-    return _launch(_products, grid, t, x, z, kernel, x.new_empty(len(x), n), len(x), d, r, n)
+    return _launch(_products, grid, t, x, z, kernel, x.new_empty(len(x), n, dtype=dtype), len(x), d, r, n)
 
 
 def input_gradient(z, y, kernel):
@@ -63,7 +66,7 @@ def kernel_gradient(x, z, y):
     t = tiles("kernel_gradient", d, r, n, x.element_size())
     blocks = (triton.cdiv(d, t.inputs), triton.cdiv(r, t.ranks) * triton.cdiv(n, t.units))
     steps = triton.cdiv(len(x), t.patches)
-    parts = max(1, min(steps, _programs(x.device) // (blocks[0] * blocks[1])))
+    parts = max(min(steps, _programs(x.device) // (blocks[0] * blocks[1])), triton.cdiv(len(x), PART), 1)
     part = triton.cdiv(steps, parts) * t.patches
     # Each part of the sum in a place of its own: with atomics, rounding would differ from run to run.
     sums = x.new_empty((parts, d, r, n), dtype=torch.float32)
@@ -72,12 +75,27 @@ def kernel_gradient(x, z, y):
 
 
 def quadratic(z, gram):
-    """`products` of z and itself: `z (M, r)` and `gram (r, r, n)`, symmetric, give z . G_j z, `(M, n)`."""
-    return products(z, z, gram)
+    """z . G_j z: `z (M, r)` and `gram (r, r, n)`, symmetric and in float32, give `(M, n)` in float32."""
+    if z.dtype != torch.bfloat16:
+        z = z.to(gram.dtype)
+        return products(z, z, gram)
+    # A number in float32 as the sum of two in bfloat16 keeps 16 of its 24 bits, at the speed of bfloat16.
+    high = gram.to(z.dtype)
+    low = (gram - high.to(gram.dtype)).to(z.dtype)
+    return products(torch.cat([z, z], 1), z, torch.cat([high, low]), dtype=gram.dtype)
+
+
+def quadratic_z_gradient(z, y, gram):
+    """sum over j of y_j G_j z: `z (M, r)`, `y (M, n)` and `gram (r, r, n)` give `(M, r)`."""
+    if z.dtype != torch.bfloat16:
+        return z_gradient(z.to(gram.dtype), y, gram)
+    return z_gradient(z, y.to(z.dtype), gram.to(z.dtype))
 
 
 def quadratic_gradient(z, y):
-    """`kernel_gradient` of z and itself: `z (M, r)` and `y (M, n)` give `(r, r, n)` in float32."""
+    """sum over patches of z_a z_b y_j: `z (M, r)` and `y (M, n)` give `(r, r, n)` in float32."""
+    # In float16 y could overflow.
+    z, y = (z, y.to(z.dtype)) if z.dtype == torch.bfloat16 else (z.to(y.dtype), y)
     return kernel_gradient(z, z, y)
 
 
@@ -94,7 +112,8 @@ def _programs(device):
 
 def _launch(function, grid, t, first, second, third, result, rows, d, r, n, **others):
     """Run `function` of three tensors on `rows` patches, and return the tensor that it writes."""
-    if all(grid):
+    # Of tensors without numbers, with which Keras finds out shapes, only the shape.
+    if all(grid) and not result.is_meta:
         with torch.cuda.device_of(first):
             function[grid](
                 *(first, second, third, result, rows),

@@ -4,6 +4,8 @@ import jax
 
 # Kernels of its own in the place of `keras_coda.contractions.blocked`.
 cpu_kernels = None
+# What cuts patches out of images in the place of `keras_coda.linear_maps.convolution`'s own.
+windows = None
 
 
 def is_concrete(tensor):
@@ -43,6 +45,11 @@ def custom_gradient(forward, backward):
     function = jax.custom_vjp(lambda *tensors: forward(*tensors)[0])
     function.defvjp(forward, backward)
     return function
+
+
+def prefers_gpu_kernels(dtype):
+    """Whether those are the fastest for `dtype` where the backend runs, which was measured on Hopper GPUs only."""
+    return dtype == "bfloat16" and getattr(jax.devices()[0], "compute_capability", None) == "9.0"
 
 
 def pull_back(function, inputs):

@@ -4,6 +4,8 @@ import tensorflow as tf
 
 # Kernels of its own in the place of `keras_coda.contractions.blocked`.
 cpu_kernels = None
+# What cuts patches out of images in the place of `keras_coda.linear_maps.convolution`'s own.
+windows = None
 
 
 def is_concrete(tensor):
@@ -45,6 +47,11 @@ def custom_gradient(forward, backward):
         return output, lambda gradient: backward(residuals, gradient)
 
     return function
+
+
+def prefers_gpu_kernels(dtype):
+    """Whether those are the fastest for `dtype` where the backend runs: there are none."""
+    return False
 
 
 def pull_back(function, inputs):

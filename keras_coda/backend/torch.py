@@ -1,6 +1,8 @@
 """PyTorch."""
 
 import functools
+import itertools
+from importlib.util import find_spec
 
 import torch
 from keras.src.backend.torch.core import get_device
@@ -62,6 +64,39 @@ def custom_gradient(forward, backward):
         The function of the tensors that returns `output`.
     """
     return functools.partial(_CustomGradient.apply, forward, backward)
+
+
+def prefers_gpu_kernels(dtype):
+    """Whether those are the fastest for `dtype` where the backend runs, which was measured on Hopper GPUs only."""
+    hopper = get_device().startswith("cuda") and torch.cuda.get_device_capability() == (9, 0)
+    # A graph that is compiled or exported cannot hold them.
+    return hopper and dtype == "bfloat16" and not torch.compiler.is_compiling() and bool(find_spec("triton"))
+
+
+def windows(images, kernel_size, strides):
+    """What a kernel sees at each of its positions on `images (..., H, W, c)`: `(..., h, w, k k c)`.
+
+    Copied all at once, and gradients add up in one array, where PyTorch would make one for each entry of the kernel.
+    """
+    shape = images.shape
+
+    def forward(images):
+        by_row = images.unfold(-3, kernel_size[0], strides[0])
+        # From (..., h, w, c, k, k).
+        return by_row.unfold(-3, kernel_size[1], strides[1]).movedim(-3, -1).flatten(-3), ()
+
+    def backward(_, gradient):
+        total = gradient.new_zeros(shape)
+        shifted = gradient.unflatten(-1, (*kernel_size, shape[-1]))
+        rows, columns = (
+            [slice(first, size - k + first + 1, stride) for first in range(k)]
+            for size, k, stride in zip(shape[-3:-1], kernel_size, strides, strict=True)
+        )
+        for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
+            total[..., row, column, :] += shifted[..., i, j, :]
+        return (total,)
+
+    return custom_gradient(forward, backward)(images)
 
 
 def pull_back(function, inputs):

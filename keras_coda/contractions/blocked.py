@@ -81,12 +81,19 @@ def kernel_gradient(x, z, y):
 
 
 def quadratic(z, gram):
-    """`z (M, r)` and `gram (r, r, n)`, symmetric, give z . G_j z: `(M, n)`."""
+    """`z (M, r)` and `gram (r, r, n)`, symmetric, give z . G_j z: `(M, n)`, in the dtype of G."""
+    z = ops.cast(z, gram.dtype)
     return products(z, z, gram)
+
+
+def quadratic_z_gradient(z, y, gram):
+    """`z (M, r)`, `y (M, n)` and `gram (r, r, n)` give sum over j of y_j G_j z: `(M, r)`."""
+    return z_gradient(ops.cast(z, gram.dtype), y, gram)
 
 
 def quadratic_gradient(z, y):
     """`z (M, r)` and `y (M, n)` give sum over patches of z_a z_b y_j: `(r, r, n)`."""
+    z = ops.cast(z, y.dtype)
     return kernel_gradient(z, z, y)
 
 

@@ -35,8 +35,7 @@ class PatchwiseContraction(Contraction):
         return kernel
 
     def products_and_squared_norms(self):
-        z = _rows(ops.cast(self.z, self.kernel.dtype))
-        squared_norms = trilinear.squared_norms(self.kernels, z, self.kernel)
+        squared_norms = trilinear.squared_norms(self.kernels, _rows(self.z), self.kernel)
         return self.products(self.inputs), ops.reshape(squared_norms, self._shape_of_outputs(self.patches))
 
     def products(self, v):

@@ -23,8 +23,9 @@ def set_contraction(form):
             "blocked": matrix products on blocks that stay in the processor's cache, and a backward pass that computes
             the intermediate again. For CPUs.
             "fused": a GPU kernel for each product, in which the intermediate never reaches the GPU's memory; in Triton
-            on PyTorch and in Pallas on JAX. Not chosen by "auto": its speed on a GPU has not been measured yet.
-            "auto": "blocked" on a CPU, unless a `keras.distribution` is set; otherwise "direct".
+            on PyTorch and in Pallas on JAX. What `model.export` writes cannot hold these kernels.
+            "auto": "blocked" on a CPU; "fused" in bfloat16 on a Hopper GPU (H100, H200), the only one that it has been
+            measured on; otherwise, and with a `keras.distribution`, "direct".
 
     Raises:
         ValueError: an unknown form; "fused" on TensorFlow, which has no such kernels.
@@ -42,17 +43,30 @@ def set_contraction(form):
     _setting = form
 
 
-def contraction():
-    """The form of the contraction that is used: "blocked", "direct" or "fused". See `set_contraction`."""
+def contraction(dtype=None):
+    """The form of the contraction that is used: "blocked", "direct" or "fused". See `set_contraction`.
+
+    Args:
+        dtype: string, the compute dtype of the layers that are asked about; default: that of Keras' dtype policy.
+
+    Example:
+
+    >>> keras_coda.contraction("bfloat16")  # on a CPU
+    'blocked'
+    """
     if _setting != "auto":
         return _setting
-    # Blocks are cut from the batch, which a distribution splits between devices.
-    return "blocked" if backend.runs_on_cpu() and keras.distribution.distribution() is None else "direct"
+    # Blocks are cut from the batch, which a distribution splits between devices, and no compiler splits a GPU kernel.
+    if keras.distribution.distribution() is not None:
+        return "direct"
+    if backend.runs_on_cpu():
+        return "blocked"
+    return "fused" if backend.prefers_gpu_kernels(dtype or keras.config.dtype_policy().compute_dtype) else "direct"
 
 
 def make_contraction(layer, inputs):
     """The `Contraction` of a DAU layer for inputs x, in the form that is set."""
-    form = contraction()
+    form = contraction(layer.compute_dtype)
     if form == "direct":
         return DirectContraction(layer, inputs)
     kernels = backend.gpu_kernels() if form == "fused" else backend.cpu_kernels or blocked

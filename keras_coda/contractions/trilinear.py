@@ -10,7 +10,8 @@ for each of M patches: `x (M, d)` the patch, `z (M, r)` its coefficients z' = [B
     z  a gradient                        ("z_gradient")
     K  a gradient                        ("kernel_gradient")
 
-A squared norm is such a sum, too, with x = z and K_j = G_j symmetric ("quadratic", "quadratic_gradient").
+A squared norm is such a sum, too, with x = z and K_j = G_j symmetric ("quadratic", "quadratic_z_gradient"
+without its factor 2, "quadratic_gradient"); K and G are in float32 at least there, whatever the dtype of z.
 
 How they are computed is up to `kernels`, an object with these functions, see `keras_coda.contractions.blocked`.
 """
@@ -62,19 +63,19 @@ def transposed_products(kernels, y, z, kernel):
 
 
 def squared_norms(kernels, z, kernel):
-    """`|u_j|^2 = z . G_j z` with `u_j = K_j z` and G_j = K_j^T K_j, differentiable: `(M, n)`."""
+    """`|u_j|^2 = z . G_j z` with `u_j = K_j z` and G_j = K_j^T K_j, differentiable: `(M, n)`, in the dtype of K."""
 
     def forward(z, kernel):
         by_unit = _by_unit(kernel)
         gram = ops.matmul(by_unit, ops.transpose(by_unit, (0, 2, 1)))
         # Some backends of Keras multiply float64 in float32.
-        gram = ops.transpose(ops.cast(gram, z.dtype), (1, 2, 0))
+        gram = ops.transpose(ops.cast(gram, kernel.dtype), (1, 2, 0))
         return kernels.quadratic(z, gram), (z, kernel, gram)
 
     def backward(residuals, ds):
         z, kernel, gram = residuals
         # G_j is symmetric, and so is its gradient.
-        dz = 2.0 * kernels.z_gradient(z, ds, gram)
+        dz = ops.cast(2.0 * kernels.quadratic_z_gradient(z, ds, gram), z.dtype)
         dgram = ops.cast(kernels.quadratic_gradient(z, ds), kernel.dtype)
         dkernel = 2.0 * ops.matmul(ops.transpose(dgram, (2, 0, 1)), _by_unit(kernel))
         return dz, ops.cast(ops.transpose(dkernel, (2, 1, 0)), kernel.dtype)

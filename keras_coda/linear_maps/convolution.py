@@ -4,6 +4,8 @@ import itertools
 
 from keras import ops
 
+from keras_coda import backend
+
 PADDINGS = ("valid", "same", "symmetric")
 
 
@@ -71,21 +73,22 @@ def convolve_transpose(outputs, kernel, strides, padding, size):
 
 def patches(inputs, kernel_size, strides, padding):
     """The patches of `inputs (..., H, W, c)`, in the order of a kernel `(k, k, c)`: `(..., h, w, k k c)`."""
-    around, positions = [], []
+    around = []
     for size, k, stride in zip(ops.shape(inputs)[-3:-1], kernel_size, strides, strict=True):
         count = output_size(size, k, stride, padding)
         before = pad_before(size, k, stride, padding)
         around.append((before, _at_least_zero((count - 1) * stride + k - before - size)))
-        positions.append(count)
     inputs = ops.pad(inputs, [(0, 0)] * (len(inputs.shape) - 3) + [*around, (0, 0)])
-    shifted = []
-    for i, j in itertools.product(*map(range, kernel_size)):
-        rows, columns = (
-            slice(first, first + (count - 1) * stride + 1, stride)
-            for first, count, stride in zip((i, j), positions, strides, strict=True)
-        )
-        shifted.append(inputs[..., rows, columns, :])
-    return ops.concatenate(shifted, axis=-1)
+    return (backend.windows or _windows)(inputs, kernel_size, strides)
+
+
+def _windows(images, kernel_size, strides):
+    """What a kernel sees at each of its positions on `images (..., H, W, c)`: `(..., h, w, k k c)`."""
+    rows, columns = (
+        [slice(first, size - k + first + 1, stride) for first in range(k)]
+        for size, k, stride in zip(ops.shape(images)[-3:-1], kernel_size, strides, strict=True)
+    )
+    return ops.concatenate([images[..., i, j, :] for i, j in itertools.product(rows, columns)], axis=-1)
 
 
 def patches_transpose(vectors, kernel_size, strides, padding, size):
