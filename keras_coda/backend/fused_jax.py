@@ -215,7 +215,7 @@ def _same(*arrays):
 def _input_gradient(z_ref, y_ref, kernel_ref, x_ref, *, t):
     """The products z_r y_j of one block of ranks after the other, rounded, and with K summed over in float32."""
     row, d = pl.program_id(0) * t.patches, pl.program_id(1) * t.inputs
-    units = y_ref.shape[1]
+    units, blocks = y_ref.shape[1], pl.cdiv(z_ref.shape[1], t.ranks)
 
     def block_of_units(j, x):
         y = _load(y_ref, row, j * t.units, (t.patches, t.units))
@@ -223,9 +223,11 @@ def _input_gradient(z_ref, y_ref, kernel_ref, x_ref, *, t):
         def block_of_ranks(i, x):
             z = _load(z_ref, row, i * t.ranks, (t.patches, t.ranks))
             zy = (z[:, :, None] * y[:, None, :]).reshape(t.patches, -1)
-            return x + _dot(zy, _load_kernel(kernel_ref, d, i * t.ranks, j * t.units, units, t).T)
+            x += _dot(zy, _load_kernel(kernel_ref, d, i * t.ranks, j * t.units, units, t).T)
+            # Always x, but so the product is waited for, see `keras_coda.backend.fused_torch`.
+            return jnp.where(i < blocks, x, 0.0)
 
-        return lax.fori_loop(0, pl.cdiv(z_ref.shape[1], t.ranks), block_of_ranks, x)
+        return lax.fori_loop(0, blocks, block_of_ranks, x)
 
     x = jnp.zeros((t.patches, t.inputs), jnp.float32)
     x = lax.fori_loop(0, pl.cdiv(units, t.units), block_of_units, x)
@@ -245,7 +247,8 @@ def _kernel_gradient(x_ref, z_ref, y_ref, sums_ref, *, steps, t):
         z = _load(z_ref, row, r, (t.patches, t.ranks)).T
         y = _load(y_ref, row, j, (t.patches, t.units)).T
         x = _load(x_ref, row, d, (t.patches, t.inputs))
-        return total + _dot((z[:, None, :] * y[None, :, :]).reshape(-1, t.patches), x)
+        total += _dot((z[:, None, :] * y[None, :, :]).reshape(-1, t.patches), x)
+        return jnp.where(i < steps, total, 0.0)  # As in `_input_gradient`.
 
     total = lax.fori_loop(0, steps, block_of_patches, jnp.zeros((t.ranks * t.units, t.inputs), jnp.float32))
     start = part * d_end

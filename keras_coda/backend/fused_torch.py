@@ -289,6 +289,9 @@ def _input_gradient(
             # The next z, to arrive while this one is worked on. Past the last rank all is masked.
             z = _load(z_pointer, row, rows, r + BR, R, BM, BR)
             x = tl.dot(zy, tl.trans(block), x, input_precision=PRECISION)
+            # Always x, but so the product is waited for. Before Triton 3.9 the next zy could else be written over this
+            # one while that is still read: https://github.com/triton-lang/triton/issues/9433
+            x = tl.where(r < R, x, 0.0)
     pointers, inside = _rows(x_pointer, row, rows, d, D, BM, BD)
     tl.store(pointers, x.to(x_pointer.dtype.element_ty), mask=inside)
 
@@ -325,6 +328,7 @@ def _kernel_gradient(
         zy = tl.reshape(tl.trans(z)[:, None, :] * tl.trans(y)[None, :, :], (BR * BN, BM))
         z = _load(z_pointer, row + BM, rows, r, R, BM, BR)
         block = tl.dot(zy, x, block, input_precision=PRECISION)
+        block = tl.where(row < end, block, 0.0)  # As in `_input_gradient`.
     columns, inside = _kernel_columns(r, j, R, N, BR, BN)
     d += tl.arange(0, BD)[None, :]
     sums = sums_pointer + tl.cast(tl.program_id(2), tl.int64) * (D * R * N)
