@@ -1,6 +1,7 @@
 """Run functions of `keras.ops` on NumPy arrays: the one place in the tests where backends differ."""
 
 import contextlib
+import gc
 
 import keras
 
@@ -59,3 +60,17 @@ def gradients(function, arrays, cotangent):
 def double_precision():
     """A context in which arrays in float64 stay so: JAX makes them float32 outside of it."""
     return jax.enable_x64(True) if BACKEND == "jax" else contextlib.nullcontext()
+
+
+def bytes_alive():
+    """Bytes of all arrays that something holds on to."""
+    gc.collect()
+    if BACKEND == "jax":
+        return sum(array.nbytes for array in jax.live_arrays())
+    if BACKEND == "tensorflow":
+        kind = type(tf.zeros(()))
+        return sum(t.dtype.size * t.shape.num_elements() for t in gc.get_objects() if type(t) is kind)
+    # Views share a storage. `type`, as `isinstance` would ask lazy modules, too, which then import what is missing.
+    tensors = [tensor for tensor in gc.get_objects() if issubclass(type(tensor), torch.Tensor)]
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values())
