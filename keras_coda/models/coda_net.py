@@ -134,7 +134,9 @@ class CoDANet(ImageModel):
         outputs = inputs
         for step in steps:
             outputs = step(outputs)
-        super().__init__(inputs=inputs, outputs=outputs, dtype=policy, **kwargs)
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        # Keras' functional models leave `dtype` out; `compile` looks here whether to scale the loss, for float16.
+        self.dtype_policy = policy
 
         self.filters = list(filters)
         self.kernel_sizes = list(kernel_sizes)

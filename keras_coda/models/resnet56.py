@@ -74,7 +74,9 @@ class ResNet56(keras.Model):
                 x = activate(layers.Add(dtype=policy)([convolve(y, width), shortcut]))
         x = layers.GlobalAveragePooling2D(**common)(x)
         logits = layers.Dense(classes, dtype=at_least_float32(policy.variable_dtype), name="logits")(x)
-        super().__init__(inputs=images, outputs=logits, dtype=policy, **kwargs)
+        super().__init__(inputs=images, outputs=logits, **kwargs)
+        # Keras' functional models leave `dtype` out; `compile` looks here whether to scale the loss, for float16.
+        self.dtype_policy = policy
         self.classes = classes
         self.blocks = blocks
         self.image_shape = tuple(image_shape)

@@ -150,6 +150,13 @@ def test_configuration(tmp_path, images):
     assert np.abs(explanation.residual).max() < 1e-6
 
 
+def test_a_loaded_model_keeps_its_dtype_policy(tmp_path):
+    small_coda_net(dtype="mixed_bfloat16").save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.dtype_policy.name == "mixed_bfloat16"
+    assert loaded.get_layer("dau_1").compute_dtype == "bfloat16"
+
+
 def test_weights_fit_models_with_another_penalty(tmp_path):
     model, penalized = small_coda_net(), small_coda_net(penalty=0.1)
     model.save_weights(tmp_path / "model.weights.h5")

@@ -63,6 +63,8 @@ def test_mixed_precision(colours, policy):
     assert model.get_layer("dau_1").compute_dtype == policy.removeprefix("mixed_")
     assert model.output.dtype == "float32"
     model.compile(keras.optimizers.Adam(0.01), OneVsRestCrossentropy())
+    scales_loss = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scales_loss == (policy == "mixed_float16")
     before = [np.array(v) for v in model.trainable_variables]
     losses = model.fit(images, labels, epochs=8, batch_size=16, verbose=0).history["loss"]
     assert np.isfinite(losses).all()

@@ -75,6 +75,14 @@ def test_it_survives_a_round_trip(small, tmp_path):
     np.testing.assert_allclose(loaded.predict(images, verbose=0), small.predict(images, verbose=0), atol=1e-6)
 
 
+def test_its_configuration_keeps_the_dtype_policy():
+    model = ResNet56(blocks=1, dtype="mixed_float16")
+    copy = ResNet56.from_config(model.get_config())
+    assert copy.dtype_policy.name == "mixed_float16"
+    model.compile("adam", "mse")
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match=r"`blocks` must be positive\. Received: 0"):
         ResNet56(blocks=0)
