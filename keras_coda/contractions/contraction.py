@@ -1,5 +1,8 @@
 """What the forms of the contraction share."""
 
+import keras
+from keras import ops
+
 
 class Contraction:
     """The weight vectors u_j(x) = A_j B x + b_j of a DAU layer for one batch of inputs, before their rescaling.
@@ -11,6 +14,12 @@ class Contraction:
 
     A subclass is a way to compute these; all are equal up to rounding.
 
+    u_j . v is |u_j| |v| at most, and in float16 goes beyond 65504 long before the layer's outputs do, which are |v| at
+    most. There u_j is divided by `scale`, for the rescaling to multiply with.
+
+    Attributes:
+        scale: `(N, ..., 1)` in float32, the scale of each patch; `None` where the dtype's range is wide enough.
+
     Args:
         layer: the `DAU` layer.
         inputs: tensor x, as the layer takes it, in its compute dtype.
@@ -19,16 +28,27 @@ class Contraction:
     def __init__(self, layer, inputs):
         self.layer = layer
         self.inputs = inputs
+        self.scale = None
+
+    def _scaled(self, z):
+        """z over `scale`, which it sets: the largest power of two that no |z_i| of a patch exceeds, and 1 at least."""
+        if keras.backend.standardize_dtype(z.dtype) != "float16":
+            return z
+        wide = ops.cast(z, "float32")
+        largest = ops.maximum(ops.max(ops.abs(wide), axis=-1, keepdims=True), 1.0)
+        # What is divided is multiplied with again: no derivatives come through here.
+        self.scale = ops.stop_gradient(ops.exp2(ops.floor(ops.log2(largest))))
+        return ops.cast(wide / self.scale, z.dtype)
 
     def products_and_squared_norms(self):
-        """`u_j . x` in the compute dtype, and `|u_j|^2` in float32 at least: `(N, ..., n)` each.
+        """`u_j . x` over `scale` in the compute dtype, and `|u_j|^2` in float32 at least: `(N, ..., n)` each.
 
         Rounding can leave a squared norm slightly below zero.
         """
         raise NotImplementedError
 
     def products(self, v):
-        """`u_j . v` of every patch: `v (..., *inputs.shape)` gives `(..., N, ..., n)`."""
+        """`u_j . v` over `scale` of every patch: `v (..., *inputs.shape)` gives `(..., N, ..., n)`."""
         raise NotImplementedError
 
     def transpose(self, outputs):

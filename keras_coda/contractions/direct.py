@@ -21,22 +21,23 @@ class DirectContraction(Contraction):
         self.kernel = ops.reshape(kernel, (*kernel.shape[:-2], layer.rank * layer.units))
         self.bias = ops.cast(layer.bias, layer.compute_dtype) if layer.use_bias else None
         self.z = layer.correlate(inputs, ops.cast(layer.b_kernel, layer.compute_dtype))
+        self.scaled_z = self._scaled(self.z)
 
     def products_and_squared_norms(self):
         return self.products(self.inputs), self.squared_norms()
 
     def products(self, v):
-        result = contract(self.z, self._split(self.layer.correlate(v, self.kernel)))
+        result = contract(self.scaled_z, self._split(self.layer.correlate(v, self.kernel)))
         if self.bias is not None:
-            result = result + self.layer.correlate(v, self.bias)
+            result = result + self._of_bias(self.layer.correlate(v, self.bias))
         return result
 
     def transpose(self, outputs):
-        outer = ops.expand_dims(self.z, -1) * ops.expand_dims(outputs, -2)
+        outer = ops.expand_dims(self.scaled_z, -1) * ops.expand_dims(outputs, -2)
         outer = ops.reshape(outer, (*ops.shape(outer)[:-2], self.layer.rank * self.layer.units))
         result = self.layer.correlate_transpose(outer, self.kernel, self.inputs)
         if self.bias is not None:
-            result = result + self.layer.correlate_transpose(outputs, self.bias, self.inputs)
+            result = result + self.layer.correlate_transpose(self._of_bias(outputs), self.bias, self.inputs)
         return result
 
     def squared_norms(self):
@@ -51,6 +52,12 @@ class DirectContraction(Contraction):
             cross = ops.sum(a * b, axis=0)  # (r, n): A_j^T b_j
             squared = squared + 2.0 * ops.matmul(z, cross) + ops.sum(ops.square(b), axis=(0, 1))
         return squared
+
+    def _of_bias(self, products):
+        """Products with b_j, whose coefficient is 1, over `scale`."""
+        if self.scale is None:
+            return products
+        return ops.cast(ops.cast(products, self.scale.dtype) / self.scale, products.dtype)
 
     def _split(self, filters):
         """`(..., r n)` as `(..., r, n)`."""

@@ -24,6 +24,7 @@ class PatchwiseContraction(Contraction):
         b_kernel = ops.cast(layer.b_kernel, layer.compute_dtype)
         z = ops.cast(ops.matmul(self.patches, ops.reshape(b_kernel, (-1, layer.rank))), layer.compute_dtype)
         self.z = ops.concatenate([z, ops.ones_like(z[..., :1])], axis=-1) if layer.use_bias else z
+        self.scaled_z = self._scaled(self.z)
 
     def _kernel(self, dtype):
         """K, `(d, r + 1, n)`."""
@@ -54,8 +55,8 @@ class PatchwiseContraction(Contraction):
         return (*ops.shape(patches)[:-1], self.layer.units)
 
     def _z_for(self, vectors):
-        """z', the same for all vectors of one position: `(*vectors.shape[:-1], r + 1)`."""
-        return ops.broadcast_to(self.z, (*ops.shape(vectors)[:-1], self.z.shape[-1]))
+        """z' over `scale`, the same for all vectors of one position: `(*vectors.shape[:-1], r + 1)`."""
+        return ops.broadcast_to(self.scaled_z, (*ops.shape(vectors)[:-1], self.z.shape[-1]))
 
 
 def _rows(tensor):

@@ -11,7 +11,7 @@ from keras_coda.linear_maps.linear_map import LinearMap
 
 
 # Squared norms below this count as this, so that a zero weight vector has a finite norm and a zero gradient.
-# The L2 rescaling is then 1e6 at most, or 1e4 in float16, which ends at 65504.
+# The L2 rescaling is then 1e6 at most, or 1e4 in float16 (with `Contraction.scale`), which ends at 65504.
 def smallest_squared_norm(compute_dtype):
     return 1e-8 if compute_dtype == "float16" else 1e-12
 
@@ -128,7 +128,11 @@ class DAU(keras.layers.Layer):
         u = make_contraction(self, inputs)
         products, squared_norms = u.products_and_squared_norms()
         floor = smallest_squared_norm(self.compute_dtype)
+        if u.scale is not None:
+            floor = floor * ops.square(u.scale)
         alpha = self.rescaling(ops.sqrt(ops.maximum(squared_norms, floor)))
+        if u.scale is not None:
+            alpha = alpha * u.scale
 
         def scale(v):
             return ops.cast(alpha * ops.cast(v, alpha.dtype), self.compute_dtype)

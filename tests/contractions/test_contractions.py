@@ -88,6 +88,33 @@ def test_linear_map_of_several_vectors(rng, drawn, form, shape):
     assert relative_error(transposed, want) < TOLERANCE
 
 
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_float16_with_products_beyond_its_range(rng, drawn, form, use_bias):
+    """u_j . x is up to 6e5 here, and float16 ends at 65504; outputs and gradients are within its range."""
+    layer = make_layer(drawn, 2, 3, 3, use_bias=use_bias, dtype="mixed_float16")
+    images = 600 * rng.random((2, 7, 6, 2)).astype("float32")
+    reference = reference_of(layer)
+    want, matrix = reference(images)
+    cotangent = rng.standard_normal(want.shape)
+
+    def call(x, *weights):
+        return layer.stateless_call(weights, [], x)[0]
+
+    def both(x, u):
+        _, W = layer.linear_map(x)
+        return W @ x, W.T @ u
+
+    arrays = [images, *(ops.convert_to_numpy(variable) for variable in layer.trainable_variables)]
+    outputs, got = gradients(call, arrays, cotangent)
+    applied, transposed = evaluate(both, images, cotangent)
+    assert relative_error(outputs, want) < 2e-3
+    assert relative_error(applied, want) < 2e-3
+    want = np.einsum("nij,ni->nj", matrix, cotangent.reshape(2, -1)).reshape(images.shape)
+    assert relative_error(transposed, want) < 2e-3
+    errors = [relative_error(g, w) for g, w in zip(got, reference.gradients(images, cotangent), strict=True)]
+    assert max(errors) < 2e-2, errors
+
+
 def test_gradients_of_the_transposed_map(rng, drawn, monkeypatch):
     """As the penalty takes them (eq. 10): the form "direct" leaves them to the backend, "blocked" has its own."""
     layer = make_layer(drawn, 2, 3, 3)
