@@ -174,8 +174,28 @@ def test_quadratic_kernels(rng, monkeypatch, kernels, rank):
     z, y, gram = map(ops.convert_to_tensor, (z, y, gram))
     got = ops.convert_to_numpy(kernels.quadratic(z, gram))
     assert relative_error(got, np.einsum("ma,mb,abn->mn", z64, z64, gram64)) < 1e-6
+    got = ops.convert_to_numpy(kernels.quadratic_z_gradient(z, y, gram))
+    assert relative_error(got, np.einsum("mb,mn,abn->ma", z64, y64, gram64)) < 1e-6
     got = ops.convert_to_numpy(kernels.quadratic_gradient(z, y))
     assert relative_error(got, np.einsum("ma,mb,mn->abn", z64, z64, y64)) < 1e-6
+
+
+@pytest.mark.parametrize("kernels", [blocked, *([cpu_kernels] if cpu_kernels else [])])
+def test_quadratic_kernels_are_exact_in_low_precision(rng, kernels):
+    """z in bfloat16 loses nothing more: norms are computed in float32."""
+    z = ops.convert_to_tensor(rng.standard_normal((17, 5)).astype("float32"), dtype="bfloat16")
+    z64 = ops.convert_to_numpy(ops.cast(z, "float32")).astype("float64")
+    y, gram = (rng.standard_normal(shape).astype("float32") for shape in ((17, 2), (5, 5, 2)))
+    gram = gram + gram.transpose(1, 0, 2)
+    results = {
+        "ma,mb,abn->mn": (kernels.quadratic(z, ops.convert_to_tensor(gram)), (z64, z64, gram)),
+        "mb,mn,abn->ma": (kernels.quadratic_z_gradient(z, *map(ops.convert_to_tensor, (y, gram))), (z64, y, gram)),
+        "ma,mb,mn->abn": (kernels.quadratic_gradient(z, ops.convert_to_tensor(y)), (z64, z64, y)),
+    }
+    for equation, (got, arguments) in results.items():
+        assert keras.backend.standardize_dtype(got.dtype) == "float32"
+        want = np.einsum(equation, *(array.astype("float64") for array in arguments))
+        assert relative_error(ops.convert_to_numpy(got), want) < 1e-6, equation
 
 
 def test_what_is_kept_serves_several_gradients(rng, monkeypatch):
@@ -198,3 +218,16 @@ def test_the_setting():
     assert keras_coda.contraction() in FORMS
     with pytest.raises(ValueError, match=r"one of \['auto', 'blocked', 'direct', 'fused'\]. Received: 'fast'"):
         keras_coda.set_contraction("fast")
+
+
+def test_the_form_that_is_chosen(monkeypatch):
+    """The GPU's own kernels where they are known to be fast, and nowhere else."""
+    monkeypatch.setattr(keras_coda.backend, "runs_on_cpu", lambda: False)
+    assert [keras_coda.contraction(dtype) for dtype in ("float32", "bfloat16")] == ["direct", "direct"]
+    monkeypatch.setattr(keras_coda.backend, "prefers_gpu_kernels", lambda dtype: dtype == "bfloat16")
+    assert [keras_coda.contraction(dtype) for dtype in ("float32", "bfloat16")] == ["direct", "fused"]
+    assert keras_coda.contraction() == "direct"  # of layers in Keras' own dtype
+    monkeypatch.setattr(keras_coda.backend, "runs_on_cpu", lambda: True)
+    assert keras_coda.contraction("bfloat16") == "blocked"
+    monkeypatch.setattr(keras.distribution, "distribution", lambda: "some devices")
+    assert keras_coda.contraction("bfloat16") == "direct"

@@ -82,6 +82,61 @@ def test_sums(rng, name, size, dtype):
     assert relative_error(evaluate(call, *arguments), want) < TOLERANCES[dtype]
 
 
+NORMS = {
+    "quadratic": ("zzg", "ma,mb,abn->mn"),
+    "quadratic_z_gradient": ("zyg", "mb,mn,abn->ma"),
+    "quadratic_gradient": ("zzy", "ma,mb,mn->abn"),
+}
+
+
+@here
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("name", NORMS)
+def test_norms(rng, name, dtype):
+    """Of z in the dtype of the layer and G in float32: |u|^2 to 16 bits at least, even of z in bfloat16."""
+    z, y, gram = (rng.standard_normal(shape).astype("float32") for shape in ((70, 5), (70, 3), (5, 5, 3)))
+    z = evaluate(lambda z: ops.cast(ops.cast(z, dtype), "float32"), z)
+    arrays = {"z": z, "y": y, "g": gram + gram.transpose(1, 0, 2)}
+    keys, equation = NORMS[name]
+    arguments = [arrays[key] for key in dict.fromkeys(keys)]
+
+    def call(z, *rest):
+        result = getattr(fused, name)(ops.cast(z, dtype), *rest)
+        assert name == "quadratic_z_gradient" or keras.backend.standardize_dtype(result.dtype) == "float32"
+        return ops.cast(result, "float32")
+
+    want = np.einsum(equation, *(arrays[key].astype("float64") for key in keys))
+    assert relative_error(evaluate(call, *arguments), want) < (3e-5 if name == "quadratic" else TOLERANCES[dtype])
+
+
+@pytest.mark.skipif(not ELSEWHERE, reason="compiles for a GPU, which Triton cannot where it interprets, nor Pallas")
+@pytest.mark.parametrize("name", ["input_gradient", "kernel_gradient"])
+def test_no_operand_changes_while_it_is_read(name):
+    """On Hopper GPUs, whose tensor cores read it from registers while the program goes on (triton-lang/triton#9433).
+
+    After each product the compiled loop waits until none is under way.
+    """
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    d, r, n = 144, 33, 16
+    t = fused.tiles(name, d, r, n, 2)
+    function = getattr(fused, f"_{name}")
+    tile = {"D": d, "R": r, "N": n, "BM": t.patches, "BD": t.inputs, "BR": t.ranks, "BN": t.units, "PRECISION": "ieee"}
+    types = {key: "constexpr" if key in tile else "i32" for key in function.arg_names}
+    types |= {key: "*fp32" if key == "sums_pointer" else "*bf16" for key in types if key.endswith("_pointer")}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, key in enumerate(types) if key not in tile}
+    source = triton.compiler.ASTSource(fn=function, signature=types, constexprs=tile, attrs=aligned)
+    options = {"num_warps": t.warps, "num_stages": t.stages}
+    code = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ttgir"]
+    loop = code[code.index("scf.for") :]
+    loop = loop[: loop.index("scf.yield", loop.index("warp_group_dot "))].splitlines()
+    assert any("warp_group_dot " in line for line in loop)
+    waits = [line for line in loop if "warp_group_dot_wait" in line]
+    assert waits, loop
+    assert all("pendings = 0" in line for line in waits), waits
+
+
 @here
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_no_patches(name):
