@@ -72,12 +72,14 @@ def kernel_gradient(x, z, y):
     # In low precision the sums over all patches, and under loss scaling the products, could overflow.
     dtype = torch.promote_types(x.dtype, torch.float32)
     x, z, y = x.to(dtype), z.to(dtype), y.to(dtype)
-    total = x.new_zeros(x.shape[1], z.shape[1], y.shape[1])
-    matrix = total.flatten(1)
-    for rows, ranks, columns, block in _blocks(x, *total.shape[1:]):
+    shape = x.shape[1], z.shape[1], y.shape[1]
+    parts = _parts(math.prod(shape))
+    totals = x.new_zeros(parts, *shape)
+    matrices = totals.flatten(2)
+    for rows, ranks, columns, block in _blocks(x, *shape[1:], whole_rank=parts > 1):
         _outer(z[rows, ranks], y[rows], out=block)
-        matrix[:, columns].addmm_(x[rows].t(), block.flatten(1))
-    return total
+        _add_products(matrices[..., columns], _cut(x[rows], parts), _cut(block.flatten(1), parts))
+    return totals.sum(0) if parts > 1 else totals[0]
 
 
 def quadratic(z, gram):
@@ -89,8 +91,9 @@ def quadratic(z, gram):
     pieces = [gram[a, a.start :].clone() for a in _triangle(rank)]
     for piece in pieces:
         piece[:, len(piece) :] *= 2.0
-    for rows, i, block in _triangle_blocks(z):
-        y[rows].addmm_(block, pieces[i].flatten(0, 1))
+    for rows, i, block in _triangle_blocks(z, torch.get_num_threads()):
+        matrix = pieces[i].flatten(0, 1)
+        _cut(y[rows], len(block)).baddbmm_(block, matrix.expand(len(block), -1, -1))
     return y
 
 
@@ -104,12 +107,14 @@ def quadratic_gradient(z, y):
     z = z.to(y.dtype)
     rank, units = z.shape[1], y.shape[1]
     gram = z.new_zeros(rank, rank, units)
-    pieces = [z.new_zeros(a.stop - a.start, rank - a.start, units) for a in _triangle(rank)]
-    for rows, i, block in _triangle_blocks(z):
-        pieces[i].flatten(0, 1).addmm_(block.t(), y[rows])
+    parts = _parts(gram.numel() // 2)
+    pieces = [z.new_zeros(parts, a.stop - a.start, rank - a.start, units) for a in _triangle(rank)]
+    for rows, i, block in _triangle_blocks(z, parts):
+        _add_products(pieces[i].flatten(1, 2), block, _cut(y[rows], parts))
     for a, piece in zip(_triangle(rank), pieces, strict=True):
-        gram[a, a.start :] = piece
-        gram[a.start :, a] = piece.transpose(0, 1)
+        total = piece.sum(0)
+        gram[a, a.start :] = total
+        gram[a.start :, a] = total.transpose(0, 1)
     return gram
 
 
@@ -118,26 +123,51 @@ def _triangle(rank):
     return [slice(start, min(start + TRIANGLE_ROWS, rank)) for start in range(0, rank, TRIANGLE_ROWS)]
 
 
-def _triangle_blocks(z):
-    """Of z z^T of some rows each piece of the triangle: the rows, as a slice, the number of the piece, `(rows, -1)`."""
-    columns = TRIANGLE_ROWS * z.shape[1]
-    rows = max(BLOCK // columns, 1)
-    buffer = z.new_empty(min(rows, len(z)) * columns)
+def _triangle_blocks(z, parts):
+    """Of z z^T of some rows each piece of the triangle.
+
+    For each the rows, as a slice, the number of the piece, and the piece, its rows cut: `(parts, rows / parts, -1)`.
+    """
+    rank = z.shape[1]
+    rows = max(BLOCK // (TRIANGLE_ROWS * rank * parts), 1) * parts
+    buffer = z.new_empty(min(rows, len(z)) * TRIANGLE_ROWS * rank)
     for start in range(0, len(z), rows):
-        block = z[start : start + rows]
-        for i, a in enumerate(_triangle(z.shape[1])):
-            shape = len(block), a.stop - a.start, z.shape[1] - a.start
-            piece = buffer[: math.prod(shape)].view(shape)
-            _outer(block[:, a], block[:, a.start :], out=piece)
-            yield slice(start, start + rows), i, piece.flatten(1)
+        block = _cut(z[start : start + rows], parts)
+        # Pieces are of different sizes: each part has its own share of the buffer, for one thread to write.
+        shares = buffer[: block.numel() * TRIANGLE_ROWS].view(len(block), -1)
+        for i, a in enumerate(_triangle(rank)):
+            shape = *block.shape[:2], a.stop - a.start, rank - a.start
+            piece = shares[:, : math.prod(shape[1:])].view(shape)
+            _outer(block[..., a], block[..., a.start :], out=piece)
+            yield slice(start, start + rows), i, piece.flatten(2)
 
 
 def _outer(z, y, out):
-    """`z (m, r)` and `y (m, n)` give `(m, r, n)`."""
-    torch.mul(z.unsqueeze(2), y.unsqueeze(1), out=out)
+    """`z (..., r)` and `y (..., n)` give `(..., r, n)`."""
+    torch.mul(z.unsqueeze(-1), y.unsqueeze(-2), out=out)
 
 
-def _blocks(like, rank, units, reused=True):
+def _parts(size):
+    """In how many parts to sum over rows, with a total of `size` numbers for each: the threads, or 1 for large totals.
+
+    In one product MKL's threads share the columns, and read rows that another thread wrote. Where their processors have
+    no cache in common, the next to write there waits: up to four times as long for all.
+    """
+    threads = torch.get_num_threads()
+    return threads if threads * size <= 2 * BLOCK else 1
+
+
+def _cut(rows, parts):
+    """Rows `(m, ...)` in as many parts as divide them, `parts` at most: `(parts, m / parts, ...)`."""
+    return rows.unflatten(0, (math.gcd(len(rows), parts), -1))
+
+
+def _add_products(totals, x, y):
+    """Add `x^T y` of each part: `totals (parts or more, d, m)`, `x (parts, rows, d)` and `y (parts, rows, m)`."""
+    totals[: len(x)].baddbmm_(x.mT, y)
+
+
+def _blocks(like, rank, units, reused=True, whole_rank=False):
     """Blocks of the rows of `like` and of the rank.
 
     For each the rows and the ranks, as slices, the columns that these are in `(d, r n)`, and a buffer
@@ -145,14 +175,16 @@ def _blocks(like, rank, units, reused=True):
     """
     count = len(like)
     # In low precision each part of a sum over the rank would be rounded: all of the rank at once.
-    patches = PATCHES if like.dtype in (torch.float32, torch.float64) else max(BLOCK // (rank * units), 1)
+    whole_rank = whole_rank or like.dtype not in (torch.float32, torch.float64)
+    threads = torch.get_num_threads()
+    patches = max(BLOCK // (rank * units * threads), 1) * threads if whole_rank else PATCHES
     patches = max(min(patches, count), 1)
-    at_once = min(max(BLOCK // (patches * units), 1), rank)
-    buffer = like.new_empty(patches * at_once * units)
+    times = 1 if whole_rank else min(max(round(patches * rank * units / BLOCK), 1), rank)
+    buffer = like.new_empty(patches * -(-rank // times) * units)
     for start in range(0, count, patches):
         rows = slice(start, min(start + patches, count))
-        for first in range(0, rank, at_once):
-            ranks = slice(first, min(first + at_once, rank))
+        for i in range(times):
+            ranks = slice(rank * i // times, rank * (i + 1) // times)
             shape = rows.stop - rows.start, ranks.stop - ranks.start, units
             columns = slice(ranks.start * units, ranks.stop * units)
             block = buffer[: math.prod(shape)].view(shape) if reused else like.new_empty(shape)

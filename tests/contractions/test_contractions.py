@@ -180,6 +180,25 @@ def test_quadratic_kernels(rng, monkeypatch, kernels, rank):
     assert relative_error(got, np.einsum("ma,mb,mn->abn", z64, z64, y64)) < 1e-6
 
 
+@pytest.mark.skipif(not cpu_kernels, reason="PyTorch's own kernels")
+@pytest.mark.parametrize("rows", [1, 17, 40, 42])
+def test_sums_in_a_part_for_each_thread(rng, monkeypatch, rows):
+    """Of three threads, whose parts divide all blocks, none, or all but the last."""
+    monkeypatch.setattr(cpu_kernels.torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(cpu_kernels, "BLOCK", 48)
+    assert cpu_kernels._parts(5 * 3 * 2) == 3
+    x, z, y = (rng.standard_normal((rows, width)).astype("float32") for width in (5, 3, 2))
+    x64, z64, y64 = (array.astype("float64") for array in (x, z, y))
+    x, z, y = map(ops.convert_to_tensor, (x, z, y))
+    got = ops.convert_to_numpy(cpu_kernels.kernel_gradient(x, z, y))
+    assert relative_error(got, np.einsum("md,mr,mn->drn", x64, z64, y64)) < 1e-6
+    got = ops.convert_to_numpy(cpu_kernels.quadratic_gradient(z, y))
+    assert relative_error(got, np.einsum("ma,mb,mn->abn", z64, z64, y64)) < 1e-6
+    gram = np.einsum("mab,mn->abn", np.eye(3)[None] + z64[:, :, None] * z64[:, None], y64)
+    got = ops.convert_to_numpy(cpu_kernels.quadratic(z, ops.convert_to_tensor(gram.astype("float32"))))
+    assert relative_error(got, np.einsum("ma,mb,abn->mn", z64, z64, gram)) < 1e-6
+
+
 @pytest.mark.parametrize("kernels", [blocked, *([cpu_kernels] if cpu_kernels else [])])
 def test_quadratic_kernels_are_exact_in_low_precision(rng, kernels):
     """z in bfloat16 loses nothing more: norms are computed in float32."""
