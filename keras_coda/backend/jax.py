@@ -1,11 +1,14 @@
 """JAX."""
 
 import jax
+from keras import ops
 
 # Kernels of its own in the place of `keras_coda.contractions.blocked`.
 cpu_kernels = None
 # What cuts patches out of images in the place of `keras_coda.linear_maps.convolution`'s own.
 windows = None
+# One call after the other, as `keras.ops.map` does here.
+map_in_turn = ops.map
 
 
 def is_concrete(tensor):

@@ -54,6 +54,16 @@ def prefers_gpu_kernels(dtype):
     return False
 
 
+def map_in_turn(function, arrays):
+    """`keras.ops.map` over a list of tensors, one call after the other.
+
+    TensorFlow would have up to ten calls' intermediates in memory at once, and be no faster.
+    """
+    outputs = function([array[0] for array in arrays])
+    signature = tf.nest.map_structure(tf.TensorSpec.from_tensor, outputs)
+    return tf.map_fn(function, arrays, parallel_iterations=1, fn_output_signature=signature)
+
+
 def pull_back(function, inputs):
     """The gradients of a function in a tensor.
 

@@ -5,6 +5,7 @@ import itertools
 from importlib.util import find_spec
 
 import torch
+from keras import ops
 from keras.src.backend.torch.core import get_device
 from torch._subclasses.fake_tensor import FakeTensor
 
@@ -12,6 +13,8 @@ from keras_coda.backend import blocked_torch
 
 # Kernels of its own in the place of `keras_coda.contractions.blocked`.
 cpu_kernels = blocked_torch
+# One call after the other, as `keras.ops.map` does here.
+map_in_turn = ops.map
 
 
 def is_concrete(tensor):

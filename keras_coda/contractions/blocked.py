@@ -9,12 +9,13 @@ import math
 import keras
 from keras import ops
 
+from keras_coda.backend import map_in_turn
 from keras_coda.layers.settings import at_least_float32
 
 # Numbers in the largest intermediate of a block: 8 MiB of float32, see docs/benchmarks.md.
 BLOCK = 2**21
 # Numbers in a patch from which on K^T x is kept for the backward pass, see docs/benchmarks.md.
-KEPT_FROM = 256
+KEPT_FROM = 512
 
 
 def products(x, z, kernel):
@@ -24,7 +25,7 @@ def products(x, z, kernel):
         x, z = block
         return _contract(z, _projections(x, kernel))
 
-    return _join(ops.map(of_block, _cut([x, z], _width(kernel))), x)
+    return _join(map_in_turn(of_block, _cut([x, z], _width(kernel))), x)
 
 
 def products_and_kept(x, z, kernel):
@@ -35,7 +36,7 @@ def products_and_kept(x, z, kernel):
         projections = _projections(x, kernel)
         return _contract(z, projections), projections
 
-    y, kept = ops.map(of_block, _cut([x, z], _width(kernel)))
+    y, kept = map_in_turn(of_block, _cut([x, z], _width(kernel)))
     return _join(y, x), [kept]
 
 
@@ -47,7 +48,7 @@ def input_gradient(z, y, kernel):
         z, y = block
         return ops.matmul(_outer(z, y), transposed)
 
-    return _join(ops.map(of_block, _cut([z, y], _width(kernel))), z)
+    return _join(map_in_turn(of_block, _cut([z, y], _width(kernel))), z)
 
 
 def z_gradient(x, y, kernel):
@@ -57,13 +58,13 @@ def z_gradient(x, y, kernel):
         x, y = block
         return _contract_units(_projections(x, kernel), y)
 
-    return _join(ops.map(of_block, _cut([x, y], _width(kernel))), x)
+    return _join(map_in_turn(of_block, _cut([x, y], _width(kernel))), x)
 
 
 def z_gradient_of_kept(kept, y, rank):
     """`z_gradient` from what `products_and_kept` kept, and `y (M, n)`: `(M, rank)`."""
     blocks = _cut([y], rank * y.shape[-1])
-    return _join(ops.map(lambda block: _contract_units(*block), (*kept, *blocks)), y)
+    return _join(map_in_turn(lambda block: _contract_units(*block), (*kept, *blocks)), y)
 
 
 def kernel_gradient(x, z, y):
