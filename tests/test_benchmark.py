@@ -91,6 +91,7 @@ def test_measures_memory_in_a_process_of_its_own(load, tmp_path):
     run(load, "--models", "floor", "--jobs", "inference", "--json", str(path))
     (memory,) = json.loads(path.read_text())["memory"]
     assert 0 <= memory["before"] < memory["peak"]
+    assert memory["compiled"] is None or 0 < memory["compiled"] <= memory["peak"]
 
 
 def test_leaves_out_what_does_not_fit_in_memory(load, capsys, monkeypatch):

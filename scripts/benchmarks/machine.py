@@ -1,5 +1,7 @@
 """What the benchmark runs on, and the memory there: the one place in the benchmark where backends differ."""
 
+import ctypes
+import gc
 import importlib
 import os
 import pathlib
@@ -66,6 +68,21 @@ def _peak_of_process():
             return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak():
+    """Give unused memory of this process back, and let its peak begin anew. Returns whether that can be done here."""
+    if gpu():
+        return False
+    gc.collect()
+    # What compilation took and freed stays with the allocator otherwise, and would count as in use.
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+    try:
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def available_memory():

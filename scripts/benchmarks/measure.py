@@ -22,6 +22,7 @@ JOBS = {
 
 # Of the bytes of all dynamic weights, how many times as much training takes at once (w, u and their gradients).
 MATERIALISED_COPIES = 4.0
+# After the first, which compiles.
 CALLS_FOR_MEMORY = 3
 
 
@@ -149,7 +150,8 @@ def memory(settings, name, image_size, batch):
     """The peak memory of the first chosen job, measured in this process, which must have done nothing else.
 
     Returns:
-        A dictionary: `before`, bytes in use at most before the model was built, and `peak`.
+        A dictionary: `before`, bytes in use at most before the model was built, `peak`, and `compiled`, the peak after
+        the first call, which compiles; `None` where that is not known, as on GPUs.
     """
     before = machine.peak_memory()
     layers = counts.dau_layers(settings.layout, image_size, settings.dtype)
@@ -158,11 +160,15 @@ def memory(settings, name, image_size, batch):
         check_memory(name, settings.jobs[0], layers, batch)
         model = networks.build(name, settings.layout, image_size, settings.dtype, settings.remat)
         function = functions(name, model, images, labels)[settings.jobs[0]]
+        function()
+        peak = machine.peak_memory()
+        forgotten = machine.forget_peak()
         for _ in range(CALLS_FOR_MEMORY):
             function()
     except Exception as error:
         return {"failed": describe(error)}
-    return {"before": before, "peak": machine.peak_memory()}
+    compiled = machine.peak_memory()
+    return {"before": before, "peak": max(peak, compiled), "compiled": compiled if forgotten else None}
 
 
 def memory_of_child(command):

@@ -28,9 +28,12 @@ def _speed(result, ours):
 
 def _memory(measured, ours):
     if "failed" in measured:
-        return [measured["failed"], "-"]
-    ratio = _ratio(measured["peak"], ours.get("peak"))
-    return [f"{measured['peak'] / 2**20:.0f}{ratio}", f"{measured['before'] / 2**20:.0f}"]
+        return [measured["failed"], "-", "-"]
+    peak, compiled = (
+        f"{measured[key] / 2**20:.0f}{_ratio(measured[key], ours.get(key))}" if measured[key] else "-"
+        for key in ("peak", "compiled")
+    )
+    return [peak, compiled, f"{measured['before'] / 2**20:.0f}"]
 
 
 def results(report):
@@ -41,7 +44,7 @@ def results(report):
     explained = [job for job in jobs if job.startswith("explain") and "train" in jobs]
     head = ["image", "batch", "network", "multiply-adds, M", *(JOBS[job] for job in jobs)]
     head += [f"{JOBS[job]}, of a training step" for job in explained]
-    head += ["peak memory, MiB", "of it libraries"] if memories else []
+    head += ["peak memory, MiB", "once compiled", "of it libraries"] if memories else []
     rows = []
     for point in dict.fromkeys(key[:3] for key in by_key):
         here = {job: by_key.get((*point, job)) for job in jobs}
@@ -62,7 +65,8 @@ def results(report):
     )
     if memories:
         where = "GPU's" if report["gpu"] else "process's"
-        text += f" Memory is the {where} peak in three calls of the first job, in a process of its own for each."
+        text += f" Memory is the {where} peak in four calls of the first job, in a process of its own for each; once "
+        text += "compiled: in the last three, without what the first call left unused."
     return f"{_table(head, rows)}\n\n{text}\n"
 
 
