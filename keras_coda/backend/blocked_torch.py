@@ -76,6 +76,7 @@ def kernel_gradient(x, z, y):
     parts = _parts(math.prod(shape))
     totals = x.new_zeros(parts, *shape)
     matrices = totals.flatten(2)
+    # All of the rank at once in parts: to some columns only, PyTorch adds one part after the other, with all threads.
     for rows, ranks, columns, block in _blocks(x, *shape[1:], whole_rank=parts > 1):
         _outer(z[rows, ranks], y[rows], out=block)
         _add_products(matrices[..., columns], _cut(x[rows], parts), _cut(block.flatten(1), parts))

@@ -64,7 +64,7 @@ def z_gradient(x, y, kernel):
 def z_gradient_of_kept(kept, y, rank):
     """`z_gradient` from what `products_and_kept` kept, and `y (M, n)`: `(M, rank)`."""
     blocks = _cut([y], rank * y.shape[-1])
-    return _join(map_in_turn(lambda block: _contract_units(*block), (*kept, *blocks)), y)
+    return _join(map_in_turn(lambda block: _contract_units(*block), [*kept, *blocks]), y)
 
 
 def kernel_gradient(x, z, y):

@@ -187,16 +187,18 @@ def test_sums_in_a_part_for_each_thread(rng, monkeypatch, rows):
     monkeypatch.setattr(cpu_kernels.torch, "get_num_threads", lambda: 3)
     monkeypatch.setattr(cpu_kernels, "BLOCK", 48)
     assert cpu_kernels._parts(5 * 3 * 2) == 3
-    x, z, y = (rng.standard_normal((rows, width)).astype("float32") for width in (5, 3, 2))
-    x64, z64, y64 = (array.astype("float64") for array in (x, z, y))
-    x, z, y = map(ops.convert_to_tensor, (x, z, y))
+    x, z, y, gram = (
+        rng.standard_normal(shape).astype("float32") for shape in ((rows, 5), (rows, 3), (rows, 2), (3, 3, 2))
+    )
+    gram = gram + gram.transpose(1, 0, 2)
+    x64, z64, y64, gram64 = (array.astype("float64") for array in (x, z, y, gram))
+    x, z, y, gram = map(ops.convert_to_tensor, (x, z, y, gram))
     got = ops.convert_to_numpy(cpu_kernels.kernel_gradient(x, z, y))
     assert relative_error(got, np.einsum("md,mr,mn->drn", x64, z64, y64)) < 1e-6
     got = ops.convert_to_numpy(cpu_kernels.quadratic_gradient(z, y))
     assert relative_error(got, np.einsum("ma,mb,mn->abn", z64, z64, y64)) < 1e-6
-    gram = np.einsum("mab,mn->abn", np.eye(3)[None] + z64[:, :, None] * z64[:, None], y64)
-    got = ops.convert_to_numpy(cpu_kernels.quadratic(z, ops.convert_to_tensor(gram.astype("float32"))))
-    assert relative_error(got, np.einsum("ma,mb,abn->mn", z64, z64, gram)) < 1e-6
+    got = ops.convert_to_numpy(cpu_kernels.quadratic(z, gram))
+    assert relative_error(got, np.einsum("ma,mb,abn->mn", z64, z64, gram64)) < 1e-6
 
 
 @pytest.mark.parametrize("kernels", [blocked, *([cpu_kernels] if cpu_kernels else [])])
