@@ -14,7 +14,7 @@ if keras.backend.backend() == "tensorflow":
 else:
     sys.modules["tensorflow"] = None  # Keras would import it, in every process, to set its seed.
 
-from keras_coda import CoDANet, OneVsRestCrossentropy, backend, cli, data, recipes, training
+from keras_coda import CoDANet, OneVsRestCrossentropy, backend, cli, data, optimizers, recipes, training
 from keras_coda.data import dataset as dataset_module
 from keras_coda.data.batches import Batches
 from keras_coda.models.replica import Replica
@@ -34,8 +34,8 @@ class PlainBatches(Batches):
         return super().__getitem__(number)[:2]
 
 
-def trained(network, batches):
-    """Weights and history, by plain gradient descent: Adam would not see a factor of the gradients."""
+def trained(network, batches, optimizer="sgd"):
+    """Weights and history. Plain gradient descent is the default: Adam and Muon do not see a factor of the gradients."""
     keras.utils.set_random_seed(0)
     model = network(
         filters=[3, 10],
@@ -47,7 +47,8 @@ def trained(network, batches):
         image_shape=(8, 8, 1),
         data_format="channels_last",
     )
-    model.compile(keras.optimizers.SGD(0.5), OneVsRestCrossentropy(), weighted_metrics=["accuracy"])
+    optimizer = optimizers.Muon(0.01) if optimizer == "muon" else keras.optimizers.SGD(0.5)
+    model.compile(optimizer, OneVsRestCrossentropy(), weighted_metrics=["accuracy"])
     shuffle = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch))
     history = model.fit(batches, epochs=2, shuffle=False, verbose=0, callbacks=[shuffle]).history
     return {**history, **{f"weight_{i}": weight for i, weight in enumerate(model.get_weights())}}
@@ -57,9 +58,12 @@ def compare(out):
     """What one device gets from whole batches, and two from their parts."""
     arguments = (few.x_train, few.y_train, BATCH_SIZE)
     index = backend.process()[0]
-    np.savez(out / f"one_{index}.npz", **trained(CoDANet, PlainBatches(*arguments, devices=1)))
     shared = Batches(*arguments, devices=2, process=backend.process())
-    np.savez(out / f"two_{index}.npz", **backend.run_on(2, trained, Replica, shared))
+    for optimizer in ("sgd", "muon"):
+        one = trained(CoDANet, PlainBatches(*arguments, devices=1), optimizer)
+        np.savez(out / f"one_{optimizer}_{index}.npz", **one)
+        two = backend.run_on(2, trained, Replica, shared, optimizer)
+        np.savez(out / f"two_{optimizer}_{index}.npz", **two)
 
 
 class StopAfter(keras.callbacks.Callback):

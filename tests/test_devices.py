@@ -52,10 +52,11 @@ def out(tmp_path_factory):
     return out
 
 
-def test_two_devices_train_as_one_does(out):
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_two_devices_train_as_one_does(out, optimizer):
     """The same weights, loss and accuracy from the same batches, in every process, with a last batch of odd size."""
     for index in range(PROCESSES):
-        one, two = np.load(out / f"one_{index}.npz"), np.load(out / f"two_{index}.npz")
+        one, two = (np.load(out / f"{devices}_{optimizer}_{index}.npz") for devices in ("one", "two"))
         assert {*one} == {*two} >= {"loss", "accuracy", "penalty", "weight_0"}
         for name in one:
             np.testing.assert_allclose(two[name], one[name], err_msg=name, **CLOSE)
