@@ -9,6 +9,7 @@
 6: localisation and pixel removal of every method, from folders that `keras-coda evaluate` left
 7: a grid of images and the contribution maps of its classes
 8: contribution maps beside the strongest post-hoc methods
+cover: the picture of the README: image, weights and contributions of the most confident prediction of each class
 sanity: how maps change while the network's layers are randomised
 """
 
@@ -20,6 +21,7 @@ from paper_figures import (
     both_metrics,
     comparison,
     confident,
+    cover,
     eigenvectors,
     grids,
     sanity,
@@ -69,6 +71,7 @@ FIGURES = {
     "6": figure_6,
     "7": of_subject(grids.draw, size="grid_size"),
     "8": of_subject(comparison.draw, methods="methods", count="images"),
+    "cover": of_subject(cover.draw, count="images"),
     "sanity": of_subject(sanity.draw, methods="methods", count="images"),
 }
 
@@ -89,7 +92,7 @@ def main(arguments=None):
     parser.add_argument(
         "--out", type=pathlib.Path, default=pathlib.Path("figures"), help="folder (default: %(default)s)"
     )
-    parser.add_argument("--images", type=int, help="images in figures 5, 8 and sanity")
+    parser.add_argument("--images", type=int, help="images in figures 5, 8, cover and sanity")
     parser.add_argument("--methods", nargs="+", help="in figures 8 and sanity")
     parser.add_argument("--grid-size", type=int, help="images in a row of figure 7 (default: 2)")
     parser.add_argument("--results", nargs="+", type=pathlib.Path, help="folders for figure 6")
