@@ -145,7 +145,8 @@ def save(
 
     Raises:
         PresetError: the model is not of this form or not finite, or not in float16; an argument is not of the form
-            above; the folder is there, and `overwrite` is false or it holds other files than a preset's; or the disk is full.
+            above; the folder is there, and `overwrite` is false or it holds other files than a preset's; or the disk
+            is full.
 
     Example:
 
