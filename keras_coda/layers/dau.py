@@ -98,6 +98,9 @@ class DAU(keras.layers.Layer):
                 constraint=self.bias_constraint,
                 **shared,
             )
+        # How many axes of a kernel are those of a patch: for `keras_coda.optimizers.Muon`.
+        for kernel in self.weights:
+            kernel.patch_axes = len(patch_shape)
 
     def correlate(self, inputs, kernel):
         """The scalar product of every patch with every column of `kernel (*patch_shape, m)`: `(..., m)`."""

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 from keras.optimizers import schedules
 
-DECAYS = ("cosine", "steps", "none")
+DECAYS = ("cosine", "linear", "steps", "none")
 
 
 @keras.saving.register_keras_serializable(package="keras_coda")
@@ -51,7 +51,8 @@ def learning_rate(highest, epochs, steps, decay="cosine", factor=None, every=Non
         highest: the learning rate that `decay` starts from.
         epochs: those of the recipe, in which `every` and `warm_up` are given.
         steps: integer, how many steps the training takes.
-        decay: "cosine", to 0 at the end; "steps", multiplied by `factor` after every `every` epochs; or "none".
+        decay: "cosine" or "linear", to 0 at the end; "steps", multiplied by `factor` after every `every` epochs; or
+            "none".
         factor, every: numbers, of "steps".
         warm_up: number of epochs in which it grows linearly, from `start` times what `decay` says.
         start: number in [0, 1].
@@ -73,6 +74,8 @@ def learning_rate(highest, epochs, steps, decay="cosine", factor=None, every=Non
         )
     if decay == "cosine":
         schedule = schedules.CosineDecay(highest, steps)
+    elif decay == "linear":
+        schedule = schedules.PolynomialDecay(highest, steps, end_learning_rate=0.0)
     else:
         factor, every = (factor, every) if decay == "steps" else (1.0, epochs)
         schedule = schedules.ExponentialDecay(highest, every * steps / epochs, factor, staircase=True)

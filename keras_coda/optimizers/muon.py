@@ -1,0 +1,66 @@
+"""Muon for the kernels of DAU layers."""
+
+import math
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_coda")
+class Muon(keras.optimizers.Muon):
+    """Momentum whose updates are made orthogonal (Jordan et al., 2024), with DAU kernels taken as matrices.
+
+    Keras' `Muon` takes variables of two axes only, and leaves all others to AdamW. The kernels of a `DAUConv2D` have up
+    to five axes, but each is a matrix: it reads a patch of d numbers. This class sees A as (d, rank units), B as
+    (d, rank) and b as (d, units). Momentum is Keras': m = momentum m + g, then g + momentum m with Nesterov. Let
+    U S V^T be the singular value decomposition of that. Five steps of the Newton-Schulz iteration give about U V^T, and
+    the update is
+
+        kernel -= learning_rate (0.2 sqrt(max(rows, columns)) U V^T + weight_decay kernel)
+
+    so that the root mean square of the first part is about 0.2 of the learning rate, whatever the gradient's size
+    (Liu et al., 2025, as in Keras).
+
+    All other variables are treated as Keras' `Muon` treats them: matrices likewise, the rest by AdamW.
+
+    Patches of an image have a common direction, their mean, that outweighs all others. Gradients of DAU kernels are
+    therefore badly conditioned, which Adam does not mend and this does. What was measured: `zoo/README.md`.
+
+    Args:
+        learning_rate: float, a `LearningRateSchedule`, or a function. Smaller networks and batches take
+            0.02 to 0.03, S at a batch of 512 about 0.01.
+        weight_decay: float, decoupled, of DAU kernels and matrices. Keep `learning_rate * weight_decay` at most 0.015.
+        **kwargs: as for `keras.optimizers.Muon`: `momentum`, `nesterov`, `ns_steps`, `rms_rate`, `clipnorm`,
+            `loss_scale_factor`, ...
+
+    Example:
+
+    >>> model.compile(keras_coda.optimizers.Muon(0.03), keras_coda.OneVsRestCrossentropy(), metrics=["accuracy"])
+    """
+
+    def __init__(self, learning_rate=0.03, weight_decay=0.3, name="muon", **kwargs):
+        super().__init__(learning_rate, weight_decay=weight_decay, name=name, **kwargs)
+
+    # Keras decides by this on a variable's state and weight decay.
+    def _should_use_adamw(self, variable):
+        return not hasattr(variable, "patch_axes") and super()._should_use_adamw(variable)
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        # `variable` may be TensorFlow's own, under `tf.distribute`.
+        axes = getattr(self._trainable_variables[index], "patch_axes", None)
+        if axes is None:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        m = self.momentums[index]
+        self.assign(m, self.momentum * m + gradient)
+        direction = gradient + self.momentum * m if self.nesterov else m
+        matrix = ops.reshape(direction, (math.prod(variable.shape[:axes]), -1))
+        update = learning_rate * self.zeropower_via_newtonschulz5(matrix, self.ns_steps)
+        self.assign_sub(variable, ops.reshape(self.lr_adjust(update), variable.shape))
+
+    def zeropower_via_newtonschulz5(self, x, steps):
+        # Keras adds 1e-7 to the norm, more than a DAU kernel's gradient may have.
+        largest = ops.max(ops.abs(x))
+        return super().zeropower_via_newtonschulz5(x / ops.where(largest > 0, largest, 1.0), steps)
+
