@@ -18,7 +18,6 @@ that is lent for minutes: docs/gpu.md.
 
 import argparse
 import importlib.metadata
-import itertools
 import os
 import pathlib
 import sys
@@ -27,7 +26,7 @@ import time
 # First of all, as it counts the seconds from here on.
 from gpu import log
 
-os.environ["KERAS_BACKEND"] = "jax"
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import jax
 import keras
@@ -83,10 +82,12 @@ class Job:
     """
 
     def __init__(self, arguments):
+        if keras.backend.backend() != "jax":
+            raise ValueError(f"Expected: KERAS_BACKEND=jax. Received: {keras.backend.backend()}")
         self.arguments = arguments
         self.recipe = recipes.load(arguments.recipe)
         self.rates = arguments.rates or [self.recipe.learning_rate * factor for factor in (0.6, 1.0, 1.7)]
-        self.warm_up, self.fall = schedule(self.recipe, arguments.fall)
+        self.warm_up, self.fall = plan.schedule(self.recipe, arguments.fall)
         self.epochs = self.recipe.epochs if arguments.epochs is None else arguments.epochs
         # Before anything takes time.
         left = 60 * arguments.minutes - log.seconds()
@@ -193,7 +194,7 @@ class Job:
         fall = self.fall if number == len(self.stages) - 1 else 0
         rates = plan.learning_rates(self.rate, steps, warm_up, fall).reshape(-1, chunk)
         self.say(stage=number + 1, rate=self.rate, steps=steps, epochs=round(steps / a_epoch, 2), fall=fall)
-        order = batches(len(labels), (chunk, batch), self.recipe.seed + number)
+        order = plan.batches(len(labels), (chunk, batch), self.recipe.seed + number)
         losses, hits = [], []
         for call, (indices, of_call) in enumerate(zip(order, rates, strict=False), start=1):
             key = jax.random.fold_in(jax.random.key(self.recipe.seed + number), call)
@@ -231,7 +232,7 @@ class Job:
         return (time.monotonic() - began) / chunk
 
     def best_rate(self, program, a_step, chunk):
-        """The learning rate that leads to the lowest loss in a short training from the start, up to it and down to 0."""
+        """The learning rate with the lowest loss after a short training from the start, in which it falls to 0."""
         calls = max(1, int(self.arguments.trial / a_step / chunk))
         found = {}
         for rate in self.rates:
@@ -315,37 +316,6 @@ class Job:
         self.results |= results
         presets.add_results(self.arguments.out / "preset", results)
         self.say(**results)
-
-
-def schedule(recipe, fall):
-    """`(warm_up, fall)`: the parts of the steps in which the learning rate grows, and falls to 0 at the end.
-
-    Raises:
-        ValueError: the recipe has what this program does not do.
-    """
-    entries = dict(recipe.schedule)
-    decay, warm_up = entries.pop("decay", "cosine"), entries.pop("warm_up", 0)
-    if fall is None and decay in ("linear", "none"):
-        fall = 1.0 if decay == "linear" else 0.0
-    unknown = [name for name in entries if entries[name]]
-    if fall is None or unknown or recipe.augmentation.get("rand_augment") or recipe.model.get("penalty"):
-        raise ValueError(
-            'Expected: a recipe with the decay "linear" or "none", or --fall; no RandAugment, and no penalty. '
-            f"Received: schedule={recipe.schedule}, augmentation={recipe.augmentation}, model={recipe.model}"
-        )
-    return warm_up / recipe.epochs, fall
-
-
-def batches(count, shape, seed):
-    """Indices of images `(steps, batch)`, one call's after another's, without an end. An epoch takes each image once.
-
-    What is left of an epoch, less than a batch a call, is left out.
-    """
-    steps, batch = shape
-    of_epoch = count // batch // steps * steps * batch
-    for epoch in itertools.count():
-        order = np.random.default_rng((seed, epoch)).permutation(count)[:of_epoch].astype("int32")
-        yield from order.reshape(-1, steps, batch)
 
 
 def main(arguments=None):

@@ -33,13 +33,13 @@ def worst_error(model, size):
     errors = []
     for i in sorted({0, len(layers) // 2, len(layers) - 1}):
         errors += _errors(layers[i], (IMAGES, sizes[i], sizes[i], channels[i]))
+    keras_coda.set_contraction("auto")
     return float(np.max(errors)) if np.isfinite(errors).all() else float("inf")
 
 
 def _errors(layer, shape):
     weights = [variable.value for variable in layer.trainable_variables]
     forms = [_with_gradients(layer, shape, *how) for how in (("auto", layer.dtype_policy), ("direct", "float32"))]
-    keras_coda.set_contraction("auto")
     for seed in range(DRAWS):
         keys = jax.random.split(jax.random.key(seed))
         inputs = jax.random.uniform(keys[0], shape)

@@ -1,5 +1,6 @@
 """How the minutes of a training are shared out, and the learning rate of each of its steps. Plain numbers."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -116,3 +117,34 @@ def best(losses):
     if not finite:
         raise FloatingPointError(f"No learning rate led to a finite loss. Expected: lower ones. Received: {losses}")
     return min(finite, key=lambda rate: finite[rate])
+
+
+def schedule(recipe, fall):
+    """`(warm_up, fall)`: the parts of the steps in which the learning rate grows, and falls to 0 at the end.
+
+    Raises:
+        ValueError: the recipe has what this program does not do.
+    """
+    entries = dict(recipe.schedule)
+    decay, warm_up = entries.pop("decay", "cosine"), entries.pop("warm_up", 0)
+    if fall is None and decay in ("linear", "none"):
+        fall = 1.0 if decay == "linear" else 0.0
+    unknown = [name for name in entries if entries[name]]
+    if fall is None or unknown or recipe.augmentation.get("rand_augment") or recipe.model.get("penalty"):
+        raise ValueError(
+            'Expected: a recipe with the decay "linear" or "none", or --fall; no RandAugment, and no penalty. '
+            f"Received: schedule={recipe.schedule}, augmentation={recipe.augmentation}, model={recipe.model}"
+        )
+    return warm_up / recipe.epochs, fall
+
+
+def batches(count, shape, seed):
+    """Indices of images `(steps, batch)`, one call's after another's, without an end. An epoch takes each image once.
+
+    What is left of an epoch, less than a batch a call, is left out.
+    """
+    steps, batch = shape
+    of_epoch = count // batch // steps * steps * batch
+    for epoch in itertools.count():
+        order = np.random.default_rng((seed, epoch)).permutation(count)[:of_epoch].astype("int32")
+        yield from order.reshape(-1, steps, batch)
