@@ -299,7 +299,7 @@ class Job:
         if self.arguments.removed and self.arguments.grids and self.is_time():
             chosen = slice(self.arguments.removed)
             score, count = measure.removal(self.exact, x_test[chosen], y_test[chosen], self.end)
-            self.note(removal=score, removal_images=count, removal_percent_of_pixels=25)
+            self.note(removal=score, removal_images=count, removal_percent_of_pixels=round(100 * measure.REMOVED))
         methods = attributions.published("tinyimagenet" if self.recipe.dataset == "tiny_imagenet" else "cifar10")
         for name in OTHERS:
             if name in methods and self.arguments.grids and self.is_time():

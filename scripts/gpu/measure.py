@@ -5,9 +5,12 @@ import time
 import numpy as np
 
 from keras_coda import attributions, metrics
+from keras_coda.metrics.pixel_removal import RankedPixels
 
 GRIDS_AT_ONCE, IMAGES_AT_ONCE, VARIANTS_AT_ONCE = 20, 64, 512
 SIZE = 3
+# As published.
+REMOVED, POINTS = 0.25, 129
 
 
 def localisation(method, grids, until):
@@ -43,11 +46,13 @@ def removal(model, images, labels, until):
         `(score, count)`: the mean over the curves of `count` images, at least `IMAGES_AT_ONCE` or all.
     """
     method = attributions.Contributions(model, batch_size=IMAGES_AT_ONCE)
+    ranked = RankedPixels(model, VARIANTS_AT_ONCE)
     curves: list[np.ndarray] = []
     for start in range(0, len(images), IMAGES_AT_ONCE):
         if curves and time.monotonic() > until:
             break
         part = slice(start, start + IMAGES_AT_ONCE)
         maps = method.maps(images[part], labels[part])
-        curves.extend(metrics.pixel_removal(model, images[part], labels[part], maps, batch_size=VARIANTS_AT_ONCE))
+        source = ranked.classifier.source(images[part])
+        curves.extend(ranked.curves(source, labels[part], maps, False, REMOVED, POINTS))
     return float(np.mean(curves)), len(curves)
