@@ -18,7 +18,7 @@ import sys
 
 OUT = pathlib.Path("build/gpu")
 MIB = 2**20
-SPARE = MIB
+SPARE, LEAST = MIB, 16 * MIB
 # What `import keras_coda` needs and the machine lacks, for its Python.
 WHEELS = ("keras==3.15.1", "optree==0.20.0", "namex==0.1.0")
 PYTHON = "3.12"
@@ -95,6 +95,11 @@ def main(arguments=None):
     checkout = travelling()
     limit = int(arguments.limit * MIB) - checkout - SPARE
     print(f"The checkout: {checkout / MIB:.1f} MiB, so that {limit / MIB:.1f} MiB can go with it")
+    if limit < LEAST:
+        parser.error(
+            f"too little can go with the checkout. Expected: at least {LEAST / MIB:.0f} MiB. Leave large weights out, such as by "
+            "git sparse-checkout set --no-cone '/*' '!/zoo/*/*.h5.*', and back by git sparse-checkout disable"
+        )
     files = wanted(arguments.run, arguments.data, arguments.start, wheels(OUT / "wheels"))
     shutil.rmtree(OUT / arguments.run, ignore_errors=True)
     sizes = [path.stat().st_size for path, _ in files]
