@@ -97,8 +97,9 @@ def main(arguments=None):
     print(f"The checkout: {checkout / MIB:.1f} MiB, so that {limit / MIB:.1f} MiB can go with it")
     if limit < LEAST:
         parser.error(
-            f"too little can go with the checkout. Expected: at least {LEAST / MIB:.0f} MiB. Leave large weights out, such as by "
-            "git sparse-checkout set --no-cone '/*' '!/zoo/*/*.h5.*', and back by git sparse-checkout disable"
+            f"too little can go with the checkout. Expected: at least {LEAST / MIB:.0f} MiB. "
+            "Leave large weights out: git sparse-checkout set --no-cone '/*' '!/zoo/*/*.h5.*'; "
+            "and back: git sparse-checkout disable"
         )
     files = wanted(arguments.run, arguments.data, arguments.start, wheels(OUT / "wheels"))
     shutil.rmtree(OUT / arguments.run, ignore_errors=True)
