@@ -46,34 +46,37 @@ def wheels(folder):
 
 
 def wanted(run, data, start, wheels):
-    """All files that a run needs, as `(path, its place in the folders)`, those needed first at the beginning."""
+    """All files that a run needs, as `(path, place in the folders)`: first what unpacks the others, then by size."""
     files = [(path, pathlib.Path("wheels", path.name)) for path in wheels]
     for pattern in DATA[run]:
         found = sorted(data.glob(pattern))
         if not found:
             raise FileNotFoundError(f"{data} has no {pattern}")
         files += [(path, "data" / path.relative_to(data)) for path in found]
+    images = len(found)
+    small, large = files[:-images], files[-images:]
     if start is not None:
-        files += [(path, pathlib.Path("start", path.name)) for path in sorted(start.iterdir()) if path.is_file()]
-    return files
+        large += [(path, pathlib.Path("start", path.name)) for path in sorted(start.iterdir()) if path.is_file()]
+    return small + sorted(large, key=lambda file: -file[0].stat().st_size)
 
 
 def parcels(sizes, limit):
-    """Which items go together: lists of their indices, in order, of at most `limit` each.
+    """Which items go together: lists of their indices, of at most `limit` each. Each goes into the first with room.
 
     Raises:
         ValueError: one is larger than `limit`.
     """
     found: list[list[int]] = []
-    left = 0
+    left: list[int] = []
     for index, size in enumerate(sizes):
         if size > limit:
             raise ValueError(f"Expected files of at most {limit:,} bytes. Received: one of {size:,}")
-        if not found or size > left:
+        place = next((number for number, room in enumerate(left) if size <= room), len(found))
+        if place == len(found):
             found.append([])
-            left = limit
-        found[-1].append(index)
-        left -= size
+            left.append(limit)
+        found[place].append(index)
+        left[place] -= size
     return found
 
 

@@ -96,7 +96,7 @@ def test_what_the_job_does_not_do_is_refused(plan, name):
 
 def test_files_are_laid_out_so_that_each_folder_fits(load):
     parcels = load("gpu_pack").parcels
-    assert parcels([3, 3, 3, 5, 1], 6) == [[0, 1], [2], [3, 4]]
+    assert parcels([3, 3, 3, 5, 1], 6) == [[0, 1], [2, 4], [3]]
     assert parcels([], 6) == []
     with pytest.raises(ValueError, match=r"at most 6 bytes. Received: one of 7"):
         parcels([7], 6)
