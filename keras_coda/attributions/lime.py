@@ -1,13 +1,10 @@
 """LIME: a sparse linear model of what the classifier makes of images without some of their superpixels."""
 
 import numpy as np
-from skimage import segmentation
-from sklearn.linear_model import Ridge
-from sklearn.metrics import pairwise_distances
-from sklearn.utils import check_random_state
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.masked import MaskedScores, check_positive
+from keras_coda.imports import imported
 from keras_coda.layers.input_encoding import to_unit_range
 
 # Width of the kernel over cosine distances, and up to how many features are selected one after the other: those of the
@@ -96,7 +93,7 @@ class LIME(Attribution):
             image = (image - low) / (high - low or 1.0)
         if image.shape[-1] == 1:
             image = np.repeat(image, 3, axis=-1)
-        return segmentation.quickshift(
+        return imported("skimage.segmentation", "scikit-image", "LIME").quickshift(
             image,
             ratio=self.ratio,
             kernel_size=self.kernel_size,
@@ -107,7 +104,7 @@ class LIME(Attribution):
 
     def _kept(self, superpixels):
         """Which superpixels each variant keeps, `(samples, superpixels)` in {0, 1}; the first one is the image."""
-        kept = check_random_state(self.seed).randint(0, 2, self.samples * superpixels)
+        kept = _sklearn("utils").check_random_state(self.seed).randint(0, 2, self.samples * superpixels)
         kept = kept.reshape(self.samples, superpixels)
         kept[0] = 1
         return kept
@@ -125,12 +122,12 @@ def superpixel_weights(kept, scores, features):
         `(superpixels,)`, float64.
     """
     kept, scores = kept.astype("float64"), scores.astype("float64")
-    distances = pairwise_distances(kept, kept[:1], metric="cosine")[:, 0]
+    distances = _sklearn("metrics").pairwise_distances(kept, kept[:1], metric="cosine")[:, 0]
     importance = np.exp(-(distances**2) / (2 * _KERNEL_WIDTH**2))
     select = _forward_selection if features <= _FORWARD_UP_TO else _highest_weights
     chosen = select(kept, scores, importance, min(features, kept.shape[1]))
     weights = np.zeros(kept.shape[1])
-    weights[chosen] = Ridge(alpha=1.0).fit(kept[:, chosen], scores, sample_weight=importance).coef_
+    weights[chosen] = _ridge(1.0, kept[:, chosen], scores, importance)
     return weights
 
 
@@ -156,8 +153,17 @@ def _forward_selection(kept, scores, importance, features):
 
 def _highest_weights(kept, scores, importance, features):
     """The superpixels with the largest weights in a ridge regression on all of them."""
-    weights = Ridge(alpha=0.01).fit(kept, scores, sample_weight=importance).coef_
+    weights = _ridge(0.01, kept, scores, importance)
     return np.argsort(-np.abs(weights), kind="stable")[:features]
+
+
+def _ridge(alpha, kept, scores, importance):
+    """The weights of a linear model, by ridge regression."""
+    return _sklearn("linear_model").Ridge(alpha=alpha).fit(kept, scores, sample_weight=importance).coef_
+
+
+def _sklearn(module):
+    return imported(f"sklearn.{module}", "scikit-learn", "LIME")
 
 
 def _mean_colours(source, segments, channel_axis):

@@ -1,10 +1,10 @@
 """RISE: the mean of random masks, weighted by the probability that is left under each."""
 
 import numpy as np
-from skimage import transform
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.masked import MaskedScores, check_positive
+from keras_coda.imports import imported
 
 # Masks that are in memory at once when they are summed.
 _TOGETHER = 512
@@ -70,7 +70,8 @@ class RISE(Attribution):
     def _shifted(self, size, rng):
         """Interpolation along one axis: a function of B numbers of masks to matrices `(B, size, cells)`."""
         cell = -(-size // self.cells)
-        enlarge = transform.resize(
+        resize = imported("skimage.transform", "scikit-image", "RISE").resize
+        enlarge = resize(
             np.eye(self.cells), ((self.cells + 1) * cell, self.cells), order=1, anti_aliasing=False
         ).astype("float32")
         shifts = rng.integers(cell, size=self.masks)

@@ -2,7 +2,8 @@
 
 import keras
 import numpy as np
-from sklearn import datasets, model_selection
+
+from keras_coda.imports import imported
 
 CLASSES = [str(digit) for digit in range(10)]
 HELD_OUT = 360
@@ -23,6 +24,8 @@ def load_digits(image_size=16):
 
     >>> (x_train, y_train), (x_test, y_test) = keras_coda.data.load_digits()
     """
+    datasets = imported("sklearn.datasets", "scikit-learn", "The data set of digits")
+    model_selection = imported("sklearn.model_selection", "scikit-learn", "The data set of digits")
     digits = datasets.load_digits()
     images = (digits.images / 16.0).astype("float32")[..., np.newaxis]
     enlarged = keras.ops.image.resize(

@@ -1,10 +1,10 @@
 """TinyImageNet as a TFDS data set, which TFDS does not have."""
 
-import collections
 import pathlib
 
 import tensorflow_datasets as tfds
 
+from keras_coda.data.class_names import first_names
 from keras_coda.data.download import check_reachable
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
@@ -40,7 +40,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         folder = _folder(dl_manager, self.data_dir_root)
         wnids = (folder / "wnids.txt").read_text().split()
-        self.info.features["label"].names = _names(wnids, folder / "words.txt")
+        self.info.features["label"].names = first_names(wnids, (folder / "words.txt").read_text())
         label_of = {wnid: label for label, wnid in enumerate(wnids)}
         return {"train": _training(folder, label_of), "validation": _validation(folder, label_of)}
 
@@ -68,14 +68,6 @@ def _folder(dl_manager, root):
             f"or the folder {ARCHIVE} that is in it, into TFDS' manual directory, by default "
             "~/tensorflow_datasets/downloads/manual"
         ) from error
-
-
-def _names(wnids, words):
-    """The first name of each class, with its number in WordNet where two have the same."""
-    named = dict(line.split("\t", 1) for line in words.read_text().splitlines() if "\t" in line)
-    first = [named.get(wnid, wnid).split(",")[0].strip() for wnid in wnids]
-    count = collections.Counter(first)
-    return [name if count[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(first, wnids, strict=True)]
 
 
 def _training(folder, label_of):

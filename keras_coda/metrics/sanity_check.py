@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pandas as pd
 from scipy import stats
-from skimage import feature, metrics
 
 from keras_coda.attributions import Classifier
+from keras_coda.imports import imported
 from keras_coda.metrics.localisation import check_finite
 
 MODES = ("cascading", "independent")
@@ -121,9 +121,10 @@ def _compare(before, after, step, layer):
 
 def _similarities(a, b):
     a, b = (_scaled(map_) for map_ in (a, b))
+    similarity = _skimage("metrics").structural_similarity
     return {
         # Windows of 7 x 7, or what fits.
-        "ssim": metrics.structural_similarity(a, b, data_range=2.0, win_size=min(7, (min(a.shape) - 1) // 2 * 2 + 1)),
+        "ssim": similarity(a, b, data_range=2.0, win_size=min(7, (min(a.shape) - 1) // 2 * 2 + 1)),
         "rank_correlation": _correlation(stats.spearmanr, a.ravel(), b.ravel()),
         "absolute_rank_correlation": _correlation(stats.spearmanr, np.abs(a).ravel(), np.abs(b).ravel()),
         "hog": _correlation(stats.pearsonr, _hog(a), _hog(b)),
@@ -143,4 +144,8 @@ def _correlation(correlate, a, b):
 
 def _hog(map_):
     cell = tuple(max(1, size // 8) for size in map_.shape)
-    return feature.hog(map_, pixels_per_cell=cell)
+    return _skimage("feature").hog(map_, pixels_per_cell=cell)
+
+
+def _skimage(module):
+    return imported(f"skimage.{module}", "scikit-image", "The sanity check")

@@ -63,4 +63,3 @@ class Muon(keras.optimizers.Muon):
         # Keras adds 1e-7 to the norm, more than a DAU kernel's gradient may have.
         largest = ops.max(ops.abs(x))
         return super().zeropower_via_newtonschulz5(x / ops.where(largest > 0, largest, 1.0), steps)
-

@@ -2,11 +2,12 @@
 
 import json
 
+from keras_coda.presets import weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.version import __version__
 
 FORMAT_VERSION = 1
-WEIGHTS = "model.weights.h5"
+WEIGHTS = weights.FILE
 
 _TYPES = {
     "format_version": int,
@@ -52,6 +53,9 @@ def parse(text, source):
             raise PresetError(f"{key!r} in {source} must be of type {type_name}. Received: {facts[key]!r}")
     if not all(isinstance(name, str) for name in facts["classes"]):
         raise PresetError(f"'classes' in {source} must be strings. Received: {facts['classes']!r}")
+    parts = facts.get("weights_parts", 1)
+    if isinstance(parts, bool) or not isinstance(parts, int) or not 1 <= parts <= weights.MOST_PARTS:
+        raise PresetError(f"'weights_parts' in {source} must be in 1..{weights.MOST_PARTS}. Received: {parts!r}")
     if facts["weights_file"] != WEIGHTS:
         raise PresetError(f"'weights_file' in {source} must be {WEIGHTS!r}. Received: {facts['weights_file']!r}")
     return facts

@@ -9,15 +9,16 @@ import numpy as np
 
 from keras_coda.files import sha256
 from keras_coda.linear_maps import chain
-from keras_coda.presets import architecture, facts, known
+from keras_coda.presets import architecture, facts, known, weights
 from keras_coda.presets.errors import PresetError
-from keras_coda.presets.handle import bundled, resolve
+from keras_coda.presets.handle import at_hand, resolve
 from keras_coda.version import __version__
 
 # Bytes, for all that is not weights.
 SPARE = 2**20
 
 CONFIG, WEIGHTS, METADATA = FILES = ("config.json", facts.WEIGHTS, "metadata.json")
+WEIGHTS_DTYPES = ("float32", "float16")
 
 
 def metadata(preset):
@@ -30,7 +31,7 @@ def metadata(preset):
         A dict: format_version, name, description, dataset, classes (names, in the order of the logits), image_shape
         (without the batch axis; `None` for any size), value_range (of the pixels), data_format, results (as measured),
         parameters (their number), weights_file, weights_sha256, license, keras_coda_version and keras_version (that
-        wrote it).
+        wrote it), and weights_parts (their number) where the weights are in several files.
 
     Raises:
         PresetError: there is no such preset, or its metadata.json is missing or not of this form.
@@ -73,17 +74,25 @@ def load(preset, load_weights=True, dtype=None):
     >>> model = keras_coda.presets.load("xs_coda_digits")
     >>> explanation = model.explain(images)
     """
-    if not load_weights and isinstance(preset, str) and preset in known.KNOWN and preset not in bundled():
+    if not load_weights and isinstance(preset, str) and preset in known.KNOWN and preset not in at_hand():
         return known.untrained(preset, dtype)
     folder = resolve(preset, FILES if load_weights else (CONFIG, METADATA))
     expected = metadata(folder)
-    config, weights = folder / CONFIG, folder / WEIGHTS
+    config = folder / CONFIG
     text = _read(config)
-    if load_weights and _sha256(weights) != expected["weights_sha256"]:
-        raise PresetError(
-            f"{weights} is not the file that the preset was saved with. "
-            f"Expected SHA-256: {expected['weights_sha256']}. Found: {_sha256(weights)}"
-        )
+    if not load_weights:
+        return _untrained(text, config, dtype, expected)
+    with weights.whole(folder, expected) as file:
+        model = _untrained(text, config, dtype, expected)
+        try:
+            model.load_weights(file)
+        except Exception as error:  # h5py and Keras raise all kinds
+            raise PresetError(f"{folder / WEIGHTS} does not fit {config}: {error}") from error
+    return model
+
+
+def _untrained(text, config, dtype, expected):
+    """The network of `text`, the content of the file `config`, which must be what the metadata `expected` say."""
     model = architecture.deserialize(text, config, dtype)
     parameters, classes = model.count_params(), model.output_shape[-1]
     if (parameters, classes) != (expected["parameters"], len(expected["classes"])):
@@ -91,11 +100,6 @@ def load(preset, load_weights=True, dtype=None):
             f"{config} describes a model of {parameters} parameters and {classes} classes. "
             f"Expected from {METADATA} beside it: {expected['parameters']} and {len(expected['classes'])}"
         )
-    if load_weights:
-        try:
-            model.load_weights(weights)
-        except Exception as error:  # h5py and Keras raise all kinds
-            raise PresetError(f"{weights} does not fit {config}: {error}") from error
     return model
 
 
@@ -111,6 +115,8 @@ def save(
     results=None,
     license=None,
     overwrite=False,
+    weights_dtype="float32",
+    part_bytes=None,
 ):
     """Write a model as a preset: a folder with config.json, model.weights.h5 and metadata.json.
 
@@ -129,13 +135,18 @@ def save(
         results: dict of JSON data, the results as measured, such as `{"test_accuracy": 0.98}`.
         license: string, the licence of the weights, such as "Apache-2.0".
         overwrite: whether to replace a preset that is there already.
+        weights_dtype: "float32", for the weights as they are, or "float16", for half of the bytes and 11 of 24 bits of
+            each number. `load` makes a model of the architecture's own dtype of either.
+        part_bytes: integer, to have the weights in files model.weights.h5.00, ... of so many bytes each, for places
+            that take small files only. Default: one file.
 
     Returns:
         The folder, a `pathlib.Path`.
 
     Raises:
-        PresetError: the model is not of this form or not finite; an argument is not of the form above; the folder
-            is there, and `overwrite` is false or it holds other files than a preset's; or the disk is full.
+        PresetError: the model is not of this form or not finite, or not in float16; an argument is not of the form
+            above; the folder is there, and `overwrite` is false or it holds other files than a preset's; or the disk
+            is full.
 
     Example:
 
@@ -151,6 +162,7 @@ def save(
     bare = architecture.deserialize(config, "The model's architecture")
     bare.set_weights(model.get_weights())
     _check_finite(bare)
+    stored = bare if weights_dtype == "float32" else _in_half(config, bare, weights_dtype)
     content = {
         "format_version": facts.FORMAT_VERSION,
         "name": target.name if name is None else name,
@@ -173,10 +185,12 @@ def save(
     temporary = _beside(target)
     try:
         temporary.mkdir(parents=True)
-        _check_space(temporary, bare)
+        _check_space(temporary, stored)
         (temporary / CONFIG).write_text(config, encoding="utf-8")
-        bare.save_weights(temporary / WEIGHTS)
-        content["weights_sha256"] = _sha256(temporary / WEIGHTS)
+        stored.save_weights(temporary / WEIGHTS)
+        content["weights_sha256"] = sha256(temporary / WEIGHTS)
+        if part_bytes is not None:
+            content["weights_parts"] = weights.split(temporary / WEIGHTS, part_bytes)
         (temporary / METADATA).write_text(facts.to_json(content), encoding="utf-8")
         _move(temporary, target)
     finally:
@@ -190,16 +204,27 @@ def check_target(directory, overwrite):
     if not target.exists():
         return
     found = sorted(path.name for path in target.iterdir()) if target.is_dir() else "a file"
-    if not (overwrite and target.is_dir() and set(found) <= {*FILES}):
+    if not (overwrite and target.is_dir() and all(name in FILES or weights.is_weights(name) for name in found)):
         raise PresetError(
             f"{target} exists. Expected: a new folder, or with overwrite=True one that holds nothing but {FILES}. "
             f"Received: overwrite={overwrite}, and there is {found}"
         )
 
 
+def _in_half(config, model, dtype):
+    """The same network with its weights in float16."""
+    if dtype not in WEIGHTS_DTYPES:
+        raise PresetError(f"`weights_dtype` must be one of {WEIGHTS_DTYPES}. Received: {dtype!r}")
+    half = architecture.deserialize(config, "The model's architecture", dtype)
+    half.set_weights(model.get_weights())
+    _check_finite(half)
+    return half
+
+
 def _check_space(folder, model):
     """Before HDF5 is asked to write, which ends the process where it is stopped in the middle of some files."""
-    needed = SPARE + sum(array.nbytes for array in model.get_weights())
+    # Twice, as parts are made beside the whole.
+    needed = SPARE + 2 * sum(array.nbytes for array in model.get_weights())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise PresetError(f"{folder.parent} must have {needed:,} bytes free for the preset. Received: {free:,}")
@@ -244,13 +269,6 @@ def _read(path):
         raise _missing(path) from error
     except UnicodeDecodeError as error:
         raise PresetError(f"{path} is not valid JSON: {error}") from error
-
-
-def _sha256(path):
-    try:
-        return sha256(path)
-    except FileNotFoundError as error:
-        raise _missing(path) from error
 
 
 def _missing(path):

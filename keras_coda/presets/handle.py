@@ -6,8 +6,10 @@ import pathlib
 from keras_coda.presets import hub
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.known import KNOWN
+from keras_coda.recipes import ZOO
 
 BUNDLED = pathlib.Path(__file__).parent / "bundled"
+_METADATA = "metadata.json"
 
 
 def bundled():
@@ -16,9 +18,19 @@ def bundled():
     return {folder.name: folder for folder in folders if folder.is_dir() and not folder.name.startswith(".")}
 
 
+def at_hand():
+    """The presets that need no download: their folders by name.
+
+    They are those that come with the package, and in a checkout those of `zoo/`, where weights are that are too large
+    for the package.
+    """
+    in_zoo = {path.parent.name: path.parent for path in sorted(ZOO.glob(f"*/{_METADATA}"))}
+    return {**in_zoo, **bundled()}
+
+
 def is_path(handle):
     """Whether `handle` is meant as the path of a folder, not as a name or for the Hub."""
-    return not isinstance(handle, str) or not (hub.is_handle(handle) or handle in {*KNOWN, *bundled()})
+    return not isinstance(handle, str) or not (hub.is_handle(handle) or handle in {*KNOWN, *at_hand()})
 
 
 def resolve(handle, files):
@@ -42,13 +54,13 @@ def resolve(handle, files):
     if isinstance(handle, str):
         if hub.is_handle(handle):
             return hub.download(handle, files)
-        if handle in bundled():
-            return bundled()[handle]
+        if handle in at_hand():
+            return at_hand()[handle]
         if handle in KNOWN:
             if KNOWN[handle].source is not None:
                 return hub.download(KNOWN[handle].source, files)
             raise PresetError(
-                f"The weights of {handle!r} are not released. For the untrained architecture: "
+                f"The weights of {handle!r} are not released, or not in the package. For the untrained architecture: "
                 f"keras_coda.presets.load({handle!r}, load_weights=False)"
             )
     path = pathlib.Path(handle).expanduser()
@@ -58,5 +70,5 @@ def resolve(handle, files):
         raise PresetError(f"Expected the folder of a preset. Received: {str(path)!r}, a file")
     if isinstance(handle, os.PathLike) or handle.startswith((".", "~")) or "/" in handle or os.sep in handle:
         raise PresetError(f"Expected the folder of a preset. Received: {str(path)!r}, which does not exist")
-    names = sorted({*KNOWN, *bundled()})
+    names = sorted({*KNOWN, *at_hand()})
     raise PresetError(f"Unknown preset {handle!r}. Known names: {names}. The path of a preset's folder works as well.")

@@ -5,9 +5,10 @@ import shutil
 import tempfile
 
 from keras_coda.explanations import explain, plots
-from keras_coda.presets import hub
+from keras_coda.presets import hub, weights
 from keras_coda.presets.errors import PresetError
-from keras_coda.presets.folder import FILES, load, metadata
+from keras_coda.presets.facts import to_json
+from keras_coda.presets.folder import CONFIG, FILES, METADATA, WEIGHTS, load, metadata
 from keras_coda.presets.handle import resolve
 from keras_coda.presets.hub_errors import explained, patiently
 from keras_coda.presets.model_card import PICTURE, model_card
@@ -48,8 +49,12 @@ def publish(folder, repo_id, *, revision=None, private=False, token=None, messag
     model, facts, folder = load(folder), metadata(folder), resolve(folder, FILES)
     with tempfile.TemporaryDirectory() as name:
         staged = pathlib.Path(name)
-        for file in FILES:
-            shutil.copyfile(folder / file, staged / file)
+        with weights.whole(folder, facts) as file:
+            shutil.copyfile(file, staged / WEIGHTS)
+        shutil.copyfile(folder / CONFIG, staged / CONFIG)
+        shutil.copyfile(folder / METADATA, staged / METADATA)
+        if facts.pop("weights_parts", None):  # The Hub takes them as one file.
+            (staged / METADATA).write_text(to_json(facts), encoding="utf-8")
         if images is not None:
             _draw(model, facts, images, staged / PICTURE)
         elif (folder / PICTURE).is_file():

@@ -1,0 +1,33 @@
+"""A data set in a folder of arrays, as `scripts/gpu_unpack.py` makes it."""
+
+import pathlib
+
+import numpy as np
+
+from keras_coda.data import Dataset
+from keras_coda.data.class_names import first_names
+
+NAMES = ("x_train", "y_train", "x_test", "y_test")
+# There when all images are: until then some of TinyImageNet's arrays are zeros.
+COMPLETE = "complete"
+
+
+def load(folder):
+    """The `Dataset` in a folder: images `(N, H, W, 3)` uint8, mapped from the disk, and labels `(N,)` int32.
+
+    Args:
+        folder: path, of x_train.npy, y_train.npy, x_test.npy, y_test.npy; classes.txt, a name a line, or wnids.txt
+            and words.txt of WordNet; and a file "complete".
+
+    Raises:
+        FileNotFoundError: one of them is missing.
+    """
+    folder = pathlib.Path(folder)
+    if not (folder / COMPLETE).is_file():
+        raise FileNotFoundError(f"{folder} has not all images. Expected: the file {COMPLETE!r} of gpu_unpack.py")
+    x_train, y_train, x_test, y_test = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in NAMES)
+    if (folder / "classes.txt").is_file():
+        classes = (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
+    else:
+        classes = first_names((folder / "wnids.txt").read_text().split(), (folder / "words.txt").read_text())
+    return Dataset(x_train, y_train.astype("int32").ravel(), x_test, y_test.astype("int32").ravel(), classes)

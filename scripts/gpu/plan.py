@@ -1,0 +1,150 @@
+"""How the minutes of a training are shared out, and the learning rate of each of its steps. Plain numbers."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+# Seconds: to import, to check the kernels and to compile, by estimate; the least that is worth training; to save.
+BEFORE, LEAST, SAVING = 60, 30, 8
+# Of the time that is left for steps, what is planned; the rest is for steps that take longer than those measured.
+PLANNED = 0.97
+
+
+class Stage(NamedTuple):
+    """A part of the training: images of `size` x `size` pixels for `share` of the time."""
+
+    size: int
+    share: float
+
+
+def stages(text, native):
+    """The stages that "32:0.7,64:0.3" names, from the first to the last.
+
+    Args:
+        text: string; empty for one stage of the images as they are.
+        native: integer, the size of the images.
+
+    Raises:
+        ValueError: it is not of this form.
+    """
+    if not text:
+        return [Stage(native, 1.0)]
+    try:
+        found = [Stage(int(size), float(share)) for size, share in (part.split(":") for part in text.split(","))]
+    except ValueError:
+        found = []
+    if not found or not all(0 < stage.size <= native and stage.share > 0 for stage in found):
+        raise ValueError(
+            f"Stages must be SIZE:SHARE,..., of sizes up to {native} and positive shares. Received: {text!r}"
+        )
+    return found
+
+
+def check_time(seconds, trials, trial, measuring):
+    """Raise an error where a training of so many seconds would not be worth starting.
+
+    Args:
+        seconds: number, of the whole job.
+        trials: integer, how many learning rates are tried; one is not tried.
+        trial: number, seconds of each.
+        measuring: number, seconds kept for the measurements at the end.
+
+    Raises:
+        ValueError: it is too short.
+    """
+    needed = BEFORE + (trials * trial if trials > 1 else 0) + LEAST + measuring + SAVING
+    if seconds < needed:
+        raise ValueError(
+            f"Too little time is left to start. Expected: at least {needed:.0f} s: {BEFORE} until the first step, "
+            f"{trial:.0f} for each of {trials} learning rates where there are several, {LEAST} of training, "
+            f"{measuring:.0f} to measure, {SAVING} to save. Received: {seconds:.0f} s"
+        )
+
+
+def chunk(steps, most):
+    """How many steps are one call to the GPU, at most `most`: an epoch of `steps`, or an equal part of it."""
+    return steps // -(-steps // most)
+
+
+def steps_in(seconds, share, rest, a_step, at_most, of):
+    """The steps of a stage, a multiple of `of`.
+
+    Args:
+        seconds: number, left for this stage and those after it.
+        share, rest: numbers, of the time: this stage's, and that of all that are left, this one among them.
+        a_step: number, seconds.
+        at_most: integer, where the time allows more.
+        of: integer.
+
+    Raises:
+        ValueError: there is not time for one call.
+    """
+    steps = min(int(PLANNED * seconds * share / rest / a_step), at_most) // of * of
+    if steps < 1:
+        raise ValueError(
+            f"Too little time is left for a stage. Expected: at least {of} steps of {a_step:.2g} s. "
+            f"Received: {max(seconds, 0) * share / rest:.1f} s"
+        )
+    return steps
+
+
+def learning_rates(highest, steps, warm_up, fall):
+    """The learning rate of each step: it grows to `highest`, stays, and falls to 0, each along a line.
+
+    Args:
+        highest: number.
+        steps: integer.
+        warm_up: number of steps in which it grows.
+        fall: number in [0, 1], the part of the steps, at the end, in which it falls; 0 for none.
+
+    Returns:
+        `(steps,)`, float32.
+    """
+    step = np.arange(steps)
+    grown = np.minimum(1, (step + 1) / max(warm_up, 1))
+    fallen = np.minimum(1, (1 - step / steps) / fall) if fall else 1.0
+    return (highest * grown * fallen).astype("float32")
+
+
+def best(losses):
+    """The learning rate with the lowest finite loss, from a dict of losses by learning rate.
+
+    Raises:
+        FloatingPointError: none is finite.
+    """
+    finite = {rate: loss for rate, loss in losses.items() if np.isfinite(loss)}
+    if not finite:
+        raise FloatingPointError(f"No learning rate led to a finite loss. Expected: lower ones. Received: {losses}")
+    return min(finite, key=lambda rate: finite[rate])
+
+
+def schedule(recipe, fall):
+    """`(warm_up, fall)`: the parts of the steps in which the learning rate grows, and falls to 0 at the end.
+
+    Raises:
+        ValueError: the recipe has what this program does not do.
+    """
+    entries = dict(recipe.schedule)
+    decay, warm_up = entries.pop("decay", "cosine"), entries.pop("warm_up", 0)
+    if fall is None and decay in ("linear", "none"):
+        fall = 1.0 if decay == "linear" else 0.0
+    unknown = [name for name in entries if entries[name]]
+    if fall is None or unknown or recipe.augmentation.get("rand_augment") or recipe.model.get("penalty"):
+        raise ValueError(
+            'Expected: a recipe with the decay "linear" or "none", or --fall; no RandAugment, and no penalty. '
+            f"Received: schedule={recipe.schedule}, augmentation={recipe.augmentation}, model={recipe.model}"
+        )
+    return warm_up / recipe.epochs, fall
+
+
+def batches(count, shape, seed):
+    """Indices of images `(steps, batch)`, one call's after another's, without an end. An epoch takes each image once.
+
+    What is left of an epoch, less than a batch a call, is left out.
+    """
+    steps, batch = shape
+    of_epoch = count // batch // steps * steps * batch
+    for epoch in itertools.count():
+        order = np.random.default_rng((seed, epoch)).permutation(count)[:of_epoch].astype("int32")
+        yield from order.reshape(-1, steps, batch)

@@ -1,0 +1,128 @@
+"""The compiled programs of a training in JAX, with all images on the device: some steps, and a test.
+
+Each is compiled once, before it is called, so that nothing is compiled again unnoticed.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import keras_coda
+
+TESTED_AT_ONCE, RESIZED_AT_ONCE = 500, 5000
+
+
+def strongly_typed(values):
+    """Arrays whose dtypes do not give way to others: a program for them takes its own results again."""
+    return [jax.lax.convert_element_type(value, value.dtype) for value in values]
+
+
+def at_size(images, size):
+    """Images `(N, H, W, C)` uint8 on the device, in `size` x `size` pixels."""
+    if images.shape[1] == size:
+        return jnp.asarray(images)
+
+    @jax.jit
+    def resized(part):
+        new = jax.image.resize(part.astype("float32"), (len(part), size, size, part.shape[-1]), "linear")
+        return jnp.round(new).astype("uint8")
+
+    parts = [images[i : i + RESIZED_AT_ONCE] for i in range(0, len(images), RESIZED_AT_ONCE)]
+    return jnp.concatenate([resized(jnp.asarray(part)) for part in parts])
+
+
+def augmented(key, images, flip, padding):
+    """Random crops of padded images, and random flips, for each image by itself; float32 in [0, 1]."""
+    n, height, width, channels = images.shape
+    crop_key, flip_key = jax.random.split(key)
+    if padding:
+        images = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        corners = jax.random.randint(crop_key, (n, 2), 0, 2 * padding + 1)
+        shape = (height, width, channels)
+        images = jax.vmap(lambda im, at: jax.lax.dynamic_slice(im, (at[0], at[1], 0), shape))(images, corners)
+    if flip:
+        images = jnp.where(jax.random.bernoulli(flip_key, 0.5, (n, 1, 1, 1)), images[:, :, ::-1], images)
+    return images.astype("float32") / 255
+
+
+def steps(model, optimizer, images, labels, native, flip, padding, shape):
+    """The program of some training steps.
+
+    Logits are sums over positions. For images of another size than `native`, T is changed in proportion to the pixels.
+
+    Args:
+        model: a `CoDANet`.
+        optimizer: a built Keras optimizer, of which the learning rate is a variable.
+        images, labels: all training images and their labels, on the device.
+        native: integer, the size of images for which the model has its T.
+        flip: whether to flip.
+        padding: integer, of crops, in pixels of the native size.
+        shape: `(steps, batch)`.
+
+    Returns:
+        A function of `weights`, `variables` (of the optimizer), `indices` of `shape`, a `key` and learning `rates`
+        `(steps,)`, that gives new weights and variables, the loss of each step, and the part of the batches classified
+        correctly.
+    """
+    loss_of = keras_coda.OneVsRestCrossentropy()
+    fixed = [variable.value for variable in model.non_trainable_variables]
+    rate_at = next(i for i, variable in enumerate(optimizer.variables) if variable is optimizer._learning_rate)
+    scale = (images.shape[1] / native) ** 2
+    padding = max(1, padding * images.shape[1] // native) if padding else 0
+
+    def program(weights, variables, images, labels, indices, key, rates):
+        def step(state, given):
+            weights, variables = state
+            indices, key, rate = given
+            batch, targets = augmented(key, images[indices], flip, padding), labels[indices]
+
+            def loss(weights):
+                logits, _ = model.stateless_call(weights, fixed, batch, training=True)
+                logits = (logits.astype("float32") - model.logit_bias) / scale + model.logit_bias
+                return loss_of(targets, logits), logits
+
+            (value, logits), gradients = jax.value_and_grad(loss, has_aux=True)(weights)
+            variables = [*variables[:rate_at], rate, *variables[rate_at + 1 :]]
+            weights, variables = optimizer.stateless_apply(variables, gradients, weights)
+            return (list(weights), list(variables)), (value, jnp.mean(logits.argmax(-1) == targets))
+
+        keys = jax.random.split(key, len(rates))
+        (weights, variables), (losses, hits) = jax.lax.scan(step, (weights, variables), (indices, keys, rates))
+        return weights, variables, losses, hits.mean()
+
+    compiled = _compiled(
+        program,
+        strongly_typed(variable.value for variable in model.trainable_variables),
+        strongly_typed(variable.value for variable in optimizer.variables),
+        images,
+        labels,
+        jnp.zeros(shape, "int32"),
+        jax.random.key(0),
+        jnp.zeros(shape[0], "float32"),
+    )
+    return lambda weights, variables, indices, key, rates: compiled(
+        weights, variables, images, labels, jnp.asarray(indices), key, jnp.asarray(rates)
+    )
+
+
+def test(model, images, labels):
+    """The program that tests weights: a function of them that gives the accuracy on all these images."""
+    fixed = [variable.value for variable in model.non_trainable_variables]
+    size = min(TESTED_AT_ONCE, len(images))
+    # Filled up to whole batches by the first images, which are not counted twice.
+    places = np.resize(np.arange(len(images)), (-(-len(images) // size), size)).astype("int32")
+
+    def program(weights, images, labels, places):
+        def classes(places):
+            logits, _ = model.stateless_call(weights, fixed, images[places].astype("float32") / 255)
+            return logits.argmax(-1)
+
+        return jnp.mean(jax.lax.map(classes, places).ravel()[: len(labels)] == labels)
+
+    arguments = images, labels, jnp.asarray(places)
+    compiled = _compiled(program, strongly_typed(v.value for v in model.trainable_variables), *arguments)
+    return lambda weights: float(compiled(weights, *arguments))
+
+
+def _compiled(program, *arguments):
+    return jax.jit(program).lower(*arguments).compile()

@@ -1,0 +1,332 @@
+"""Train a CoDA-Net on one GPU for so many minutes, by a recipe: JAX, all images on the GPU, some steps a call.
+
+    python scripts/gpu_train.py s_coda_cifar10_fast --data arrays --minutes 9 --out s
+    python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 9 --out xl --half \
+        --stages 32:1 --fall 0 --chunk 13 --grids 0
+    python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 9 --out xl_2 --half \
+        --start xl/preset --rates 0.005 --stages 48:0.4,64:0.6 --fall 0 --chunk 13 --grids 0
+
+It checks the GPU kernels, tries a few learning rates, trains with the best of them until the time is up or the epochs
+are done, and measures. It leaves in the folder of --out
+
+    log.jsonl    a line an epoch, and all that was measured, with versions and device
+    preset/      the network as `keras_coda.presets` reads it, its weights in parts of 15 MiB
+
+written anew every two minutes. The data are a folder of arrays that `gpu_unpack.py` made. How to run this on a machine
+that is lent for minutes: docs/gpu.md.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import pathlib
+import sys
+import time
+
+# First of all, as it counts the seconds from here on.
+from gpu import log
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import jax
+import keras
+import numpy as np
+from gpu import arrays, kernels, measure, plan, programs
+
+import keras_coda
+from keras_coda import attributions, metrics, presets, recipes
+from keras_coda.training import fitting
+
+PART_BYTES = 15 * 2**20
+# Seconds between two saves, and between two tests while training.
+SAVE_EVERY, TEST_EVERY = 120, 10
+# Methods to compare with while there is time, the paper's best first.
+OTHERS = ("occlusion_9", "grad_cam", "occlusion_5", "integrated_gradients", "input_x_gradient")
+
+
+def parse(arguments):
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", help="name or JSON file")
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of arrays")
+    parser.add_argument("--minutes", type=float, required=True, help="of the whole job, from its start to its end")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder")
+    parser.add_argument("--start", help="preset whose weights to start from; default: random ones")
+    parser.add_argument("--epochs", type=float, help="at most; default: the recipe's")
+    parser.add_argument(
+        "--rates", type=numbers, help="learning rates to try, or one to take; default: about the recipe's"
+    )
+    parser.add_argument("--trial", type=float, default=25, help="seconds that each is tried (default: %(default)s)")
+    parser.add_argument("--stages", default="", help="SIZE:SHARE of the time,...; default: images as they are")
+    parser.add_argument(
+        "--fall", type=float, help="part of the last stage in which the rate falls; default: the recipe's"
+    )
+    parser.add_argument("--chunk", type=int, default=97, help="most steps in a call to the GPU (default: %(default)s)")
+    parser.add_argument("--measuring", type=float, default=60, help="seconds kept to measure (default: %(default)s)")
+    parser.add_argument("--grids", type=int, default=500, help="for localisation; 0 for none (default: %(default)s)")
+    parser.add_argument("--removed", type=int, default=1024, help="images for pixel removal (default: %(default)s)")
+    parser.add_argument("--half", action="store_true", help="keep weights in float16, not in float32")
+    return parser.parse_args(arguments)
+
+
+def numbers(text):
+    """Numbers separated by commas."""
+    return [float(part) for part in text.split(",")]
+
+
+class Job:
+    """A training from its start to its end.
+
+    Args:
+        arguments: of the command line.
+    """
+
+    def __init__(self, arguments):
+        if keras.backend.backend() != "jax":
+            raise ValueError(f"Expected: KERAS_BACKEND=jax. Received: {keras.backend.backend()}")
+        self.arguments = arguments
+        self.recipe = recipes.load(arguments.recipe)
+        self.rates = arguments.rates or [self.recipe.learning_rate * factor for factor in (0.6, 1.0, 1.7)]
+        self.warm_up, self.fall = plan.schedule(self.recipe, arguments.fall)
+        self.epochs = self.recipe.epochs if arguments.epochs is None else arguments.epochs
+        # Before anything takes time.
+        left = 60 * arguments.minutes - log.seconds()
+        plan.check_time(left, len(self.rates), arguments.trial, arguments.measuring)
+        self.end = time.monotonic() + left
+        self.train_until = self.end - arguments.measuring - plan.SAVING
+
+        self.data = arrays.load(arguments.data)
+        self.native = self.data.x_train.shape[1]
+        self.stages = plan.stages(arguments.stages, self.native)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        self.say = log.Log(arguments.out / "log.jsonl")
+        self.seen = 0  # images
+        self.results = {}
+
+    def run(self):
+        """All of it."""
+        self.introduce()
+        keras.utils.set_random_seed(self.recipe.seed)
+        self.model = fitting.network(keras_coda.CoDANet, self.recipe, self.data)
+        self.exact = fitting.network(keras_coda.CoDANet, self.recipe, self.data, "float32")
+        self.check_kernels()
+        self.start()
+        for number, stage in enumerate(self.stages):
+            self.train(number, stage)
+        self.save()
+        self.test_at_native_size()
+        self.measure()
+        self.say(ended=True)
+
+    def introduce(self):
+        """Say what is about to happen, and where."""
+        packages = ("jax", "keras", "numpy")
+        self.say(
+            recipe=self.recipe.name,
+            arguments=sys.argv[1:],
+            device=jax.devices()[0].device_kind,
+            versions={name: importlib.metadata.version(name) for name in packages},
+            keras_coda=keras_coda.__version__,
+            images=len(self.data.x_train),
+            seconds_left=round(self.end - time.monotonic()),
+        )
+
+    def check_kernels(self):
+        """Train with "direct" where the form that "auto" takes is off."""
+        form = keras_coda.contraction(self.model.dtype_policy.compute_dtype)
+        try:
+            error = kernels.worst_error(self.model, self.native)
+        except Exception as problem:  # A kernel that does not compile raises all kinds.
+            error, reason = float("inf"), f"{type(problem).__name__}: {problem}"[:500]
+            self.say(kernels=form, problem=reason)
+        passes = error < kernels.TOLERANCE
+        keras_coda.set_contraction("auto" if passes else "direct")
+        self.say(kernels=form, worst_error=repr(error), trains_with=form if passes else "direct")
+
+    def start(self):
+        """The state to start from: weights, and the variables of a fresh optimizer."""
+        if self.arguments.start:
+            self.model.set_weights(presets.load(self.arguments.start).get_weights())
+            self.say(start=self.arguments.start, sha256=presets.metadata(self.arguments.start)["weights_sha256"])
+        options = dict(self.recipe.optimizer)
+        self.optimizer = type(keras.optimizers.get(options.pop("name")))(self.rates[0], **options)
+        self.optimizer.build(self.model.trainable_variables)
+        self.weights, self.variables = (
+            programs.strongly_typed(variable.value for variable in variables)
+            for variables in (self.model.trainable_variables, self.optimizer.variables)
+        )
+        self.saved = self.tested = time.monotonic()
+        self.rate = self.rates[0]
+
+    def train(self, number, stage):
+        """One stage: compile, measure the speed, in the first one try learning rates, and train."""
+        batch = self.recipe.batch_size
+        a_epoch = len(self.data.x_train) // batch
+        chunk = plan.chunk(a_epoch, self.arguments.chunk)
+        began = time.monotonic()
+        images, labels = programs.at_size(self.data.x_train, stage.size), jax.numpy.asarray(self.data.y_train)
+        augmentation = fitting.augmentation(self.recipe)
+        program = programs.steps(
+            self.model,
+            self.optimizer,
+            images,
+            labels,
+            self.native,
+            augmentation.flip,
+            augmentation.crop_padding or 0,
+            (chunk, batch),
+        )
+        test = programs.test(
+            self.model, programs.at_size(self.data.x_test, stage.size), jax.numpy.asarray(self.data.y_test)
+        )
+        compiled = time.monotonic() - began
+        a_step = self.seconds_a_step(program, chunk)
+        speed = {"compiled_in": round(compiled, 1), "images_a_second": round(batch / a_step)}
+        self.say(stage=number + 1, size=stage.size, steps_a_call=chunk, **speed)
+        if number == 0 and len(self.rates) > 1:
+            self.rate = self.best_rate(program, a_step, chunk)
+
+        rest = sum(other.share for other in self.stages[number:])
+        at_most = int(self.epochs * a_epoch * stage.share / sum(other.share for other in self.stages))
+        left = self.train_until - time.monotonic()
+        steps = plan.steps_in(left, stage.share, rest, a_step, at_most, chunk)
+        warm_up = self.warm_up * steps if number == 0 else 0
+        fall = self.fall if number == len(self.stages) - 1 else 0
+        rates = plan.learning_rates(self.rate, steps, warm_up, fall).reshape(-1, chunk)
+        self.say(stage=number + 1, rate=self.rate, steps=steps, epochs=round(steps / a_epoch, 2), fall=fall)
+        order = plan.batches(len(labels), (chunk, batch), self.recipe.seed + number)
+        losses, hits = [], []
+        for call, (indices, of_call) in enumerate(zip(order, rates, strict=False), start=1):
+            key = jax.random.fold_in(jax.random.key(self.recipe.seed + number), call)
+            weights, variables, loss, hit = program(self.weights, self.variables, indices, key, of_call)
+            losses.append(float(loss.mean()))
+            hits.append(float(hit))
+            if not np.isfinite(losses[-1]):
+                raise FloatingPointError(f"The loss is not finite. The weights saved last are those of {self.results}")
+            self.weights, self.variables = weights, variables
+            self.seen += chunk * batch
+            late = time.monotonic() > self.train_until
+            last = late or call == len(rates)
+            if call % (a_epoch // chunk) == 0 or last:
+                facts = {"loss": np.mean(losses), "training_accuracy": np.mean(hits), "rate": of_call[-1]}
+                self.results = {"epochs": round(self.seen / len(labels), 2)}
+                if last or time.monotonic() > self.tested + TEST_EVERY:
+                    facts["test_accuracy"] = test(self.weights)
+                    self.results["test_accuracy"] = facts["test_accuracy"]
+                    self.tested = time.monotonic()
+                facts = {key: round(float(value), 6) for key, value in facts.items()}
+                self.say(size=stage.size, epochs=self.results["epochs"], images=self.seen, **facts)
+                losses, hits = [], []
+            if time.monotonic() > self.saved + SAVE_EVERY:
+                self.save()
+            if late:
+                self.say(late=True, steps_done=call * chunk, of=steps)
+                break
+
+    def seconds_a_step(self, program, chunk):
+        """What a step takes: the second of two calls, whose results are thrown away."""
+        arguments = self.weights, self.variables, *self.few_steps(chunk, 0, np.zeros(chunk, "float32"))
+        jax.block_until_ready(program(*arguments))
+        began = time.monotonic()
+        jax.block_until_ready(program(*arguments))
+        return (time.monotonic() - began) / chunk
+
+    def best_rate(self, program, a_step, chunk):
+        """The learning rate with the lowest loss after a short training from the start, in which it falls to 0."""
+        calls = max(1, int(self.arguments.trial / a_step / chunk))
+        found = {}
+        for rate in self.rates:
+            weights, variables = self.weights, self.variables
+            rates = plan.learning_rates(rate, calls * chunk, 0.05 * calls * chunk, 1.0).reshape(calls, chunk)
+            for call in range(calls):
+                given = self.few_steps(chunk, call, rates[call])
+                weights, variables, losses, hits = program(weights, variables, *given)
+            found[rate] = float(losses[-max(1, chunk // 4) :].mean())
+            self.say(tried=rate, steps=calls * chunk, loss=repr(found[rate]), training_accuracy=float(hits))
+        return plan.best(found)
+
+    def few_steps(self, chunk, number, rates):
+        """What the program takes beside the state, for steps that are thrown away: the same for each learning rate."""
+        rng = np.random.default_rng((self.recipe.seed, number))
+        indices = rng.integers(len(self.data.x_train), size=(chunk, self.recipe.batch_size)).astype("int32")
+        return indices, jax.random.key(number), rates
+
+    def save(self):
+        """The weights as a preset, with what they reached so far."""
+        self.exact.set_weights([np.asarray(array) for array in self.weights])
+        folder = presets.save(
+            self.exact,
+            self.arguments.out / "preset",
+            name=self.recipe.name,
+            description=self.recipe.description,
+            dataset=self.recipe.dataset,
+            classes=self.data.classes,
+            image_shape=self.data.x_train.shape[1:],
+            results=self.results,
+            license="Apache-2.0",
+            overwrite=True,
+            weights_dtype="float16" if self.arguments.half else "float32",
+            part_bytes=PART_BYTES,
+        )
+        self.saved = time.monotonic()
+        facts = presets.metadata(folder)
+        self.say(saved=str(folder), parts=facts["weights_parts"], sha256=facts["weights_sha256"])
+
+    def test_at_native_size(self):
+        """In the dtype of the training, the accuracy on images as they are, where the last stage had smaller ones."""
+        if self.stages[-1].size != self.native:
+            images, labels = jax.numpy.asarray(self.data.x_test), jax.numpy.asarray(self.data.y_test)
+            self.note(test_accuracy=programs.test(self.model, images, labels)(self.weights))
+
+    def measure(self):
+        """In float32, while there is time: accuracy, localisation and removal of the contributions, other methods."""
+        x_test, y_test = np.asarray(self.data.x_test), self.data.y_test
+        self.note(test_images=len(x_test))
+        if self.arguments.grids and self.is_time():
+            logits = self.exact.predict(x_test, batch_size=programs.TESTED_AT_ONCE, verbose=0)
+            self.note(test_accuracy=float(np.mean(logits.argmax(-1) == y_test)))
+        if self.arguments.grids and self.is_time():
+            try:
+                grids = metrics.make_grids(
+                    self.exact, x_test, y_test, measure.SIZE, self.arguments.grids, batch_size=programs.TESTED_AT_ONCE
+                )
+            except ValueError as error:
+                self.say(no_grids=str(error))
+                return
+            score, count = measure.localisation(attributions.Contributions(self.exact), grids, self.end)
+            cells = measure.SIZE**2
+            self.note(localisation=score, localisation_grids=count, localisation_images_a_grid=cells)
+        if self.arguments.removed and self.arguments.grids and self.is_time():
+            chosen = slice(self.arguments.removed)
+            score, count = measure.removal(self.exact, x_test[chosen], y_test[chosen], self.end)
+            self.note(removal=score, removal_images=count, removal_percent_of_pixels=round(100 * measure.REMOVED))
+        methods = attributions.published("tinyimagenet" if self.recipe.dataset == "tiny_imagenet" else "cifar10")
+        for name in OTHERS:
+            if name in methods and self.arguments.grids and self.is_time():
+                method = methods[name](self.exact, batch_size=measure.VARIANTS_AT_ONCE)
+                score, count = measure.localisation(method, grids, self.end)
+                self.say(method=name, localisation=score, grids=count)
+
+    def is_time(self):
+        """Whether there is time to begin with another measurement, which compiles something."""
+        return time.monotonic() < self.end - plan.SAVING
+
+    def note(self, **results):
+        """Put results into the preset and the log."""
+        self.results |= results
+        presets.add_results(self.arguments.out / "preset", results)
+        self.say(**results)
+
+
+def main(arguments=None):
+    """Run the job; return 2 where it cannot be run as it was asked for."""
+    try:
+        Job(parse(arguments)).run()
+    except (ValueError, OSError) as error:
+        print(f"gpu_train.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Unpack a folder of `gpu_pack.py` on the GPU machine: wheels, images as arrays, and the preset to start from.
+
+    python3 scripts/gpu_unpack.py build/gpu/s/1 /tmp/gpu
+
+One call for each folder. It makes /tmp/gpu/site, to be put on PYTHONPATH, /tmp/gpu/arrays, in which the file "complete"
+appears with the last image, and /tmp/gpu/start. It needs NumPy and Pillow.
+"""
+
+import argparse
+import importlib
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+
+CIFAR10_IMAGES = {"train": 50_000, "test": 10_000}
+PIP = ["-q", "--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--upgrade"]
+
+
+def install_wheels(folder, site):
+    """Have pip unpack the wheels."""
+    wheels = sorted(map(str, folder.glob("*.whl")))
+    if wheels:
+        subprocess.run([sys.executable, "-m", "pip", "install", *PIP, "--target", str(site), *wheels], check=True)
+
+
+def cifar10(data, arrays):
+    """Whether all of CIFAR-10 was there and is unpacked."""
+    sys.path.insert(0, str(data))
+    install = importlib.import_module("install")
+    files = len(list((data / "cifar10").glob("*.webp")))
+    if 1000 * files < sum(CIFAR10_IMAGES.values()):
+        print(f"{files} of {sum(CIFAR10_IMAGES.values()) // 1000} files of CIFAR-10 so far")
+        return False
+    for split, count in CIFAR10_IMAGES.items():
+        images, labels = install.cifar10(split)
+        if images.shape != (count, 32, 32, 3):
+            raise ValueError(f"Expected {count} images of 32 x 32. Received: {images.shape}")
+        np.save(arrays / f"x_{split}.npy", images)
+        np.save(arrays / f"y_{split}.npy", labels)
+    (arrays / "classes.txt").write_text("\n".join(install.CIFAR10_CLASSES) + "\n")
+    return True
+
+
+def tiny_imagenet(data, arrays):
+    """Whether all of TinyImageNet was there and is unpacked; what is there is unpacked in any case."""
+    command = [sys.executable, str(data / "install.py"), "tiny-arrays", str(arrays), "--partial"]
+    result = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
+    print(result.stderr, end="", file=sys.stderr)
+    with tarfile.open(data / "tiny-imagenet" / "annotations.tar.xz") as archive:
+        archive.extract("tiny-imagenet-200/words.txt", data, filter="data")
+    shutil.copyfile(data / "tiny-imagenet-200" / "words.txt", arrays / "words.txt")
+    return "not there yet" not in result.stderr
+
+
+def main(arguments=None):
+    """Unpack one folder into what those before have left."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("target", type=pathlib.Path)
+    arguments = parser.parse_args(arguments)
+    target = arguments.target
+    shutil.copytree(arguments.folder, target, dirs_exist_ok=True)
+    install_wheels(arguments.folder / "wheels", target / "site")
+    (target / "arrays").mkdir(exist_ok=True)
+    if not (target / "arrays" / "complete").exists():
+        unpack = tiny_imagenet if (target / "data" / "tiny-imagenet").is_dir() else cifar10
+        if unpack(target / "data", target / "arrays"):
+            (target / "arrays" / "complete").touch()
+            print(f"{target / 'arrays'} is complete")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""`scripts/gpu_*.py`: how time, steps and files are shared out, and on JAX a whole training of a tiny network."""
+
+import importlib
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from small_models import CLASSES, small_coda_net
+
+from keras_coda import presets, recipes
+from keras_coda.contractions import blocked
+from keras_coda.data.class_names import first_names
+
+SCRIPTS = pathlib.Path(__file__).parent.parent / "scripts"
+SIZE = 8
+MODEL = {"filters": [4, 6, CLASSES], "kernel_sizes": [3, 3, 1], "ranks": [2, 3, 3], "strides": [1, 2, 1]}
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Imports a module of the scripts folder by its name."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module
+
+
+@pytest.fixture
+def plan(load):
+    return load("gpu.plan")
+
+
+def test_stages_are_sizes_and_shares(plan):
+    assert plan.stages("", 64) == [(64, 1.0)]
+    assert plan.stages("32:0.7,64:0.3", 64) == [(32, 0.7), (64, 0.3)]
+    for text in ("32", "128:1", "32:0", "a:1", "32:1,"):
+        with pytest.raises(ValueError, match=rf"SIZE:SHARE.*up to 64.*Received: '{text}'"):
+            plan.stages(text, 64)
+
+
+def test_a_training_that_is_too_short_is_not_started(plan):
+    # 60 to begin, 3 x 25 to try learning rates, 30 to train, 60 to measure, 8 to save.
+    plan.check_time(233, trials=3, trial=25, measuring=60)
+    with pytest.raises(ValueError, match=r"at least 233 s.*Received: 232 s"):
+        plan.check_time(232, trials=3, trial=25, measuring=60)
+    plan.check_time(158, trials=1, trial=25, measuring=60)
+
+
+@pytest.mark.parametrize(("steps", "most", "expected"), [(97, 97, 97), (390, 13, 13), (391, 97, 78), (5, 97, 5)])
+def test_an_epoch_is_made_of_equal_calls(plan, steps, most, expected):
+    assert plan.chunk(steps, most) == expected
+
+
+def test_stages_share_the_time_that_is_left(plan):
+    # 97 % of 60 of 100 seconds, at half a second a step, in calls of 10.
+    assert plan.steps_in(100, 0.6, 1.0, 0.5, 1000, 10) == 110
+    assert plan.steps_in(100, 0.6, 0.6, 0.5, 1000, 10) == 190
+    assert plan.steps_in(100, 0.6, 1.0, 0.5, 45, 10) == 40
+    for seconds in (3, -5):
+        with pytest.raises(ValueError, match=r"at least 10 steps of 0.5 s. Received"):
+            plan.steps_in(seconds, 0.6, 1.0, 0.5, 1000, 10)
+
+
+def test_the_learning_rate_grows_stays_and_falls(plan):
+    np.testing.assert_allclose(plan.learning_rates(2.0, 8, 2, 0.5), [1, 2, 2, 2, 2, 1.5, 1, 0.5])
+    np.testing.assert_allclose(plan.learning_rates(2.0, 4, 0, 1.0), [2, 1.5, 1, 0.5])
+    np.testing.assert_allclose(plan.learning_rates(2.0, 3, 0, 0), [2, 2, 2])
+
+
+def test_the_best_rate_has_the_lowest_finite_loss(plan):
+    assert plan.best({0.1: 2.0, 0.2: 1.0, 0.3: float("nan"), 0.4: float("inf")}) == 0.2
+    with pytest.raises(FloatingPointError, match=r"No learning rate.*nan"):
+        plan.best({0.1: float("nan")})
+
+
+def test_every_epoch_has_every_image_once_in_an_order_of_its_own(plan):
+    calls = plan.batches(21, (2, 5), seed=0)
+    epochs = [np.concatenate([next(calls).ravel() for _ in range(2)]) for _ in range(2)]
+    for epoch in epochs:
+        assert len(set(epoch)) == len(epoch) == 20
+    assert epochs[0].tolist() != epochs[1].tolist()
+    again = plan.batches(21, (2, 5), seed=0)
+    assert np.concatenate([next(again).ravel() for _ in range(2)]).tolist() == epochs[0].tolist()
+
+
+def test_the_fast_recipes_can_be_trained_so(plan):
+    assert plan.schedule(recipes.load("s_coda_cifar10_fast"), None) == (0.02, 1.0)
+    assert plan.schedule(recipes.load("xl_coda_tinyimagenet_fast"), 0.0) == (0.02, 0.0)
+
+
+@pytest.mark.parametrize("name", ["s_coda_cifar10", "m_coda_cifar10", "xl_coda_tinyimagenet_aug"])
+def test_what_the_job_does_not_do_is_refused(plan, name):
+    with pytest.raises(ValueError, match=r'decay "linear" or "none".*Received: schedule='):
+        plan.schedule(recipes.load(name), None)
+
+
+def test_files_are_laid_out_so_that_each_folder_fits(load):
+    parcels = load("gpu_pack").parcels
+    assert parcels([3, 3, 3, 5, 1], 6) == [[0, 1], [2, 4], [3]]
+    assert parcels([], 6) == []
+    with pytest.raises(ValueError, match=r"at most 6 bytes. Received: one of 7"):
+        parcels([7], 6)
+
+
+def test_arrays_are_read_when_they_are_complete(load, tmp_path):
+    arrays = load("gpu.arrays")
+    make_data(tmp_path, arrays)
+    dataset = arrays.load(tmp_path)
+    assert dataset.classes == ["a", "b", "c", "d"]
+    assert (dataset.x_train.dtype, dataset.y_train.dtype) == ("uint8", "int32")
+    (tmp_path / "classes.txt").unlink()
+    (tmp_path / "wnids.txt").write_text("n2\nn1\nn3\n")
+    (tmp_path / "words.txt").write_text("n1\tcat, mau\nn2\tdog\nn3\tcat\n")
+    assert arrays.load(tmp_path).classes == ["dog", "cat (n1)", "cat (n3)"]
+    (tmp_path / "complete").unlink()
+    with pytest.raises(FileNotFoundError, match="has not all images"):
+        arrays.load(tmp_path)
+
+
+def test_a_class_without_a_name_has_its_number():
+    assert first_names(["n1"], "") == ["n1"]
+
+
+def make_data(folder, arrays, count=64, held_out=20):
+    """Images of as many grey values as classes, and noise."""
+    rng = np.random.default_rng(0)
+    for name, size in (("train", count), ("test", held_out)):
+        labels = rng.integers(CLASSES, size=size)
+        noise = rng.integers(32, size=(size, SIZE, SIZE, 3))
+        np.save(folder / f"x_{name}.npy", (noise + 60 * labels[:, None, None, None]).astype("uint8"))
+        np.save(folder / f"y_{name}.npy", labels.astype("uint8"))
+    (folder / "classes.txt").write_text("a\nb\nc\nd\n")
+    (folder / arrays.COMPLETE).touch()
+
+
+def split_up(preset, folders):
+    """The files of a preset, in turn into several folders."""
+    for number, path in enumerate(sorted(preset.iterdir())):
+        folder = folders[number % len(folders)]
+        folder.mkdir(exist_ok=True, parents=True)
+        (folder / path.name).write_bytes(path.read_bytes())
+
+
+def test_parts_from_several_folders_are_one_preset(load, tmp_path, rng):
+    join = load("gpu_join")
+    make_data(tmp_path, load("gpu.arrays"))
+    model = small_coda_net(image_shape=(SIZE, SIZE, 3))
+    images, labels = np.load(tmp_path / "x_test.npy"), np.load(tmp_path / "y_test.npy")
+    accuracy = float(np.mean(model.predict(images, verbose=0).argmax(-1) == labels))
+    facts = {"dataset": "noise", "classes": ["a", "b", "c", "d"], "results": {"test_accuracy": accuracy}}
+    preset = presets.save(model, tmp_path / "preset", **facts, part_bytes=5000)
+    folders = [tmp_path / "1", tmp_path / "2" / "deeper"]
+    split_up(preset, folders)
+    arguments = [str(tmp_path / "1"), str(tmp_path / "2"), "--data", str(tmp_path), "--out", str(tmp_path / "joined")]
+    assert join.main([*arguments, "--half"]) == 0
+    metadata = presets.metadata(tmp_path / "joined")
+    assert metadata["results"]["test_accuracy"] == accuracy
+    assert metadata["results"]["completeness_residual"] < 1e-5
+    for array, other in zip(presets.load(tmp_path / "joined").get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(array, other.astype("float16"))
+    # What was measured elsewhere is another network's.
+    presets.add_results(preset, {"test_accuracy": 0.999})
+    split_up(preset, folders)
+    assert join.main(arguments) == 1
+    part = next(folders[0].glob("*.h5.*"))
+    (folders[1] / part.name).write_bytes(b"")
+    with pytest.raises(ValueError, match="twice, with different contents"):
+        join.main(arguments)
+    part.unlink()
+    (folders[1] / part.name).unlink()
+    with pytest.raises(presets.PresetError, match=f"{part.name} is missing"):
+        join.main(arguments)
+
+
+needs_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the job is in JAX")
+
+
+@pytest.fixture
+def tiny(load, tmp_path):
+    """A recipe of a tiny network, and the command line for it."""
+    make_data(tmp_path, load("gpu.arrays"))
+    recipe = {
+        "base": "s_coda_cifar10_fast",
+        "name": "tiny",
+        "model": {**MODEL, "temperature": 50.0},
+        "batch_size": 8,
+        "learning_rate": 0.03,
+        "epochs": 6,
+    }
+    (tmp_path / "tiny.json").write_text(json.dumps(recipe))
+    common = ["--data", str(tmp_path), "--minutes", "9", "--trial", "0", "--chunk", "4", "--removed", "4"]
+    return lambda out, *options: [str(tmp_path / "tiny.json"), *common, "--out", str(tmp_path / out), *options]
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@needs_jax
+def test_a_job_trains_and_a_second_one_goes_on(load, tiny, tmp_path):
+    train = load("gpu_train")
+    assert train.main(tiny("first", "--rates", "0.01,0.03", "--stages", "4:0.5,8:0.5")) == 0
+    said = lines(tmp_path / "first")
+    assert [line["tried"] for line in said if "tried" in line] == [0.01, 0.03]
+    assert [line["size"] for line in said if "loss" in line and "tried" not in line] == [4, 4, 4, 8, 8, 8]
+    assert next(line for line in said if "kernels" in line)["trains_with"] == "blocked"
+    assert said[-1]["ended"]
+    results = presets.metadata(tmp_path / "first" / "preset")["results"]
+    assert results["epochs"] == 6
+    assert results["test_accuracy"] > 0.4  # of 4 classes
+    model = presets.load(tmp_path / "first" / "preset")
+    images, labels = np.load(tmp_path / "x_test.npy"), np.load(tmp_path / "y_test.npy")
+    assert np.mean(model.predict(images, verbose=0).argmax(-1) == labels) == pytest.approx(results["test_accuracy"])
+
+    start = ["--start", str(tmp_path / "first" / "preset"), "--rates", "0.001"]
+    assert train.main(tiny("second", *start, "--half", "--fall", "0", "--epochs", "1", "--grids", "0")) == 0
+    said = lines(tmp_path / "second")
+    assert next(line for line in said if "rate" in line and "epochs" in line)["fall"] == 0
+    weights = presets.load(tmp_path / "second" / "preset").get_weights()
+    for array, other in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(array, array.astype("float16"))
+        assert 0 < np.abs(array - other).max() < 0.05
+
+
+@needs_jax
+def test_a_job_that_is_too_short_or_unknown_does_not_start(load, tiny, tmp_path, capsys):
+    train = load("gpu_train")
+    assert train.main([*tiny("out"), "--minutes", "1"]) == 2
+    assert "Too little time is left to start" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert train.main(["no_such_recipe", *tiny("out")[1:]]) == 2
+    assert "No recipe 'no_such_recipe'" in capsys.readouterr().err
+
+
+@needs_jax
+def test_kernels_that_are_off_are_told(load, monkeypatch):
+    kernels, model = load("gpu.kernels"), small_coda_net(image_shape=(None, None, 3), dtype="mixed_bfloat16")
+    assert 0 < kernels.worst_error(model, SIZE) < kernels.TOLERANCE
+    right = blocked.kernel_gradient
+    monkeypatch.setattr(blocked, "kernel_gradient", lambda *arrays: 1.2 * right(*arrays))
+    assert kernels.worst_error(model, SIZE) == pytest.approx(0.2, rel=0.1)
+    monkeypatch.setattr(blocked, "kernel_gradient", lambda *arrays: float("nan") * right(*arrays))
+    assert kernels.worst_error(model, SIZE) == float("inf")
