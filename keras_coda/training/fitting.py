@@ -107,8 +107,13 @@ def augmentation(recipe):
         ) from error
 
 
-def fit(run, dataset):
+def fit(run, dataset, others=()):
     """Train, from the last state where there is one.
+
+    Args:
+        run: the `Run`.
+        dataset: the `data.Dataset`.
+        others: more callbacks.
 
     Returns:
         `(model, fitted)`: the compiled network, and the `Fitted`.
@@ -141,6 +146,7 @@ def fit(run, dataset):
         StopOnNaN(),
         count,
         state,
+        *others,
     ]
     if run.logs is not None and first:
         callbacks += _logs(run, dataset, state, epochs)
