@@ -6,6 +6,9 @@ Trains by the recipe s_coda_cifar10 (flip and crop), with the batch that is aske
 CIFAR-10; and a network of a tenth of S's multiply-adds. After each epoch of the training, `scripts/benchmark.py`'s
 training step is timed as often as the epoch had steps, on a second network of the same form. The first epoch of both,
 which compiles, is not counted. Writing the state of the training after an epoch is not timed.
+
+The last column compares the processor's time, of all threads together: on a machine that is busy with other work it is
+steadier. It has all that a training does more, but not what it waits for.
 """
 
 import argparse
@@ -13,7 +16,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import statistics
 import tempfile
 import time
 
@@ -34,54 +36,47 @@ LAYOUTS = {
 }
 
 
-class Bare(keras.callbacks.Callback):
-    """Times the bare training step after each epoch.
+class Timed(keras.callbacks.Callback):
+    """Times each epoch, and after it as many of the bare training steps.
 
     Attributes:
-        seconds: list, what as many steps took as an epoch has.
+        training, bare: lists, each entry an array of two: seconds, and those of the processor.
     """
 
     def __init__(self, layout, batch, dtype):
         super().__init__()
         self.network = networks.build("ours", layout, 32, dtype)
         self.batch = measure.data(32, batch, CLASSES)
-        self.seconds = []
+        self.training, self.bare = [], []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._began = clocks()
 
     def on_epoch_end(self, epoch, logs=None):
-        began = time.perf_counter()
+        ended = clocks()
+        self.training.append(ended - self._began)
         for _ in range(self.params["steps"]):
             measure.training_step(self.network, *self.batch)
-        self.seconds.append(time.perf_counter() - began)
+        self.bare.append(clocks() - ended)
 
 
-def images_a_second(layout, batch, steps, rounds, dtype):
-    """`(training, bare)`: lists of one figure a round."""
+def clocks():
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def seconds(layout, batch, steps, rounds, dtype):
+    """`(training, bare)`: arrays `(rounds, 2)` as of `Timed`."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch * steps, 32, 32, 3), "uint8")
     labels = rng.integers(0, CLASSES, batch * steps)
     dataset = Dataset(images, labels, images[:1], labels[:1], [str(label) for label in range(CLASSES)])
     recipe = dataclasses.replace(recipes.load("s_coda_cifar10"), model=layout, batch_size=batch, dtype=dtype)
-    bare = Bare(layout, batch, dtype)
+    timed = Timed(layout, batch, dtype)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         run = fitting.Run(recipe, rounds + 1, pathlib.Path(folder) / "state")
         with contextlib.redirect_stdout(nowhere):  # with the bar that people see
-            model, _ = fitting.fit(run, dataset, [table := Seconds(), bare])
-    count = batch * steps
-    return [count / seconds for seconds in table.seconds[1:]], [count / seconds for seconds in bare.seconds[1:]]
-
-
-class Seconds(keras.callbacks.Callback):
-    """Times the epochs of a training."""
-
-    def __init__(self):
-        super().__init__()
-        self.seconds = []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._began = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(time.perf_counter() - self._began)
+            fitting.fit(run, dataset, [timed])
+    return np.stack(timed.training[1:]), np.stack(timed.bare[1:])
 
 
 def main():
@@ -96,14 +91,15 @@ def main():
     where = machine.gpu() or f"{machine.cores()} cores of {machine.cpu()}"
     print(f"Keras {keras.__version__} on {keras.backend.backend()}, {where}, {arguments.dtype}")
     print(f"batches of {arguments.batch}, load average before: {os.getloadavg()[0]:.1f}\n")
-    print("| images a second | training | bare step | ratio (of the rounds) |\n| --- | --- | --- | --- |")
+    print("| images a second | training | bare step | ratio (of the rounds) | of processor time |")
+    print("| --- | --- | --- | --- | --- |")
     for name in arguments.network:
-        training, bare = images_a_second(
-            LAYOUTS[name], arguments.batch, arguments.steps, arguments.rounds, arguments.dtype
-        )
-        ratios = [a / b for a, b in zip(training, bare, strict=True)]
-        cells = f"{statistics.median(training):.1f} | {statistics.median(bare):.1f} | {statistics.median(ratios):.2f}"
-        print(f"| {name} | {cells} ({min(ratios):.2f} to {max(ratios):.2f}) |", flush=True)
+        training, bare = seconds(LAYOUTS[name], arguments.batch, arguments.steps, arguments.rounds, arguments.dtype)
+        rates = (arguments.batch * arguments.steps / np.median(times[:, 0]) for times in (training, bare))
+        ratios = [np.median(ratio) for ratio in (bare / training).T]
+        low, high = min((bare / training)[:, 0]), max((bare / training)[:, 0])
+        cells = " | ".join(f"{rate:.1f}" for rate in rates)
+        print(f"| {name} | {cells} | {ratios[0]:.2f} ({low:.2f} to {high:.2f}) | {ratios[1]:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

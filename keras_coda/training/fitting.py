@@ -118,6 +118,7 @@ def fit(run, dataset, others=()):
     Returns:
         `(model, fitted)`: the compiled network, and the `Fitted`.
     """
+    backend.keep_compiled()
     recipe, first = run.recipe, backend.process()[0] == 0
     batches = Batches(
         dataset.x_train,
