@@ -32,6 +32,25 @@ def test_each_image_is_flipped_and_cropped_by_itself(rng, dtype):
     assert 130 < min(counts.values()) < max(counts.values()) < 270
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("padding", [0, 1, 3])
+def test_draws_mean_what_they_meant_for_networks_that_were_trained(rng, dtype, padding):
+    images = rng.integers(0, 256, (9, 4, 5, 2)).astype(dtype) / (1 if dtype == "uint8" else 255)
+    images = images.astype(dtype)
+    augmentation = Augmentation(flip=True, crop_padding=padding)
+    draws = augmentation.draw(7, np.random.default_rng(0))
+    np.testing.assert_array_equal(draws, np.random.default_rng(0).random((7, 4)))
+    draws[0, 1:3], draws[1, 1:3] = 0, 1 - 1e-16  # the first place and the last
+    indices = np.array([8, 0, 3, 3, 1, 7, 2])
+    found = augmentation.take(images, indices, draws)
+    assert found.dtype == dtype
+    for image, index, (flip, down, right, _) in zip(found, indices, draws, strict=True):
+        padded = np.pad(images[index], ((padding, padding), (padding, padding), (0, 0)))
+        top, left = int(down * (2 * padding + 1)), int(right * (2 * padding + 1))
+        expected = padded[top : top + 4, left : left + 5]
+        np.testing.assert_array_equal(image, expected[:, ::-1] if flip < 0.5 else expected)
+
+
 def test_without_anything_images_stay_as_they_are(rng):
     images = rng.integers(0, 256, (3, 4, 4, 1), "uint8")
     np.testing.assert_array_equal(Augmentation()(images, 0), images)

@@ -1,5 +1,9 @@
 """JAX."""
 
+import os
+import pathlib
+import platform
+
 import jax
 from keras import ops
 
@@ -9,6 +13,18 @@ cpu_kernels = None
 windows = None
 # One call after the other, as `keras.ops.map` does here.
 map_in_turn = ops.map
+
+
+def keep_compiled():
+    """Let later processes find what takes long to compile, in a folder of the user's cache directory.
+
+    JAX' own settings go first: JAX_COMPILATION_CACHE_DIR is another folder, and with JAX_ENABLE_COMPILATION_CACHE=false
+    nothing is kept. Each host has a folder, as code for one CPU may not run on another.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        folder = pathlib.Path(caches, "keras-coda", "jax", platform.node())
+        jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def is_concrete(tensor):

@@ -8,6 +8,10 @@ cpu_kernels = None
 windows = None
 
 
+def keep_compiled():
+    """Let later processes find what takes long to compile: TensorFlow's graphs are built anew by each."""
+
+
 def is_concrete(tensor):
     """Whether the values of `tensor` can be read now: it is not part of a graph being traced."""
     return not tf.is_symbolic_tensor(tensor)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from keras_coda.data.stored_images import StoredImages
 
@@ -83,8 +84,8 @@ class Augmentation:
         if self.crop_padding is None:
             taken = images[indices]
         else:
-            whole = images.whole(indices) if isinstance(images, StoredImages) else images[indices]
-            taken = _crops(whole, images.shape[1:], self.crop_padding, top, left)
+            crops = _crops_of_stored if isinstance(images, StoredImages) else _crops
+            taken = crops(images, indices, self.crop_padding, top, left)
         if self.flip:
             taken[flipped < 0.5] = taken[flipped < 0.5, :, ::-1]
         return taken if self.rand_augment is None else _rand_augment(taken, seeds, self.rand_augment)
@@ -107,13 +108,39 @@ def _is_rand_augment(num_ops=None, magnitude=None, **others):
     return is_number and isinstance(num_ops, int) and num_ops > 0 and not others
 
 
-def _crops(images, shape, padding, tops, lefts):
-    """An array of one crop an image, of which the places are numbers in [0, 1): from the first to the last possible."""
-    height, width, _ = shape
-    crops = np.zeros((len(images), *shape), images[0].dtype)
-    for crop, image, top, left in zip(crops, images, tops, lefts, strict=True):
-        top = int(top * (image.shape[0] - height + 2 * padding + 1)) - padding
-        left = int(left * (image.shape[1] - width + 2 * padding + 1)) - padding
+def _places(draws, count):
+    """Numbers in [0, 1) as integers from 0 to `count - 1`."""
+    return (draws * count).astype("int64")
+
+
+def _crops(images, indices, padding, tops, lefts):
+    """One crop of each image, from an array of images: all at once, as a loop takes up to five times as long.
+
+    Args:
+        images: array `(N, H, W, C)`.
+        indices: integers `(n,)`.
+        padding: integer, black pixels on each side.
+        tops, lefts: numbers in [0, 1), from the first possible place to the last.
+
+    Returns:
+        An array `(n, H, W, C)`.
+    """
+    (height, width, channels), count = images.shape[1:], len(indices)
+    padded = np.zeros((count, height + 2 * padding, width + 2 * padding, channels), images.dtype)
+    padded[:, padding : padding + height, padding : padding + width] = images[indices]
+    # Columns and channels as one axis: what is copied at once is a whole row of a crop.
+    windows = sliding_window_view(padded.reshape(*padded.shape[:2], -1), (height, width * channels), (1, 2))
+    top, left = (_places(drawn, 2 * padding + 1) for drawn in (tops, lefts))
+    return windows[np.arange(count), top, channels * left].reshape(count, height, width, channels)
+
+
+def _crops_of_stored(images, indices, padding, tops, lefts):
+    """As `_crops`, of `StoredImages` before they are cut, which have several sizes."""
+    height, width, _ = shape = images.shape[1:]
+    crops = np.zeros((len(indices), *shape), images.dtype)
+    for crop, image, top, left in zip(crops, images.whole(indices), tops, lefts, strict=True):
+        top = _places(top, image.shape[0] - height + 2 * padding + 1) - padding
+        left = _places(left, image.shape[1] - width + 2 * padding + 1) - padding
         inside = image[max(top, 0) : top + height, max(left, 0) : left + width]
         crop[max(-top, 0) :, max(-left, 0) :][: inside.shape[0], : inside.shape[1]] = inside
     return crops

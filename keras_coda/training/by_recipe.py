@@ -37,6 +37,9 @@ def train(
     the end. When the training is interrupted, however hard, the same call goes on from there, with the losses that it
     would have had.
 
+    The loss is read about once a second, so that the device need not wait for the host. JAX keeps what takes long to
+    compile for later trainings, in ~/.cache/keras-coda/jax, or where its own setting says.
+
     On several devices every batch is shared among them, and gradients and logs are those of the whole batch. This
     takes `keras.distribution.DataParallel` on JAX, `tf.distribute` on TensorFlow, and DDP on PyTorch. There a device is
     a process: torchrun starts them, or this function does, for which a script needs its `if __name__ == "__main__":`.

@@ -17,6 +17,7 @@ from keras_coda.models import CoDANet
 from keras_coda.models.replica import Replica
 from keras_coda.recipes import Recipe
 from keras_coda.training import logs, time_limit
+from keras_coda.training.callbacks import Callbacks, StopOnNaN
 from keras_coda.training.schedule import learning_rate
 from keras_coda.training.state import State
 
@@ -106,12 +107,18 @@ def augmentation(recipe):
         ) from error
 
 
-def fit(run, dataset):
+def fit(run, dataset, others=()):
     """Train, from the last state where there is one.
+
+    Args:
+        run: the `Run`.
+        dataset: the `data.Dataset`.
+        others: more callbacks.
 
     Returns:
         `(model, fitted)`: the compiled network, and the `Fitted`.
     """
+    backend.keep_compiled()
     recipe, first = run.recipe, backend.process()[0] == 0
     batches = Batches(
         dataset.x_train,
@@ -137,17 +144,16 @@ def fit(run, dataset):
     count = time_limit.StopAfter(state.steps, state.epoch * len(batches), deadline)
     callbacks = [
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch)),
-        keras.callbacks.TerminateOnNaN(),
+        StopOnNaN(),
         count,
         state,
+        *others,
     ]
     if run.logs is not None and first:
         callbacks += _logs(run, dataset, state, epochs)
     if state.epoch < epochs:
-        verbose = run.verbose if first else 0
-        model.fit(
-            batches, epochs=epochs, initial_epoch=state.epoch, shuffle=False, callbacks=callbacks, verbose=verbose
-        )
+        callbacks = Callbacks(callbacks, model, run.verbose if first else 0, epochs, len(batches))
+        model.fit(batches, epochs=epochs, initial_epoch=state.epoch, shuffle=False, callbacks=callbacks)
     finite = bool(np.isfinite(state.history[-1]["loss"]))
     if not finite:
         state.restore(model)

@@ -1,0 +1,64 @@
+"""Callbacks that do not wait for every step."""
+
+import time
+
+import keras
+import numpy as np
+
+from keras_coda import backend
+
+# About how often the logs of a step are read.
+SECONDS = 1.0
+
+
+class Callbacks(keras.callbacks.CallbackList):
+    """Keras' list of callbacks for `fit`, which reads the logs of a step about once a second.
+
+    Keras reads them after every step, for which the host waits until the device is done. Here callbacks get no logs
+    after the steps between; and those of the whole epoch at its end, as ever. The host is never more than about a
+    second's steps ahead of the device.
+
+    Args:
+        callbacks: list of `keras.callbacks.Callback`.
+        model: the `keras.Model` that is trained.
+        verbose: as in `keras.Model.fit`.
+        epochs: integer, that of `fit`.
+        steps: integer, how many there are in an epoch.
+
+    Example:
+
+    >>> model.fit(batches, epochs=2, callbacks=Callbacks([], model, verbose=1, epochs=2, steps=len(batches)))
+    """
+
+    def __init__(self, callbacks, model, verbose, epochs, steps):
+        arguments = {"verbose": verbose, "epochs": epochs, "steps": steps}
+        super().__init__(callbacks, add_history=True, add_progbar=verbose != 0, model=model, **arguments)
+        self._at_once, self._unread = 1, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        self._since, self._unread = time.monotonic(), 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._unread += 1
+        if self._unread < self._at_once and batch + 1 < self.params["steps"]:
+            super().on_train_batch_end(batch)
+            return
+        super().on_train_batch_end(batch, logs)
+        now = time.monotonic()
+        in_a_second = int(self._unread * SECONDS / max(now - self._since, 1e-9))
+        self._at_once = max(1, min(2 * self._at_once, in_a_second))
+        self._since, self._unread = now, 0
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends a training of which the loss is NaN or infinite, once that has been read: see `Callbacks`.
+
+    Keras' `TerminateOnNaN` would end one process at one step and another at another one, where several train together
+    and read at different times. They end with the epoch.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        ends = backend.process()[1] == 1 or batch + 1 == self.params["steps"]
+        if ends and logs and not np.isfinite(logs["loss"]):
+            self.model.stop_training = True
