@@ -25,8 +25,8 @@ class Augmentation:
     - TranslateX and TranslateY: 5 / 360 m of the width or height, 33 of 240 pixels at m = 10; Cutout: a black square of
       m / 180 of the shorter side, 13 pixels there
     - Color, Contrast, Brightness, Sharpness: Pillow's factor is 0.1 + 0.06 m
-    - Posterize: 4 + m * 2 / 15 bits are kept; Solarize: values from m * 128 / 15 on are inverted; SolarizeAdd: m * 11 / 3
-      is added to values below 128; all rounded down
+    - Posterize: 4 + m * 2 / 15 bits are kept; Solarize: values from m * 128 / 15 on are inverted; SolarizeAdd:
+      m * 11 / 3 is added to values below 128; all rounded down
 
     Attributes:
         flip: whether to mirror half of the images, left to right.

@@ -49,8 +49,8 @@ def evaluate(
 
     Args:
         model: a Keras model that `keras_coda.attributions.Classifier` takes, for localisation one of images of any
-            size; or a `Classifier`, which also says what makes probabilities of the outputs, and from which image pixels are
-            removed. (What a method is for, it says itself.)
+            size; or a `Classifier`, which also says what makes probabilities of the outputs, and whether pixels are
+            removed from the encoded or the plain image. Methods have an `input` of their own.
         images: array of N images as the model takes them. Of a data set: `*keras_coda.metrics.collect(data)`.
         labels: integers `(N,)` or `(N, 1)`.
         methods: dict from names to functions of a model that return an attribution, such as

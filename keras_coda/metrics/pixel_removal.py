@@ -22,7 +22,8 @@ def pixel_removal(
     """The probability of the target as more and more pixels are removed (paper, 4.2).
 
     Removing a pixel sets all its channels to 0, those of the negative image included where the model encodes its
-    images (of an image alone it would make the pixel black: `Classifier(model, input="image")`). Pixels of equal attribution go in reading order. Variants of the images are made batch by batch. To remove
+    images; with `Classifier(model, input="image")` it becomes black instead. Pixels of equal attribution go in reading
+    order. Variants of the images are made batch by batch. To remove
     the least important pixels first is due to Srinivas & Fleuret (2019).
 
     Args:

@@ -101,8 +101,8 @@ def methods_of(model, names=None, settings="cifar10", batch_size=32, definition=
 
     Args:
         model: a Keras model.
-        names: which, of `keras_coda.attributions.published(settings, definition)`. Default: all that the model admits; what is left
-            out, and why, is printed.
+        names: which, of `keras_coda.attributions.published(settings, definition)`. Default: all that the model
+            admits; what is left out, and why, is printed.
         settings: the data set whose published settings are taken.
         batch_size: integer, images or variants of them evaluated at once.
         definition: "paper" or "paper_code", see `keras_coda.attributions.published`.

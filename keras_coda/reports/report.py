@@ -28,9 +28,9 @@ CURVES = {
     ),
 }
 OTHER_DEFINITION = (
-    "* Of another definition than the scores here, and not to be compared with them: the published post-hoc methods are "
-    "for the image itself, not for the encoded one, with masks of 4 x 4 and 8 x 8 pixels in the place of 5 x 5 and 9 x "
-    "9, and Grad-CAM's maps enlarged to the nearest pixel. Option --definition paper_code takes theirs."
+    "* Of another definition than the scores here, and not to be compared with them: the published post-hoc methods "
+    "are for the image itself, not for the encoded one, with masks of 4 x 4 and 8 x 8 pixels in the place of 5 x 5 "
+    "and 9 x 9, and Grad-CAM's maps enlarged to the nearest pixel. Option --definition paper_code takes theirs."
 )
 LOWER_IS_BETTER = ("removal_most_first", "deletion")
 SIMILARITIES = {"ssim": "SSIM", "rank_correlation": "rank correlation", "hog": "correlation of HOG"}

@@ -84,7 +84,7 @@ def mean_absolute_map(model, images):
 
 
 def test_the_penalty_lowers_the_maps(colours):
-    """With the penalty, in compiled training, W(x) becomes smaller than without; its metric says how large W(x) / T is."""
+    """With the penalty, in compiled training, W(x) becomes smaller than without; its metric is that of W(x) / T."""
     images, labels = colours
     plain = small_coda_net(**TWO_LAYERS)
     penalized = small_coda_net(**TWO_LAYERS, penalty=20 * TEMPERATURE, penalized_classes="all")

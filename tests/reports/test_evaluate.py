@@ -177,7 +177,7 @@ def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_pa
     page = Reader((tmp_path / "theirs" / reports.REPORT).read_text(encoding="utf-8"))
     assert note not in "".join(page.text)
     _, localisation, removal = page.tables
-    assert [dict((row[0], row[-1]) for row in table)["Grad-CAM"] for table in (localisation, removal)] == [
+    assert [{row[0]: row[-1] for row in table}["Grad-CAM"] for table in (localisation, removal)] == [
         "0.4321",
         "0.7500",
     ]
