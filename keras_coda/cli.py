@@ -174,7 +174,9 @@ def run_evaluate(arguments):
     # Before hours of work, not after them.
     published = None if arguments.published is None else reports.Published(arguments.published)
     subject = reports.Subject.load(arguments.model, arguments.dataset, arguments.data_dir)
-    methods = reports.methods_of(subject.model, arguments.methods, arguments.settings, arguments.batch_size)
+    methods = reports.methods_of(
+        subject.model, arguments.methods, arguments.settings, arguments.batch_size, arguments.definition
+    )
     evaluation = reports.evaluate(
         subject,
         arguments.out,
@@ -288,6 +290,13 @@ def parser():
         default="cifar10",
         choices=("cifar10", "tinyimagenet"),
         help="the data set whose published settings the methods have (default: %(default)s)",
+    )
+    command.add_argument(
+        "--definition",
+        default="paper",
+        choices=("paper", "paper_code"),
+        help="whether settings are those of the paper's text, or those behind its published scores, for cifar10 "
+        "(default: %(default)s)",
     )
     command.add_argument(
         "--metrics",

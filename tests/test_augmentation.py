@@ -5,7 +5,6 @@ import io
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -133,7 +132,6 @@ def pictures():
 
 
 def test_rand_augment_draws_for_each_image_by_itself(pictures):
-    pytest.importorskip("tensorflow")
     augmentation = Augmentation(rand_augment=PUBLISHED)
     draws = augmentation.draw(8, np.random.default_rng(0))
     changed = augmentation.take(pictures, np.arange(8), draws)
@@ -149,7 +147,6 @@ def test_rand_augment_draws_for_each_image_by_itself(pictures):
 
 
 def test_rand_augment_is_the_same_in_another_process(pictures):
-    pytest.importorskip("tensorflow")
     augmentation = Augmentation(True, 2, PUBLISHED)
     program = f"""
 import sys
@@ -164,31 +161,3 @@ sys.stdout.buffer.write({augmentation!r}(pictures, 5).tobytes())
     np.testing.assert_array_equal(
         np.frombuffer(done.stdout, "uint8").reshape(pictures.shape), augmentation(pictures, 5)
     )
-
-
-def test_rand_augment_applies_what_keras_layer_would_select(pictures):
-    tf = pytest.importorskip("tensorflow")
-    from keras_coda.data import rand_augment
-
-    layer = rand_augment._OneImage(**PUBLISHED)
-    seeds = np.arange(8, dtype="int32")
-
-    @tf.function(autograph=False)
-    def keras_own(image, seed):
-        layer.generator.start(seed)
-        transformation = layer.get_random_transformation(image)
-        transformation["layer_idxes"] = tf.identity(transformation["layer_idxes"])
-        images = keras.layers.RandAugment.transform_images(layer, image[tf.newaxis], transformation)
-        return images[0], transformation["layer_idxes"]
-
-    images = pictures.astype("float32")
-    expected, drawn = zip(*(keras_own(image, seed) for image, seed in zip(images, seeds, strict=True)), strict=True)
-    np.testing.assert_allclose(rand_augment.rand_augment(images, seeds, **PUBLISHED), expected, atol=1e-3)
-    assert len(np.unique(drawn)) > 5
-
-
-def test_rand_augment_without_tensorflow_names_the_extra(pictures, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow", None)
-    monkeypatch.delitem(sys.modules, "keras_coda.data.rand_augment", raising=False)
-    with pytest.raises(ImportError, match=r"RandAugment needs TensorFlow.*keras-coda\[data\]"):
-        Augmentation(rand_augment=PUBLISHED)(pictures, 0)

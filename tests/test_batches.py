@@ -16,11 +16,11 @@ def images(rng):
     return rng.integers(0, 256, (22, 6, 6, 3), "uint8")
 
 
-def augmented(images, epoch, processes=1, seed=0):
+def augmented(images, epoch, processes=1, seed=0, augmentation=AUGMENTATION):
     """The images of an epoch in the order of the data, with all processes' parts together."""
     found = {}
     for index in range(processes):
-        part = Batches(images, np.arange(22), 6, processes, (index, processes), seed, AUGMENTATION)
+        part = Batches(images, np.arange(22), 6, processes, (index, processes), seed, augmentation)
         part.shuffle(epoch)
         for number in range(len(part)):
             chosen, labels, weights = part[number]
@@ -39,6 +39,15 @@ def test_each_epoch_and_seed_changes_images_anew(images):
     for other in (augmented(images, 1), augmented(images, 0, seed=1)):
         assert (first != other).any((1, 2, 3)).sum() > 15
     np.testing.assert_array_equal(first, augmented(images, 0))
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_rand_augment_is_as_on_one_device(images, processes):
+    """Whatever the threads do meanwhile, and in each epoch otherwise."""
+    augmentation = Augmentation(True, 2, {"num_ops": 2, "magnitude": 10})
+    one = augmented(images, 4, augmentation=augmentation)
+    np.testing.assert_array_equal(augmented(images, 4, processes, augmentation=augmentation), one)
+    assert (augmented(images, 5, augmentation=augmentation) != one).any((1, 2, 3)).sum() > 15
 
 
 def test_batches_do_not_share_draws():
@@ -97,6 +106,5 @@ def test_fit_takes_the_batches_of_each_epoch_in_their_order(rng):
 
 def test_an_error_in_a_thread_is_raised(images):
     gray = Augmentation(rand_augment={"num_ops": 1, "magnitude": 5})
-    pytest.importorskip("tensorflow")
     with pytest.raises(ValueError, match=r"RandAugment takes RGB images.*Received"):
         Batches(images[..., :1], np.arange(22), 6, 1, augmentation=gray)[0]

@@ -49,7 +49,7 @@ def test_the_published_trainings_of_s_are_there():
             *((64, penalty) for penalty in (0.1, 0.25, 0.5, 1)),
         ]
     }
-    values = (2.5e-4, 16, {"name": "adam"}, {"flip": True, "crop_padding": 4})
+    values = (2.5e-4, 16, {"name": "keras_coda>Adam"}, {"flip": True, "crop_padding": 4})
     assert all(found == values for found in published.values())
 
 

@@ -16,15 +16,19 @@ class Attribution:
         model: any built Sequential or Functional Keras model that takes one batch of images to `(N, classes)`, of
             which the outputs as they are get attributed. Build a classifier without its softmax to explain logits.
         batch_size: integer, how many images the model is given at once.
+        input: of a model with an `InputEncoding`: "encoded", attributions are for the encoded image, and baselines and
+            covered pixels are 0 in all of its channels; or "image", for the image itself, where 0 is black. The maps of
+            these are of different definitions, and so are their scores.
 
     Raises:
-        ValueError: the model is not of this form.
+        ValueError: the model is not of this form, or `input` is neither.
     """
 
-    def __init__(self, model, batch_size=32):
+    def __init__(self, model, batch_size=32, input="encoded"):
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
-        self.classifier = Classifier(model)
+        self.classifier = Classifier(model, input=input)
+        self.input = input
         self.batch_size = batch_size
 
     def __call__(self, images, targets=None, verbose=0):
@@ -32,7 +36,7 @@ class Attribution:
 
         Args:
             images: array or tensor of N images as the model takes them. CoDA-Nets take floats in [0, 1] or
-                integers in 0..255, and their attributions are for the encoded image.
+                integers in 0..255.
             targets: the classes: `None`, the predicted one of each image; "all"; or integers, one for all images,
                 `(N,)` for one an image, or `(N, K)` for K an image, which share what does not depend on the class.
             verbose: 1 shows a progress bar.

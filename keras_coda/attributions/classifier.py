@@ -8,6 +8,7 @@ from keras_coda.layers import InputEncoding, LogitScaling
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.layers.settings import standardize_data_format
 
+INPUTS = ("encoded", "image")
 # What turns outputs into probabilities already.
 _PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
 
@@ -16,14 +17,15 @@ class Classifier:
     """A Keras model of images, split where attributions are taken.
 
     That is the output of its `InputEncoding`, where the model has one as a layer of its own: all channels of a pixel,
-    those of the negative image included, are then attributed or removed together (paper, 4.2). Otherwise it is the
-    input.
+    those of the negative image included, are then attributed or removed together (paper, 4.2), and 0 is no colour.
+    Otherwise, or with `input="image"`, it is the image, of which 0 is black: encoded 0, 0, 0, 1, 1, 1.
 
     Args:
         model: a built Sequential or Functional model (or a `CoDANet`) that takes one batch of images to `(N, classes)`.
         activation: what makes probabilities of the outputs: "sigmoid", "softmax" or "linear" (the outputs are
             probabilities). Default: "sigmoid" after a `LogitScaling`, as in CoDA-Nets; "linear" where the last layer is
             a softmax or sigmoid; otherwise "softmax".
+        input: "encoded" or "image", what the source is where the model has an `InputEncoding`.
 
     Attributes:
         network: Keras model from the source to the outputs.
@@ -33,7 +35,7 @@ class Classifier:
         channel_axis: that of channels, negative.
 
     Raises:
-        ValueError: the model is not of this form.
+        ValueError: the model is not of this form, or `input` is neither.
 
     Example:
 
@@ -41,8 +43,11 @@ class Classifier:
     >>> classifier.probabilities(classifier.outputs(classifier.source(images)))    # (N, 10)
     """
 
-    def __init__(self, model, activation=None):
+    def __init__(self, model, activation=None, input="encoded"):
+        if input not in INPUTS:
+            raise ValueError(f"`input` must be one of {INPUTS}. Received: {input!r}")
         self.model = model
+        self.input = input
         inputs, outputs = _single_input_and_output(model)
         self.classes = outputs.shape[-1]
         encodings = [layer for layer in model.layers if isinstance(layer, InputEncoding)]
@@ -50,6 +55,11 @@ class Classifier:
         start = encodings[-1].output if encodings else inputs
         # Also of a Sequential: a Functional model's graph can be run with other operations in the place of its own.
         self.network = keras.Model(start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}")
+        if encodings and input == "image":
+            # Without the layer's check of the range, which noise may leave.
+            start = keras.Input(self._encoding.input.shape[1:], dtype=self._encoding.compute_dtype)
+            outputs = self.network(self._encoding.encode(start))
+            self.network = keras.Model(start, outputs, name=f"{model.name}_from_images")
         self.source_shape = tuple(start.shape[1:])
         formats = [layer.data_format for layer in graph.operations(model) if hasattr(layer, "data_format")]
         self.data_format = standardize_data_format((formats or [None])[0])
@@ -65,7 +75,8 @@ class Classifier:
                 in [0, 1], or integers in 0..255.
 
         Returns:
-            `(N, H, W, C)` floats (or `(N, C, H, W)`), encoded where the model has an `InputEncoding`.
+            `(N, H, W, C)` floats (or `(N, C, H, W)`), encoded where the model has an `InputEncoding` and the `input` is
+            "encoded".
 
         Raises:
             ValueError: no batch of images, of a shape that the model does not take, NaN, or of another range.
@@ -85,6 +96,8 @@ class Classifier:
         images = images.astype(keras.backend.standardize_dtype(self.model.inputs[0].dtype))
         if self._encoding is None:
             return images
+        if self.input == "image":
+            return images.astype(self._encoding.compute_dtype)
         return keras.ops.convert_to_numpy(self._encoding(images, training=False))
 
     def outputs(self, source, batch_size=32, verbose=0):

@@ -13,7 +13,11 @@ _SIZE = 64
 class Contributions(Attribution):
     """The contributions of the (encoded) input to the target's logit (paper, eq. 8), `(N, H, W, C)`.
 
-    Their sum plus the fixed bias b0 is the logit. Arguments and call: see `Attribution`.
+    Their sum plus the fixed bias b0 is the logit. Call: see `Attribution`.
+
+    Args:
+        model: see `Attribution`.
+        batch_size: integer, how many images the model is given at once.
 
     Raises:
         NotDynamicLinearError: a part of the model is not dynamic linear; it is named.

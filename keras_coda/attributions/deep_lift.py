@@ -95,6 +95,7 @@ class DeepLIFT(Attribution):
         model: see `Attribution`.
         baseline: a number, or an array that broadcasts to the (encoded) images: one for all, or one an image.
         batch_size: integer, how many images the model is given at once.
+        input: "encoded" or "image", see `Attribution`.
 
     Raises:
         ValueError: a layer or operation has no rule, and is named; the baseline does not fit the images (when called).
@@ -104,8 +105,8 @@ class DeepLIFT(Attribution):
     >>> keras_coda.attributions.DeepLIFT(keras.applications.ResNet50(classifier_activation=None))(images)
     """
 
-    def __init__(self, model, baseline=0.0, batch_size=32):
-        super().__init__(model, batch_size)
+    def __init__(self, model, baseline=0.0, batch_size=32, input="encoded"):
+        super().__init__(model, batch_size, input)
         self.baseline = baseline
         self._multipliers = _Multipliers(self.classifier)
 

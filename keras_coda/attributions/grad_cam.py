@@ -8,6 +8,7 @@ from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack, pulled_back
 from keras_coda.layers import DAUConv2D
 
+INTERPOLATIONS = ("bilinear", "nearest")
 _CONVOLUTIONS = (
     layers.Conv2D,
     layers.DepthwiseConv2D,
@@ -20,17 +21,19 @@ _CONVOLUTIONS = (
 class GradCAM(Attribution):
     """A layer's channels A_c, weighted by the gradients in them (Selvaraju et al., 2017): `(N, H, W)`, not negative.
 
-    `relu(sum_c mean(dy / dA_c) A_c)`, with the mean over positions, enlarged bilinearly to the size of the image. The
+    `relu(sum_c mean(dy / dA_c) A_c)`, with the mean over positions, enlarged to the size of the image. The
     layer may be in a branch, or in a nested model. Its output is taken after an activation of its own.
 
     Args:
         model: see `Attribution`.
         layer: the layer whose outputs are A, or its name. Default: the last convolution or `DAUConv2D`.
         batch_size: integer, how many images the model is given at once.
+        input: "encoded" or "image", see `Attribution`. It makes no difference to layers after the encoding.
+        interpolation: "bilinear" or "nearest", how the map is enlarged.
 
     Raises:
         ValueError: the layer is not between the (encoded) image and the outputs, has no channels of an image, or is
-            used more than once; there is no convolution.
+            used more than once; there is no convolution; `interpolation` is neither.
 
     Example:
 
@@ -38,8 +41,11 @@ class GradCAM(Attribution):
     (32, 224, 224)
     """
 
-    def __init__(self, model, layer=None, batch_size=32):
-        super().__init__(model, batch_size)
+    def __init__(self, model, layer=None, batch_size=32, input="encoded", interpolation="bilinear"):
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(f"`interpolation` must be one of {INTERPOLATIONS}. Received: {interpolation!r}")
+        super().__init__(model, batch_size, input)
+        self.interpolation = interpolation
         self.layer = _find(self.classifier.network, layer)
         self._maps = _Maps(self.classifier, self.layer)
 
@@ -47,7 +53,7 @@ class GradCAM(Attribution):
         maps = self._maps.gradients(source, targets, self.batch_size, verbose)
         size = [source.shape[axis] for axis in self.classifier.pixel_axes]
         # The targets take the place of channels.
-        large = ops.image.resize(maps, size, interpolation="bilinear", data_format="channels_first")
+        large = ops.image.resize(maps, size, interpolation=self.interpolation, data_format="channels_first")
         return ops.convert_to_numpy(large)
 
 

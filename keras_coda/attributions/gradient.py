@@ -14,8 +14,8 @@ class Gradient(Attribution):
     >>> keras_coda.attributions.Gradient(model)(images, targets=[3] * len(images))
     """
 
-    def __init__(self, model, batch_size=32):
-        super().__init__(model, batch_size)
+    def __init__(self, model, batch_size=32, input="encoded"):
+        super().__init__(model, batch_size, input)
         self._pull_back = PullBack(self.classifier)
 
     def _attribute(self, images, source, targets, verbose):

@@ -21,8 +21,8 @@ class GuidedBackpropagation(Gradient):
     >>> keras_coda.attributions.GuidedBackpropagation(keras.applications.ResNet50())(images)
     """
 
-    def __init__(self, model, batch_size=32):
-        super().__init__(model, batch_size)
+    def __init__(self, model, batch_size=32, input="encoded"):
+        super().__init__(model, batch_size, input)
         network = self.classifier.network
         self._pull_back = PullBack(self.classifier, lambda source: graph.run(network, source, _guided))
 

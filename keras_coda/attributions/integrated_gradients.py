@@ -20,6 +20,7 @@ class IntegratedGradients(Attribution):
         steps: integer, points on the line; 20 in the paper's comparison.
         baseline: a number, or an array that broadcasts to the (encoded) images: one for all, or one an image.
         batch_size: integer, points evaluated at once.
+        input: "encoded" or "image", see `Attribution`.
 
     Raises:
         ValueError: `steps` is not positive; the baseline does not fit the images (when called).
@@ -29,8 +30,8 @@ class IntegratedGradients(Attribution):
     >>> keras_coda.attributions.IntegratedGradients(model, steps=50)(images)
     """
 
-    def __init__(self, model, steps=20, baseline=0.0, batch_size=32):
-        super().__init__(model, batch_size)
+    def __init__(self, model, steps=20, baseline=0.0, batch_size=32, input="encoded"):
+        super().__init__(model, batch_size, input)
         check_positive(steps=steps)
         self.steps = steps
         self.baseline = baseline

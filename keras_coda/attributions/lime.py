@@ -34,6 +34,7 @@ class LIME(Attribution):
         seed: integer.
         activation: what makes probabilities of outputs, see `Classifier`.
         batch_size: integer, variants evaluated at once.
+        input: "encoded" or "image", see `Attribution`.
 
     Raises:
         ValueError: a number is not positive, or `kernel_size` less than 1.
@@ -54,11 +55,12 @@ class LIME(Attribution):
         seed=0,
         activation=None,
         batch_size=32,
+        input="encoded",
     ):
         check_positive(samples=samples, features=features)
         if kernel_size < 1:
             raise ValueError(f"`kernel_size` must be at least 1. Received: {kernel_size}")
-        super().__init__(model, batch_size)
+        super().__init__(model, batch_size, input)
         self.kernel_size = kernel_size
         self.max_distance = max_distance
         self.ratio = ratio

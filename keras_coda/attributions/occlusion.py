@@ -19,6 +19,7 @@ class Occlusion(Attribution):
         stride: integer, at most `patch`.
         baseline: what a patch is replaced by: a number, or an array that broadcasts to the (encoded) images.
         batch_size: integer, variants of images evaluated at once.
+        input: "encoded" or "image", see `Attribution`.
 
     Raises:
         ValueError: the patch is larger than the image (when called), or the stride larger than the patch.
@@ -29,14 +30,14 @@ class Occlusion(Attribution):
     (32, 10, 32, 32)
     """
 
-    def __init__(self, model, patch=9, stride=2, baseline=0.0, batch_size=32):
+    def __init__(self, model, patch=9, stride=2, baseline=0.0, batch_size=32, input="encoded"):
         check_positive(patch=patch, stride=stride)
         if stride > patch:
             raise ValueError(
                 "`stride` must be at most `patch`, or pixels are never occluded. "
                 f"Received: stride={stride}, patch={patch}"
             )
-        super().__init__(model, batch_size)
+        super().__init__(model, batch_size, input)
         self.patch = patch
         self.stride = stride
         self.baseline = baseline

@@ -28,6 +28,7 @@ class RISE(Attribution):
         seed: integer.
         activation: what makes probabilities of outputs, see `Classifier`.
         batch_size: integer, masked images evaluated at once.
+        input: "encoded" or "image", see `Attribution`.
 
     Raises:
         ValueError: `probability` is not in (0, 1], or a number not positive.
@@ -37,11 +38,13 @@ class RISE(Attribution):
     >>> keras_coda.attributions.RISE(model, masks=2000, probability=0.5)(images, targets=[3] * len(images))
     """
 
-    def __init__(self, model, masks=6000, cells=6, probability=0.1, seed=0, activation=None, batch_size=32):
+    def __init__(
+        self, model, masks=6000, cells=6, probability=0.1, seed=0, activation=None, batch_size=32, input="encoded"
+    ):
         check_positive(masks=masks, cells=cells)
         if not 0 < probability <= 1:
             raise ValueError(f"`probability` must be in (0, 1]. Received: {probability}")
-        super().__init__(model, batch_size)
+        super().__init__(model, batch_size, input)
         self.masks = masks
         self.cells = cells
         self.probability = probability

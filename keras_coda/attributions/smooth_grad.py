@@ -19,6 +19,7 @@ class SmoothGrad(Attribution):
         noise: the noise's standard deviation, as a share of the range of the image's values.
         seed: integer.
         batch_size: integer, copies evaluated at once.
+        input: "encoded" or "image", see `Attribution`.
 
     Raises:
         ValueError: `samples` is not positive, or `noise` negative.
@@ -28,8 +29,8 @@ class SmoothGrad(Attribution):
     >>> keras_coda.attributions.SmoothGrad(model, samples=20)(images)
     """
 
-    def __init__(self, model, samples=50, noise=0.15, seed=0, batch_size=32):
-        super().__init__(model, batch_size)
+    def __init__(self, model, samples=50, noise=0.15, seed=0, batch_size=32, input="encoded"):
+        super().__init__(model, batch_size, input)
         check_positive(samples=samples)
         if noise < 0:
             raise ValueError(f"`noise` must not be negative. Received: {noise}")

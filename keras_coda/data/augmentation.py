@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from keras_coda.data.rand_augment import rand_augment
 from keras_coda.data.stored_images import StoredImages
 
 # Numbers drawn for an image: whether to flip it, the place of its crop, the seed of its other changes.
@@ -16,19 +17,25 @@ class Augmentation:
     """Flips, crops and RandAugment, drawn for each image by itself: first the crop, then the flip, then RandAugment.
 
     Keras' `RandomCrop` draws one place for a whole batch, and `RandAugment` one choice of operations; so the crop is
-    NumPy's here, and `keras.layers.RandAugment` is applied to each image alone, by TensorFlow on every backend.
+    NumPy's here, and RandAugment's operations are Pillow's: 16 of them, each as likely as the others. At a magnitude m
+    each has one strength; only the sign of turns, shears and shifts, and the place of a cutout, are drawn. What comes
+    from outside the image is black.
 
-    The operations are those of Keras' layer. Of `magnitude` 30, Keras' `factor` is 1; but turns go up to 30 degrees to
-    both sides then, and shears and shifts up to 0.3, as published, where Keras' would be three to twelve times as far,
-    to one side. Keras draws a strength from none to the highest for each image; the published ones are fixed.
+    - AutoContrast, Equalize, Invert: have no strength
+    - Rotate: m degrees; ShearX and ShearY: m / 100 pixels a pixel
+    - TranslateX and TranslateY: 5 / 360 m of the width or height, 33 of 240 pixels at m = 10; Cutout: a black square of
+      m / 180 of the shorter side, 13 pixels there
+    - Color, Contrast, Brightness, Sharpness: Pillow's factor is 0.1 + 0.06 m
+    - Posterize: 4 + m * 2 / 15 bits are kept; Solarize: values from m * 128 / 15 on are inverted; SolarizeAdd:
+      m * 11 / 3 is added to values below 128; all rounded down
 
     Attributes:
         flip: whether to mirror half of the images, left to right.
         crop_padding: integer, how many black pixels to put on each side of an image before it is cut to its size at a
             random place. Images that are stored in a larger size than they have in a batch, such as those of
             "imagenet100", are cut from that: for them it can be 0. Default: nothing is cut.
-        rand_augment: the entries `num_ops` and `magnitude` (0..30) of RandAugment (Cubuk et al., 2020), for RGB images;
-            needs TensorFlow. Default: without.
+        rand_augment: the entries `num_ops` and `magnitude` (0..30) of RandAugment (Cubuk et al., 2020), for RGB images.
+            Floats are rounded to 256 levels. Default: without.
 
     Raises:
         ValueError: a number that is negative, not an integer or too high, or other entries.
@@ -78,7 +85,6 @@ class Augmentation:
 
         Raises:
             ValueError: RandAugment is asked for images that are not RGB.
-            ImportError: RandAugment is asked for, and TensorFlow is not installed.
         """
         flipped, top, left, seeds = draws.T
         if self.crop_padding is None:
@@ -147,13 +153,9 @@ def _crops_of_stored(images, indices, padding, tops, lefts):
 
 
 def _rand_augment(images, seeds, arguments):
-    try:
-        from keras_coda.data.rand_augment import rand_augment
-    except ImportError as error:
-        raise ImportError(f'RandAugment needs TensorFlow: pip install "keras-coda[data]" ({error})') from error
     if images.shape[-1] != 3:
         raise ValueError(f"RandAugment takes RGB images, of 3 channels. Received: images of shape {images.shape}")
-    highest = 1 if np.issubdtype(images.dtype, np.floating) else 255
-    scaled = images.astype("float32") * (255 / highest)
-    changed = rand_augment(scaled, (seeds * 2**31).astype("int32"), **arguments)
-    return (changed / 255 if highest == 1 else np.rint(changed)).astype(images.dtype)
+    floats = np.issubdtype(images.dtype, np.floating)
+    pixels = np.rint(255 * images.clip(0, 1)) if floats else images
+    changed = rand_augment(pixels.astype("uint8"), (seeds * 2**53).astype("int64"), **arguments)
+    return (changed / 255 if floats else changed).astype(images.dtype)

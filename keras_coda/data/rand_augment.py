@@ -1,92 +1,119 @@
-"""RandAugment by Keras' own layer, drawn anew for each image, in TensorFlow on every backend."""
+"""RandAugment (Cubuk et al., 2020) by Pillow's own operations, drawn anew for each image."""
 
-import functools
-
-import keras
-import tensorflow as tf
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
 
 MAGNITUDES = 30
-# At the highest magnitude: the widest turn, as a part of a whole one, and the furthest shear and shift.
-TURN, SHEAR, SHIFT = 30 / 360, 0.3, 0.3
+# Of the sizes of the image at the highest magnitude: 100 and 40 of 240 pixels.
+SHIFT, CUTOUT = 100 / 240, 40 / 240
 
 
-class _ImageSeed(keras.random.SeedGenerator):
-    """Seeds of which each is a function of one image's and of how many were drawn for this image before."""
-
-    def start(self, seed):
-        self._seed, self._drawn = seed, 0
-
-    def next(self, ordered=True):
-        self._drawn += 1
-        return tf.stack([self._seed, self._drawn])
+def rotate(image, strength, sign, place):
+    """Turned by up to 30 degrees, about the centre."""
+    return image.rotate(30 * strength * sign)
 
 
-class _OneImage(keras.layers.RandAugment):
-    """Keras' layer for one image, that draws by an `_ImageSeed`.
-
-    Keras applies each of its operations, of which equalising takes most of the time, and then takes those that are
-    drawn. This applies those alone.
-    """
-
-    def __init__(self, num_ops, magnitude):
-        strength = magnitude / MAGNITUDES
-        # Without a seed it would draw one from Python's generator, from which initial weights come, too.
-        common = {"seed": 0, "data_format": "channels_last"}
-        super().__init__(num_ops=num_ops, factor=strength, **common)
-        # Keras' one factor would turn by up to a third of a circle at magnitude 10.
-        self.random_rotation = keras.layers.RandomRotation(TURN * strength, **common)
-        self.random_shear = keras.layers.RandomShear(SHEAR * strength, SHEAR * strength, **common)
-        self.random_translation = keras.layers.RandomTranslation(SHIFT * strength, SHIFT * strength, **common)
-        self.generator = _ImageSeed(0)
-
-    def _get_seed_generator(self, backend=None):
-        return self.generator
-
-    def transform_images(self, images, transformation, training=True):
-        # A function of its own, so that it is traced once for all operations.
-        @tf.function(autograph=False)
-        def apply(number, images, transforms):
-            def branch(name):
-                return lambda: getattr(self, name).transform_images(images, transforms[name])
-
-            return tf.switch_case(number, [branch(name) for name in transforms])
-
-        for number in range(self.num_ops):
-            images = apply(transformation["layer_idxes"][number], images, transformation["transforms"])
-        return images
+def posterize(image, strength, sign, place):
+    """Only the highest bits of each value, 4 to 8 of them."""
+    return ImageOps.posterize(image, 4 + int(4 * strength))
 
 
-@functools.cache
-def _compiled(num_ops, magnitude, height, width):
-    layer = _OneImage(num_ops, magnitude)
+def solarize(image, strength, sign, place):
+    """Values from a threshold on, of 0 to 256, are inverted."""
+    return ImageOps.solarize(image, int(256 * strength))
 
-    def augment(image_and_seed):
-        image, seed = image_and_seed
-        layer.generator.start(seed)
-        return layer(image)
 
-    @tf.function(
-        autograph=False,
-        input_signature=[tf.TensorSpec((None, height, width, 3), "float32"), tf.TensorSpec((None,), "int32")],
-    )
-    def augment_all(images, seeds):
-        return tf.map_fn(augment, (images, seeds), fn_output_signature="float32")
+def solarize_add(image, strength, sign, place):
+    """Up to 110 is added to values below 128."""
+    added = int(110 * strength)
+    return image.point([value + added if value < 128 else value for value in range(256)] * 3)
 
-    return augment_all
+
+def _enhance(kind):
+    def enhanced(image, strength, sign, place):
+        return kind(image).enhance(0.1 + 1.8 * strength)
+
+    return enhanced
+
+
+def shear_x(image, strength, sign, place):
+    """Rows are shifted by up to 0.3 of their distance from the first one."""
+    return _affine(image, (1, 0.3 * strength * sign, 0, 0, 1, 0))
+
+
+def shear_y(image, strength, sign, place):
+    """Columns are shifted by up to 0.3 of their distance from the first one."""
+    return _affine(image, (1, 0, 0, 0.3 * strength * sign, 1, 0))
+
+
+def translate_x(image, strength, sign, place):
+    """Shifted to a side by up to 5/12 of the width, in whole pixels."""
+    return _affine(image, (1, 0, round(SHIFT * image.width * strength) * sign, 0, 1, 0))
+
+
+def translate_y(image, strength, sign, place):
+    """Shifted up or down by up to 5/12 of the height, in whole pixels."""
+    return _affine(image, (1, 0, 0, 0, 1, round(SHIFT * image.height * strength) * sign))
+
+
+def cutout(image, strength, sign, place):
+    """A black square of up to 1/6 of the shorter side, in whole pixels, about any pixel (DeVries & Taylor, 2017)."""
+    side = round(CUTOUT * min(image.size) * strength)
+    left, top = (int(part * size) - side // 2 for part, size in zip(place, image.size, strict=True))
+    image = image.copy()
+    # What is outside the image is left out by Pillow.
+    image.paste((0, 0, 0), (left, top, left + side, top + side))
+    return image
+
+
+# Functions of an RGB image, the part of the highest magnitude in [0, 1], a sign and a place, two numbers in [0, 1).
+OPERATIONS = {
+    "AutoContrast": lambda image, *_: ImageOps.autocontrast(image),
+    "Equalize": lambda image, *_: ImageOps.equalize(image),
+    "Invert": lambda image, *_: ImageOps.invert(image),
+    "Rotate": rotate,
+    "Posterize": posterize,
+    "Solarize": solarize,
+    "SolarizeAdd": solarize_add,
+    "Color": _enhance(ImageEnhance.Color),
+    "Contrast": _enhance(ImageEnhance.Contrast),
+    "Brightness": _enhance(ImageEnhance.Brightness),
+    "Sharpness": _enhance(ImageEnhance.Sharpness),
+    "ShearX": shear_x,
+    "ShearY": shear_y,
+    "Cutout": cutout,
+    "TranslateX": translate_x,
+    "TranslateY": translate_y,
+}
+_FUNCTIONS = list(OPERATIONS.values())
 
 
 def rand_augment(images, seeds, num_ops, magnitude):
-    """Images after `num_ops` operations each.
+    """Images after `num_ops` operations each, any of the 16, one after the other.
 
     Args:
-        images: float32 array `(N, H, W, 3)` in [0, 255].
-        seeds: int32 array `(N,)`, which alone decide what is drawn.
+        images: uint8 array `(N, H, W, 3)`.
+        seeds: integers `(N,)` of at least 0, which alone decide what is drawn.
         num_ops: integer.
         magnitude: number in 0..30, see `Augmentation`.
 
     Returns:
         An array like `images`.
+
+    Example:
+
+    >>> rand_augment(images, np.arange(len(images)), num_ops=2, magnitude=10)
     """
-    # Here TensorFlow is for data: a GPU, where it sees one, is for the network.
-    with tf.device("CPU:0"):
-        return _compiled(num_ops, magnitude, *images.shape[1:3])(images, seeds).numpy()
+    changed = np.empty_like(images)
+    for number, (array, seed) in enumerate(zip(images, seeds, strict=True)):
+        image = Image.fromarray(array)
+        for drawn, signed, *place in np.random.default_rng(int(seed)).random((num_ops, 4)):
+            operation = _FUNCTIONS[int(drawn * len(_FUNCTIONS))]
+            image = operation(image, magnitude / MAGNITUDES, 1 if signed < 0.5 else -1, place)
+        changed[number] = image
+    return changed
+
+
+def _affine(image, matrix):
+    """Each pixel from where the matrix takes its place, the nearest one; black from outside."""
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, fillcolor=(0, 0, 0))

@@ -80,7 +80,10 @@ class InputEncoding(keras.layers.Layer):
         self.channel_axis = -1 if self.data_format == "channels_last" else 1
 
     def call(self, inputs, training=None):
-        images = ops.cast(to_unit_range(inputs, check=not training), self.compute_dtype)
+        return self.encode(ops.cast(to_unit_range(inputs, check=not training), self.compute_dtype))
+
+    def encode(self, images):
+        """The encoding of float images `(N, ..., C)` (or `(N, C, H, W)`), whatever their range."""
         return ops.concatenate([images, 1.0 - images], axis=self.channel_axis) if self.add_negative else images
 
     def compute_output_shape(self, input_shape):

@@ -49,7 +49,8 @@ def evaluate(
 
     Args:
         model: a Keras model that `keras_coda.attributions.Classifier` takes, for localisation one of images of any
-            size; or a `Classifier`, which also says what makes probabilities of the outputs.
+            size; or a `Classifier`, which also says what makes probabilities of the outputs, and whether pixels are
+            removed from the encoded or the plain image. Methods have an `input` of their own.
         images: array of N images as the model takes them. Of a data set: `*keras_coda.metrics.collect(data)`.
         labels: integers `(N,)` or `(N, 1)`.
         methods: dict from names to functions of a model that return an attribution, such as
@@ -106,6 +107,7 @@ def evaluate(
         "images": pieces.digest([images, labels]),
         "weights": pieces.digest(classifier.model.get_weights()),
         # What the weights do not say, such as the temperature.
+        **({"input": classifier.input} if classifier.input != "encoded" else {}),
         pieces.OUTPUTS: classifier.outputs(classifier.source(images[:1])).tolist(),
     }
     files = pieces.Pieces(directory, settings)

@@ -22,12 +22,13 @@ def pixel_removal(
     """The probability of the target as more and more pixels are removed (paper, 4.2).
 
     Removing a pixel sets all its channels to 0, those of the negative image included where the model encodes its
-    images. Pixels of equal attribution go in reading order. Variants of the images are made batch by batch. To remove
+    images; with `Classifier(model, input="image")` it becomes black instead. Pixels of equal attribution go in reading
+    order. Variants of the images are made batch by batch. To remove
     the least important pixels first is due to Srinivas & Fleuret (2019).
 
     Args:
         model: a Keras model that `keras_coda.attributions.Classifier` takes, or a `Classifier`, which also says what
-            makes probabilities of the outputs.
+            makes probabilities of the outputs, and whether channels of the encoded or of the plain image are set to 0.
         images: array of N images as the model takes them.
         targets: integers `(N,)`, the class of each.
         maps: array `(N, H, W)`, attributions for it.

@@ -42,8 +42,9 @@ class CoDANet(ImageModel):
         use_bias: whether the DAUs have the term b.
         add_negative: whether images are encoded with their negative, as in the paper. Without it black pixels
             contribute nothing, which suits bright strokes on black.
-        penalty: lambda, the weight in the loss of the mean absolute entry of W(x), without T (paper, eq. 10). It costs
-            another forward pass in training and two passes of the transposed maps. Sample weights weigh it, too.
+        penalty: lambda, the weight in the loss of the mean absolute entry of W(x) / T (paper, eq. 10; the paper does
+            not say that T is in it, the published values of lambda are for this). It costs another forward pass in
+            training and two passes of the transposed maps. Sample weights weigh it, too.
         penalized_classes: the rows of W(x) that `penalty` takes: "target_and_other" (the target class and one random
             other class of each image, as published) or "all".
         image_shape: shape of the images without the batch axis; sizes may be `None` (any). Integer images are
@@ -238,7 +239,7 @@ class CoDANet(ImageModel):
         return loss + self.penalty / backend.replicas() * penalty
 
     def linear_map_penalty(self, x, y, sample_weight=None):
-        """The mean absolute entry of W(x), taken without T (paper, eq. 10), differentiable.
+        """The mean absolute entry of W(x) / T, the map from the input to the logits (paper, eq. 10), differentiable.
 
         Args:
             x: tensor of images, as the model takes them.
@@ -246,7 +247,7 @@ class CoDANet(ImageModel):
             sample_weight: `(N,)` or `(N, 1)` factors of the images' parts in the mean, as in the loss. Default: 1.
 
         Returns:
-            A float scalar. With "target_and_other" classes, the mean over two rows of W(x) for each image.
+            A float scalar. With "target_and_other" classes, the mean over two rows for each image.
         """
         encoding, *layers, _ = chain(self)
         encoded = encoding(to_unit_range(x, check=False), training=True)
@@ -265,7 +266,8 @@ class CoDANet(ImageModel):
         of_images = ops.mean(entries, axis=[0, *range(2, len(entries.shape))])
         if sample_weight is not None:
             of_images = of_images * ops.cast(ops.reshape(sample_weight, (-1,)), of_images.dtype)
-        return ops.mean(of_images)
+        # After the mean, where float16 does not round small entries off.
+        return ops.mean(of_images) / self.temperature
 
     def get_config(self):
         return {

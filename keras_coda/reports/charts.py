@@ -16,7 +16,7 @@ def chart(width=5.0, height=3.2, columns=1, rows=1):
     return figure, figure.subplots(rows, columns)
 
 
-def plot_boxes(ax, scores, published=None, chance=None):
+def plot_boxes(ax, scores, published=None, chance=None, mark=""):
     """Boxes of scores in [0, 1]: quartiles, median, whiskers from the 5th to the 95th percentile, and the mean, a dot.
 
     Args:
@@ -24,6 +24,7 @@ def plot_boxes(ax, scores, published=None, chance=None):
         scores: dict from methods (or other labels) to arrays of scores; drawn from the top in this order.
         published: dict from the same to {"mean", "median", "q25", "q75"}, drawn in gray below each.
         chance: the score of a uniform map, drawn as a line.
+        mark: put after "published", see `Evaluation.mark`.
     """
     published = {key: value for key, value in (published or {}).items() if key in scores}
     offset = 0.19 if published else 0
@@ -42,12 +43,12 @@ def plot_boxes(ax, scores, published=None, chance=None):
     ax.set(xlim=(0, 1), ylim=(len(scores) - 0.5, -0.5), xlabel="localisation")
     ax.set_yticks(range(len(scores)), [name_of(label) for label in scores], parse_math=False)
     if published:
-        ax.plot([], [], color=GRAY, linewidth=4, alpha=0.5, label="published")
+        ax.plot([], [], color=GRAY, linewidth=4, alpha=0.5, label=_published(mark))
         ax.legend(fontsize=6, frameon=False, loc="lower right")
     _finish(ax)
 
 
-def plot_curves(ax, curves, published=None, ylabel="mean probability of the class", legend=True):
+def plot_curves(ax, curves, published=None, ylabel="mean probability of the class", legend=True, mark=""):
     """Curves with their 95 % intervals shaded, and published ones dashed in the same colours.
 
     Args:
@@ -57,6 +58,7 @@ def plot_curves(ax, curves, published=None, ylabel="mean probability of the clas
         published: dict from the same to `(x, y)`, x in percent.
         ylabel: what the curves show.
         legend: whether the labels are shown.
+        mark: put after "published", see `Evaluation.mark`.
     """
     published = {key: value for key, value in (published or {}).items() if key in curves}
     ends = {label: curve["mean"].iloc[-1] for label, curve in curves.items()}
@@ -72,7 +74,7 @@ def plot_curves(ax, curves, published=None, ylabel="mean probability of the clas
     ax.set(xlabel="pixels removed, %", ylabel=ylabel, ylim=(0, 1.02))
     ax.set_xlim(0, max(100 * curve["x"].max() for curve in curves.values()))
     if published:
-        ax.plot([], [], color=GRAY, linewidth=1, linestyle="--", label="published")
+        ax.plot([], [], color=GRAY, linewidth=1, linestyle="--", label=_published(mark))
     if legend:
         ax.legend(fontsize=6, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     _finish(ax)
@@ -115,6 +117,10 @@ def _box(ax, quartiles, mean, whiskers, position, colour, height):
 
 def _colour(label, row):
     return COLOURS.get(label, OTHER[row % len(OTHER)])
+
+
+def _published(mark):
+    return f"published{mark}, post-hoc of another definition" if mark else "published"
 
 
 def _finish(ax):

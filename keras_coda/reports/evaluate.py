@@ -17,7 +17,7 @@ from keras_coda.metrics import evaluate as measure
 from keras_coda.metrics import pieces
 from keras_coda.metrics.sanity_check import MODES, sanity_check
 from keras_coda.reports import examples, report
-from keras_coda.reports.evaluation import FACTS, SANITY, Evaluation
+from keras_coda.reports.evaluation import FACTS, INPUT, SANITY, Evaluation
 from keras_coda.version import __version__
 
 REPORT = "report.html"
@@ -87,7 +87,7 @@ def evaluate(
         **curves,
     )
     table = _sanity(subject, methods, made, directory, sanity, seed, verbose) if sanity else None
-    evaluation = Evaluation(_facts(subject, results, settings, curves, sanity), results, table)
+    evaluation = Evaluation(_facts(subject, made, results, settings, curves, sanity), results, table)
     with written_whole(directory / FACTS) as file:
         json.dump(evaluation.facts, file, indent=1)
     pictures = examples.make(subject, made, shown, grid_size if "localisation" in metrics else None)
@@ -96,23 +96,24 @@ def evaluate(
     return evaluation
 
 
-def methods_of(model, names=None, settings="cifar10", batch_size=32):
+def methods_of(model, names=None, settings="cifar10", batch_size=32, definition="paper"):
     """The published methods that a model admits.
 
     Args:
         model: a Keras model.
-        names: which, of `keras_coda.attributions.published(settings)`. Default: all that the model admits; what is left
-            out, and why, is printed.
+        names: which, of `keras_coda.attributions.published(settings, definition)`. Default: all that the model
+            admits; what is left out, and why, is printed.
         settings: the data set whose published settings are taken.
         batch_size: integer, images or variants of them evaluated at once.
+        definition: "paper" or "paper_code", see `keras_coda.attributions.published`.
 
     Returns:
         Dict from names to functions of a model.
 
     Raises:
-        ValueError: an unknown name or data set; or, with `names`, a method that does not admit the model.
+        ValueError: an unknown name, data set or definition; or, with `names`, a method that does not admit the model.
     """
-    known = attributions.published(settings)
+    known = attributions.published(settings, definition)
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ValueError(f"Expected methods from {', '.join(known)}. Received: {', '.join(unknown)}")
@@ -153,7 +154,7 @@ def _sanity(subject, methods, made, directory, count, seed, verbose):
     return table
 
 
-def _facts(subject, results, settings, curves, sanity):
+def _facts(subject, made, results, settings, curves, sanity):
     items = results.table.groupby("metric")["item"].nunique()
     facts = {
         "model": subject.name,
@@ -174,8 +175,11 @@ def _facts(subject, results, settings, curves, sanity):
         facts["points of a curve"] = curves["points"]
     if sanity:
         facts["images of the sanity check"] = sanity
+    post_hoc = [method for method in made.values() if not isinstance(method, attributions.Contributions)]
+    inputs = {method.input for method in post_hoc if hasattr(method, "input")}
     return {
         **facts,
+        **({INPUT: ", ".join(sorted(inputs))} if inputs else {}),
         "seed": settings["seed"],
         "backend": f"{keras.backend.backend()}, {keras.config.dtype_policy().name}",
         "versions": f"keras-coda {__version__}, Keras {keras.version()}, NumPy {np.__version__}",

@@ -10,6 +10,8 @@ from keras_coda.metrics import Results
 
 FACTS = "evaluation.json"
 SANITY = "sanity.csv"
+# What post-hoc methods are for, see `keras_coda.attributions.Attribution`: "encoded", "image", or both.
+INPUT = "input of post-hoc methods"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -52,6 +54,11 @@ class Evaluation:
     def metrics(self):
         """Their names."""
         return list(self.results.table["metric"].unique())
+
+    @property
+    def mark(self):
+        """What published scores of post-hoc methods get where they are of another definition than the measured ones."""
+        return "" if self.facts.get(INPUT) == "image" else " *"
 
     @property
     def temperature(self):

@@ -27,6 +27,11 @@ CURVES = {
         "below the curve is better.",
     ),
 }
+OTHER_DEFINITION = (
+    "* Of another definition than the scores here, and not to be compared with them: the published post-hoc methods "
+    "are for the image itself, not for the encoded one, with masks of 4 x 4 and 8 x 8 pixels in the place of 5 x 5 "
+    "and 9 x 9, and Grad-CAM's maps enlarged to the nearest pixel. Option --definition paper_code takes theirs."
+)
 LOWER_IS_BETTER = ("removal_most_first", "deletion")
 SIMILARITIES = {"ssim": "SSIM", "rank_correlation": "rank correlation", "hog": "correlation of HOG"}
 
@@ -58,6 +63,8 @@ def write(path, title, evaluation, examples, published=None):
         for metric in evaluation.metrics:
             if published.scores(metric):
                 page.paragraph(f"Their protocol for {metric}: {published.protocol(metric)}.")
+        if evaluation.mark:
+            page.paragraph(OTHER_DEFINITION)
     page.write(path)
 
 
@@ -81,8 +88,8 @@ def _add_localisation(page, evaluation, published):
     _add_table(page, "localisation", evaluation, {method: scores["mean"] for method, scores in theirs.items()})
     scores = evaluation.localisation()
     figure, ax = charts.chart(6.5, 0.7 + (0.42 if theirs else 0.3) * len(scores))
-    charts.plot_boxes(ax, scores, theirs, evaluation.chance)
-    beside = " Gray: the quartiles and mean of the published scores." if theirs else ""
+    charts.plot_boxes(ax, scores, theirs, evaluation.chance, evaluation.mark)
+    beside = f" Gray: the quartiles and mean of the published scores{evaluation.mark}." if theirs else ""
     page.picture(
         figure,
         "Scores of all classes in all grids: quartiles and median, whiskers from the 5th to the 95th percentile, and "
@@ -98,9 +105,11 @@ def _add_curves(page, metric, evaluation, published):
     _add_table(page, metric, evaluation, {method: np.mean(values) for method, values in theirs.items()})
     figure, ax = charts.chart(6.5, 3.8)
     inserted = metric == "insertion"
-    charts.plot_curves(ax, evaluation.curves(metric), charts.of_published_curves(published, metric))
+    charts.plot_curves(
+        ax, evaluation.curves(metric), charts.of_published_curves(published, metric), mark=evaluation.mark
+    )
     ax.set_xlabel("pixels inserted, %" if inserted else "pixels removed, %")
-    beside = " Dashed: published." if theirs else ""
+    beside = f" Dashed: published{evaluation.mark}." if theirs else ""
     page.picture(figure, f"Means over the images, with 95 % intervals shaded.{beside}")
 
 
@@ -123,7 +132,8 @@ def _add_table(page, metric, evaluation, published):
     if published:
         columns.append("published")
         for row, method in zip(cells, rows["method"], strict=True):
-            row.append(f"{published[method]:.4f}" if method in published else "")
+            mark = "" if method == "contributions" else evaluation.mark
+            row.append(f"{published[method]:.4f}{mark}" if method in published else "")
     page.table(columns, cells, best=0)
 
 

@@ -19,8 +19,8 @@ def draw(evaluations, published=None):
     axes = axes.reshape(2, columns)
     first = evaluations[0]
     of_methods = {} if published is None else published.scores("localisation")
-    charts.plot_boxes(axes[0, 0], first.localisation(), of_methods, first.chance)
-    charts.plot_curves(axes[1, 0], first.curves(METRIC), charts.of_published_curves(published))
+    charts.plot_boxes(axes[0, 0], first.localisation(), of_methods, first.chance, first.mark)
+    charts.plot_curves(axes[1, 0], first.curves(METRIC), charts.of_published_curves(published), mark=first.mark)
     if columns == 2:
         by_temperature = sorted(evaluations, key=lambda evaluation: evaluation.temperature)
         temperatures = {f"T = {e.temperature:g}": e for e in by_temperature}

@@ -34,6 +34,25 @@ def want_of(features, weights, size=IMAGE_SHAPE[:2]):
     return np.array(large)
 
 
+@pytest.mark.parametrize("strides", [2, 3])
+def test_enlarged_to_the_nearest_pixel(strides):
+    inputs = keras.Input(IMAGE_SHAPE)
+    last = convolution(5, strides=strides)
+    model = averaged(inputs, last(inputs))
+    images = tiny_models.images()
+    features = output_of(model, last, images)
+    weights = class_weights(model, features.shape[1] * features.shape[2])
+    small = np.maximum(np.einsum("nhwc,nkc->nkhw", features, weights), 0)
+    # The small pixel that the centre of a large one is in.
+    rows, columns = (
+        (np.arange(large) + 0.5) * few // large for large, few in zip(IMAGE_SHAPE, small.shape[2:], strict=False)
+    )
+    want = small[:, :, rows.astype(int)][..., columns.astype(int)]
+    np.testing.assert_allclose(GradCAM(model, interpolation="nearest")(images, TARGETS), want, atol=1e-6)
+    with pytest.raises(ValueError, match=r"`interpolation` must be one of .*Received: 'cubic'"):
+        GradCAM(model, interpolation="cubic")
+
+
 def class_weights(model, positions):
     """The gradients of `averaged`'s targets in the features."""
     return np.moveaxis(model.get_layer("classes").get_weights()[0][:, TARGETS], 0, -1) / positions

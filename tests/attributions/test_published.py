@@ -46,6 +46,32 @@ def test_every_method_has_the_published_settings(dataset):
     assert methods["integrated_gradients"].steps == 20
 
 
+def test_the_definition_of_the_published_scores():
+    """DESIGN.md, 5: for the image, masks of 4 and 8, nearest pixels; all else as in the paper's text."""
+    model = tiny_models.coda_net()
+    paper = {name: make(model) for name, make in published("cifar10").items()}
+    code = {name: make(model) for name, make in published("cifar10", definition="paper_code").items()}
+    assert [*code] == [*paper]
+    differing = {}
+    for name, method in code.items():
+        mine = {key: value for key, value in vars(method).items() if isinstance(value, (int, float, str))}
+        differing[name] = {key: value for key, value in mine.items() if getattr(paper[name], key) != value}
+    image = {"input": "image"}
+    assert differing == {
+        **dict.fromkeys(EVERYWHERE, image),
+        "contributions": {},
+        "grad_cam": {**image, "interpolation": "nearest"},
+        "occlusion_5": {**image, "patch": 4},
+        "occlusion_9": {**image, "patch": 8},
+    }
+
+
+@pytest.mark.parametrize("arguments", [("tinyimagenet", "paper_code"), ("cifar10", "mine")])
+def test_other_definitions_are_an_error(arguments):
+    with pytest.raises(ValueError, match=r"`definition` must be one of \('paper', 'paper_code'\).*Received"):
+        published(*arguments)
+
+
 def test_what_comes_back_can_be_called():
     got = published("cifar10")["gradient"](tiny_models.cnn())(tiny_models.images(), np.array([[0, 1], [2, 3]]))
     assert got.shape == (2, 2, 12, 10, 3)

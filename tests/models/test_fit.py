@@ -84,10 +84,10 @@ def mean_absolute_map(model, images):
 
 
 def test_the_penalty_lowers_the_maps(colours):
-    """With the penalty, in compiled training, W(x) becomes smaller than without; its metric says how large it is."""
+    """With the penalty, in compiled training, W(x) becomes smaller than without; its metric is that of W(x) / T."""
     images, labels = colours
     plain = small_coda_net(**TWO_LAYERS)
-    penalized = small_coda_net(**TWO_LAYERS, penalty=20.0, penalized_classes="all")
+    penalized = small_coda_net(**TWO_LAYERS, penalty=20 * TEMPERATURE, penalized_classes="all")
     for got, want in zip(penalized.trainable_variables, plain.trainable_variables, strict=True):
         got.assign(np.array(want))
     before = mean_absolute_map(plain, images)
@@ -98,6 +98,6 @@ def test_the_penalty_lowers_the_maps(colours):
         assert not model.run_eagerly
     assert mean_absolute_map(penalized, images) < 0.8 * mean_absolute_map(plain, images)
     # The first batch is seen with the same weights by both.
-    np.testing.assert_allclose(history[1]["penalty"][0], before, rtol=1e-4)
+    np.testing.assert_allclose(history[1]["penalty"][0], before / TEMPERATURE, rtol=1e-4)
     np.testing.assert_allclose(history[1]["loss"][0], history[0]["loss"][0] + 20 * before, rtol=1e-4)
     assert "penalty" not in history[0]

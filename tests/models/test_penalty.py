@@ -8,12 +8,12 @@ import pytest
 import reference
 from keras import ops
 from on_backend import double_precision, evaluate, gradients
-from small_models import CLASSES, IMAGE_SHAPE, small_coda_net
+from small_models import CLASSES, IMAGE_SHAPE, TEMPERATURE, small_coda_net
 
 
 def rows_of(model, images):
-    """Mean absolute entries of the rows of W(x), without T: `(N, classes)`."""
-    return np.abs(reference.coda_net(images, reference.layers_of(model))[1]).mean(-1)
+    """Mean absolute entries of the rows of W(x) / T: `(N, classes)`."""
+    return np.abs(reference.coda_net(images, reference.layers_of(model))[1]).mean(-1) / TEMPERATURE
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_gradient(rng, penalized_classes, rescaling, use_bias):
         layers = reference.layers_of(model)
 
     def loss():
-        return np.abs(reference.coda_net(images, layers)[1]).mean()
+        return np.abs(reference.coda_net(images, layers)[1]).mean() / TEMPERATURE
 
     # Keras rounds to float32 here and there: matrix products on PyTorch, means on JAX.
     np.testing.assert_allclose(value, loss(), rtol=1e-6)

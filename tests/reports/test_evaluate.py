@@ -166,9 +166,21 @@ def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_pa
     assert {row[0]: row[-1] for row in localisation} == {
         "method": "published",
         "contributions": "",
-        "Grad-CAM": "0.4321",
+        "Grad-CAM": "0.4321 *",
     }
-    assert {row[0]: row[-1] for row in removal} == {"method": "published", "contributions": "", "Grad-CAM": "0.7500"}
+    assert {row[0]: row[-1] for row in removal} == {"method": "published", "contributions": "", "Grad-CAM": "0.7500 *"}
+    note = reports.report.OTHER_DEFINITION
+    assert note in "".join(Reader((folder / reports.REPORT).read_text(encoding="utf-8")).text)
+    # By the definition of the published scores, nothing has to be marked.
+    methods = reports.methods_of(subject.model, METHODS, definition="paper_code")
+    reports.evaluate(subject, tmp_path / "theirs", methods, **SMALL, published=reports.Published(path))
+    page = Reader((tmp_path / "theirs" / reports.REPORT).read_text(encoding="utf-8"))
+    assert note not in "".join(page.text)
+    _, localisation, removal = page.tables
+    assert [{row[0]: row[-1] for row in table}["Grad-CAM"] for table in (localisation, removal)] == [
+        "0.4321",
+        "0.7500",
+    ]
     for broken in ({**content, "pixel_removal": {}}, {**content, "source": None}["localisation"], []):
         path.write_text(json.dumps(broken))
         with pytest.raises(ValueError, match=r"published\.json is no JSON file of published scores"):
