@@ -35,7 +35,7 @@ class PlainBatches(Batches):
 
 
 def trained(network, batches, optimizer="sgd"):
-    """Weights and history. Plain gradient descent is the default: Adam and Muon do not see a factor of the gradients."""
+    """Weights and history. Plain gradient descent by default: Adam and Muon do not see a factor of the gradients."""
     keras.utils.set_random_seed(0)
     model = network(
         filters=[3, 10],

@@ -5,9 +5,9 @@ import math
 import keras
 import numpy as np
 import pytest
+from reference import relative_error
 
 import keras_coda
-from reference import relative_error
 
 PATCH_AXES = {"a_kernel": -2, "b_kernel": -1, "bias": -1}
 

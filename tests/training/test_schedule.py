@@ -49,6 +49,11 @@ def test_a_warm_up_by_something_else_is_refused(wrong):
         learning_rate(0.1, 4, 40, **{"warm_up": 1, **wrong})
 
 
+def test_a_linear_decay_ends_at_zero():
+    linear = learning_rate(0.1, epochs=5, steps=50, decay="linear")
+    np.testing.assert_allclose(rates(linear, 51), 0.1 * (1 - np.arange(51) / 50), atol=1e-7)
+
+
 def test_a_cosine_ends_at_zero_and_none_does_not_change():
     cosine = learning_rate(0.1, epochs=5, steps=50)
     np.testing.assert_allclose(rates(cosine, 51), 0.05 * (1 + np.cos(np.pi * np.arange(51) / 50)), atol=1e-7)
