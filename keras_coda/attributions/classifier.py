@@ -51,14 +51,15 @@ class Classifier:
         inputs, outputs = _single_input_and_output(model)
         self.classes = outputs.shape[-1]
         encodings = [layer for layer in model.layers if isinstance(layer, InputEncoding)]
-        self._encoding = encodings[-1] if encodings else None
-        start = encodings[-1].output if encodings else inputs
+        encoding = encodings[-1] if encodings else None
+        self._encoding = encoding
+        start = inputs if encoding is None else encoding.output
         # Also of a Sequential: a Functional model's graph can be run with other operations in the place of its own.
         self.network = keras.Model(start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}")
-        if encodings and input == "image":
+        if encoding is not None and input == "image":
             # Without the layer's check of the range, which noise may leave.
-            start = keras.Input(self._encoding.input.shape[1:], dtype=self._encoding.compute_dtype)
-            outputs = self.network(self._encoding.encode(start))
+            start = keras.Input(encoding.input.shape[1:], dtype=encoding.compute_dtype)
+            outputs = self.network(encoding.encode(start))
             self.network = keras.Model(start, outputs, name=f"{model.name}_from_images")
         self.source_shape = tuple(start.shape[1:])
         formats = [layer.data_format for layer in graph.operations(model) if hasattr(layer, "data_format")]
