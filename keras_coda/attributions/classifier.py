@@ -55,7 +55,7 @@ class Classifier:
         start = encodings[-1].output if encodings else inputs
         # Also of a Sequential: a Functional model's graph can be run with other operations in the place of its own.
         self.network = keras.Model(start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}")
-        if encodings and input == "image":
+        if self._encoding is not None and input == "image":
             # Without the layer's check of the range, which noise may leave.
             start = keras.Input(self._encoding.input.shape[1:], dtype=self._encoding.compute_dtype)
             outputs = self.network(self._encoding.encode(start))
