@@ -93,7 +93,12 @@ def resume(out):
 
     np.savez = noted(np.savez)
     keras.Model.save_weights = noted(keras.Model.save_weights)
-    keras.Model.fit = lambda *a, callbacks, **k: fit(*a, callbacks=[*callbacks, StopAfter(2)], **k)
+
+    def interrupted(*args, callbacks, **kwargs):
+        callbacks.callbacks.append(StopAfter(2))
+        return fit(*args, callbacks=callbacks, **kwargs)
+
+    keras.Model.fit = interrupted
     arguments = {"recipe": recipes.load(out / "tiny.json"), "directory": out / "resumed", "verbose": 2}
     try:
         training.train(**arguments, devices=2)

@@ -97,7 +97,7 @@ def test_wrong_input_is_one_line(figures, tmp_path, capsys):
 def test_a_subject_is_of_its_presets_data():
     subject = reports.Subject.load("xs_coda_digits")
     assert len(subject.images) == 360
-    assert subject.temperature == 30
+    assert subject.temperature == 1000
     assert np.mean(subject.correct) == pytest.approx(presets.metadata("xs_coda_digits")["results"]["test_accuracy"])
     best = subject.most_confident()
     assert len(set(subject.labels[best])) == len(best) == 10

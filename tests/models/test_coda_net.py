@@ -45,7 +45,7 @@ def test_same_numbers_on_every_backend():
     contributions = maps * reference.encode(images.astype("float64"))[:, None]
     assert relative_error(explanation.contribution_map, contributions.sum(-1)) < 1e-4
     penalty = evaluate(lambda x: model.linear_map_penalty(x, np.array([0, 1, 2])), images)
-    np.testing.assert_allclose(penalty, np.abs(matrix).mean(), rtol=1e-4)
+    np.testing.assert_allclose(penalty, np.abs(matrix / TEMPERATURE).mean(), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
