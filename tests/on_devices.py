@@ -95,7 +95,7 @@ def resume(out):
     keras.Model.save_weights = noted(keras.Model.save_weights)
 
     def interrupted(*args, callbacks, **kwargs):
-        callbacks.callbacks.append(StopAfter(2))
+        callbacks.callbacks.insert(0, StopAfter(2))  # before the bar prints
         return fit(*args, callbacks=callbacks, **kwargs)
 
     keras.Model.fit = interrupted
