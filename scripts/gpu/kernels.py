@@ -23,7 +23,7 @@ def excess(model, size):
         size: integer, of its images.
 
     Returns:
-        `(excess, error)`: the largest ratio of any result, and the largest error; infinite where a result is not finite.
+        `(excess, error)`: the largest ratio and the largest error; infinite where a result is not finite.
     """
     layers = [layer for layer in model.layers if isinstance(layer, keras_coda.DAUConv2D)]
     sizes, channels = [], []
