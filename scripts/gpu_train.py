@@ -135,13 +135,15 @@ class Job:
         """Train with "direct" where the form that "auto" takes is off."""
         form = keras_coda.contraction(self.model.dtype_policy.compute_dtype)
         try:
-            error = kernels.worst_error(self.model, self.native)
+            excess, error = kernels.excess(self.model, self.native)
         except Exception as problem:  # A kernel that does not compile raises all kinds.
-            error, reason = float("inf"), f"{type(problem).__name__}: {problem}"[:500]
-            self.say(kernels=form, problem=reason)
-        passes = error < kernels.TOLERANCE
+            excess = error = float("inf")
+            self.say(kernels=form, problem=f"{type(problem).__name__}: {problem}"[:500])
+        passes = excess < kernels.TOLERANCE
         keras_coda.set_contraction("auto" if passes else "direct")
-        self.say(kernels=form, worst_error=repr(error), trains_with=form if passes else "direct")
+        self.say(
+            kernels=form, error=repr(error), times_that_of_direct=repr(excess), trains_with=form if passes else "direct"
+        )
 
     def start(self):
         """The state to start from: weights, and the variables of a fresh optimizer."""
