@@ -6,6 +6,9 @@ Batches are taken as `model.fit` takes them, and nothing is done with them. The 
 of the data sets, and, for ImageNet-100, JPEG files of 500 x 375 pixels in memory, so that no disk is measured. The last
 column is for a network that leaves the CPU alone while it is busy, as on a GPU: a pause after each batch, as long as
 one took to prepare. If batches were not prepared meanwhile, it would be half of the column before it.
+
+`--rand-augment` measures RandAugment alone instead: images a second of one core's time, which other work on the machine
+changes least.
 """
 
 import argparse
@@ -20,6 +23,7 @@ from benchmarks import machine
 from PIL import Image
 
 from keras_coda.data import Augmentation, Batches, StoredImages
+from keras_coda.data.rand_augment import rand_augment
 
 FLIP_AND_CROP = Augmentation(flip=True, crop_padding=4)
 RAND_AUGMENT = {"num_ops": 2, "magnitude": 10}
@@ -77,12 +81,29 @@ def measure(images, augmentation, batch_size, rounds):
     return count / statistics.median(alone[1:]), count / statistics.median(beside[1:])
 
 
+def rand_augment_alone(size, count, rounds):
+    """Images of `size` x `size` pixels a second of CPU time: the median of several rounds."""
+    images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), "uint8")
+    rates = []
+    for _ in range(rounds):
+        began = time.process_time()
+        rand_augment(images, np.arange(count), **RAND_AUGMENT)
+        rates.append(count / (time.process_time() - began))
+    return statistics.median(rates)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=64, help="images in a batch (default: %(default)s)")
     parser.add_argument("--batches", type=int, default=16, help="in an epoch (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="epochs (default: %(default)s)")
+    parser.add_argument("--rand-augment", action="store_true", help="RandAugment alone, by CPU time")
     arguments = parser.parse_args()
+    if arguments.rand_augment:
+        for size, count in ((32, 1024), (240, 64)):
+            rate = rand_augment_alone(size, count, arguments.rounds)
+            print(f"{size} x {size}: {rate:,.0f} images a second of one core's time")
+        return
     print(f"Keras {keras.__version__} on {keras.backend.backend()}, {machine.cpu()}, {os.cpu_count()} cores")
     print(f"batches of {arguments.batch}, load average before: {os.getloadavg()[0]:.1f}\n")
     print("| | images a second | beside a busy network |\n| --- | --- | --- |")
