@@ -100,9 +100,9 @@ def main():
     parser.add_argument("--rand-augment", action="store_true", help="RandAugment alone, by CPU time")
     arguments = parser.parse_args()
     if arguments.rand_augment:
-        for size, count in ((32, 1024), (240, 64)):
-            rate = rand_augment_alone(size, count, arguments.rounds)
-            print(f"{size} x {size}: {rate:,.0f} images a second of one core's time")
+        for side, count in ((32, 1024), (240, 64)):
+            rate = rand_augment_alone(side, count, arguments.rounds)
+            print(f"{side} x {side}: {rate:,.0f} images a second of one core's time")
         return
     print(f"Keras {keras.__version__} on {keras.backend.backend()}, {machine.cpu()}, {os.cpu_count()} cores")
     print(f"batches of {arguments.batch}, load average before: {os.getloadavg()[0]:.1f}\n")
