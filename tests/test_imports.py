@@ -10,6 +10,8 @@ from small_models import small_coda_net
 from keras_coda import attributions, data, metrics
 from keras_coda.imports import imported
 
+pytestmark = pytest.mark.one_backend
+
 IMAGES = np.zeros((1, 5, 6, 3), "float32")
 # What Python takes for a module that is not installed.
 NOT_INSTALLED = None

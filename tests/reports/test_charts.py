@@ -7,6 +7,8 @@ import pytest
 from keras_coda.explanations import plots
 from keras_coda.reports import charts, galleries, panels
 
+pytestmark = pytest.mark.one_backend
+
 
 def lines(ax):
     return {line.get_label(): line for line in ax.get_lines()}
