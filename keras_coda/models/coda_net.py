@@ -4,15 +4,15 @@ import keras
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.backend.conventions import at_least_float32, standardize_data_format
 from keras_coda.explanations import explainer
 from keras_coda.layers import DAUConv2D, InputEncoding, LogitScaling, SumPooling2D
 from keras_coda.layers import rescaling as rescalings
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.layers.logit_scaling import LOGIT_BIAS
-from keras_coda.layers.settings import at_least_float32, standardize_data_format
 from keras_coda.linear_maps import chain, linear_map_through
 from keras_coda.losses import to_one_hot
-from keras_coda.models.image_checks import ImageModel
+from keras_coda.models.image_model import ImageModel
 from keras_coda.models.sizes import CLASSES, SIZES
 
 PENALIZED_CLASSES = ("target_and_other", "all")

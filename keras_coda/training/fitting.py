@@ -14,10 +14,10 @@ from keras_coda.data.augmentation import Augmentation
 from keras_coda.data.batches import Batches
 from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet
-from keras_coda.models.replica import Replica
 from keras_coda.recipes import Recipe
 from keras_coda.training import logs, time_limit
 from keras_coda.training.callbacks import Callbacks, StopOnNaN
+from keras_coda.training.replica import Replica
 from keras_coda.training.schedule import learning_rate
 from keras_coda.training.state import State
 

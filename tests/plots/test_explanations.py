@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import keras_coda
-from keras_coda.explanations import plots
+from keras_coda import plots
 
 NAMES = ["apple", "pear", "plum", "fig"]
 LAST = "channels_last"
