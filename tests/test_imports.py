@@ -12,6 +12,8 @@ import keras_coda
 from keras_coda import attributions, data, metrics
 from keras_coda.imports import imported
 
+pytestmark = pytest.mark.one_backend
+
 IMAGES = np.zeros((1, 5, 6, 3), "float32")
 # What Python takes for a module that is not installed.
 NOT_INSTALLED = None

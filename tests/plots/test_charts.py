@@ -7,6 +7,8 @@ import pytest
 from keras_coda import plots
 from keras_coda.plots import charts, galleries, panels
 
+pytestmark = pytest.mark.one_backend
+
 
 def lines(ax):
     return {line.get_label(): line for line in ax.get_lines()}
