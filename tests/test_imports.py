@@ -49,8 +49,8 @@ def test_importing_the_package_needs_neither_of_them():
     assert result.returncode == 0, result.stderr
 
 
-# A process in which each module in turn is the first of the package to be imported. Keras is imported once. The package's
-# own __init__ is left out, since it would import the others in its order.
+# A process in which each module in turn is the first of the package to be imported. Keras is imported once. The
+# package's own __init__ is left out, since it would import the others in its order.
 EVERY_MODULE_FIRST = """
 import importlib, pathlib, sys, types
 import keras

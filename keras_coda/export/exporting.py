@@ -9,7 +9,9 @@ from keras_coda.contractions import using
 from keras_coda.export.explained_model import OUTPUTS, ExplainedModel
 
 
-def export(model, path, explain="predicted", *, classes=None, image_shape=None, input_dtype="float32", probabilities="sigmoid"):
+def export(
+    model, path, explain="predicted", *, classes=None, image_shape=None, input_dtype="float32", probabilities="sigmoid"
+):
     names = [*map(str, range(model.output_shape[-1]))] if classes is None else [*classes]
     explained = ExplainedModel(model, explain, probabilities)
     shape = (None, *(image_shape or model.input_shape[1:]))
@@ -19,7 +21,9 @@ def export(model, path, explain="predicted", *, classes=None, image_shape=None, 
         explained.export(path, format="onnx", verbose=False, input_signature=signature)
     from keras_coda.export import onnx_file
 
-    size = [name if length is None else length for name, length in zip(("batch", "height", "width"), shape, strict=False)]
+    size = [
+        name if length is None else length for name, length in zip(("batch", "height", "width"), shape, strict=False)
+    ]
     several = [] if explain == "predicted" else [len(names) if explain == "all" else len(explain)]
     shapes = {
         "contribution_map": [size[0], *several, *size[1:]],

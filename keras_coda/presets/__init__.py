@@ -12,7 +12,7 @@ from keras_coda.presets.checkpoint import load_checkpoint
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.folder import load, metadata, save
 from keras_coda.presets.known import PresetInfo
-from keras_coda.presets.listing import list
+from keras_coda.presets.listing import list, list_presets
 from keras_coda.presets.publishing import publish
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "PresetInfo",
     "add_results",
     "list",
+    "list_presets",
     "load",
     "load_checkpoint",
     "metadata",

@@ -447,7 +447,9 @@ def test_no_bit_of_the_texts_changes_what_is_loaded(saved, tmp_path_factory, fil
 
 
 @pytest.mark.parametrize("key", ["config_sha256", "metadata_sha256"])
-@pytest.mark.parametrize("change", [lambda facts, key: facts.pop(key), lambda facts, key: facts.update({key: "0" * 64})])
+@pytest.mark.parametrize(
+    "change", [lambda facts, key: facts.pop(key), lambda facts, key: facts.update({key: "0" * 64})]
+)
 def test_checksums_come_together_or_not_at_all(saved, tmp_path, key, change):
     folder = pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset"))
     edit(folder / "metadata.json", lambda facts: change(facts, key))
@@ -634,7 +636,9 @@ json_values = st.recursive(
 @given(data=st.data())
 def test_any_other_value_anywhere_gives_a_preset_error_or_a_model(saved, tmp_path_factory, data):
     kind = data.draw(st.sampled_from(sorted(MODELS)))
-    folder = without_checksums(pathlib.Path(shutil.copytree(saved[kind][0], tmp_path_factory.mktemp("fuzzed") / "preset")))
+    folder = without_checksums(
+        pathlib.Path(shutil.copytree(saved[kind][0], tmp_path_factory.mktemp("fuzzed") / "preset"))
+    )
     file = folder / data.draw(st.sampled_from(["config.json", "metadata.json"]))
     content = json.loads(file.read_text())
     path = data.draw(st.sampled_from(sorted(places(content), key=str)))
