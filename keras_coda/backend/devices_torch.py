@@ -70,7 +70,7 @@ def replicas():
 
 
 class _Watched(torch.nn.Module):
-    """The module that DDP wraps: it has the model's parameters, and its forward pass comes just before the backward pass.
+    """The module for DDP: it has the parameters, and its forward pass comes just before the backward pass.
 
     Keras' `fit` calls the model itself, and not what DDP makes of it.
     """
