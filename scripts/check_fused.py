@@ -47,7 +47,7 @@ elif BACKEND == "torch":
 else:
     sys.exit(f"There are no fused kernels for the backend {BACKEND}.")
 
-fused: Any = importlib.import_module(f"keras_coda.backend.fused_{BACKEND}")
+fused: Any = importlib.import_module(f"keras_coda.backend.kernels.fused_{BACKEND}")
 
 # Batch, image size and channels of the encoded input.
 RUNS = {"s": (512, 32, 6), "xl": (64, 64, 6)}
