@@ -5,7 +5,9 @@ import pathlib
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from keras_coda.decoding import decoded, fitted
 
 # What is taken from a folder.
 _LISTED = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -15,8 +17,9 @@ def read_image(path, image_shape, data_format="channels_last"):
     """Read an image file, scaled and cropped about its centre to a model's size.
 
     Args:
-        path: a file that Pillow reads, of 8 bits a channel. Turned as its EXIF data say; transparency is dropped. An
-            animation's first picture is taken. PostScript (EPS) is not read, since reading it runs another program.
+        path: a file that Pillow reads, of 8 or 16 bits a channel. It is turned as its EXIF data say, and transparent
+            pixels are white; see `keras_coda.decoding.decoded`. PostScript (EPS) is not read, since reading it runs
+            another program.
         image_shape: `(H, W, C)`, or `(C, H, W)` with "channels_first"; C is 1 (gray) or 3. Where H or W is `None`, the
             image keeps its size.
         data_format: "channels_last" or "channels_first".
@@ -25,14 +28,18 @@ def read_image(path, image_shape, data_format="channels_last"):
         A float32 array of that shape, in [0, 1].
 
     Raises:
-        ValueError: the file is no image, a damaged one, not of 8 bits a channel, or of more pixels than
+        ValueError: the file is no image, a damaged one, not of 8 or 16 bits a channel, or of more pixels than
             `PIL.Image.MAX_IMAGE_PIXELS`, which is for its user to change.
         OSError: the file cannot be read.
     """
     with open_image(path) as file:
-        if file.mode.startswith(("I", "F")):
-            raise ValueError(f"{path} must have 8 bits a channel. Received: an image of mode {file.mode!r}")
-        return to_pixels(ImageOps.exif_transpose(file), image_shape, data_format)
+        height, width, channels = _last(image_shape, data_format)
+        side = None if height is None or width is None else max(height, width)
+        try:
+            image = decoded(file, channels, side)
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read. {error}") from error
+        return to_pixels(image, image_shape, data_format)
 
 
 @contextlib.contextmanager
@@ -89,11 +96,14 @@ def check_kept(images, written):
 
 def to_pixels(image, image_shape, data_format="channels_last"):
     """A Pillow image as `read_image` returns a file's."""
-    if data_format == "channels_first":
-        image_shape = (*image_shape[1:], image_shape[0])
-    height, width, channels = image_shape
+    height, width, channels = _last(image_shape, data_format)
     image = image.convert("L" if channels == 1 else "RGB")
     if height is not None and width is not None:
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+        image = fitted(image, height, width)
     pixels = np.asarray(image, "float32").reshape(image.height, image.width, channels) / 255.0
     return np.moveaxis(pixels, -1, 0) if data_format == "channels_first" else pixels
+
+
+def _last(image_shape, data_format):
+    """The shape with the channels on its last axis."""
+    return (*image_shape[1:], image_shape[0]) if data_format == "channels_first" else tuple(image_shape)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_coda.files import sha256
 from keras_coda.linear_maps import chain
+from keras_coda.models import transfer
 from keras_coda.presets import architecture, facts, known, plain, weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.handle import at_hand, resolve
@@ -51,25 +52,29 @@ def metadata(preset):
     return facts.parse(plain.read(folder / METADATA, FILES), folder / METADATA)
 
 
-def load(preset, load_weights=True, dtype=None):
-    """A pretrained network.
+def load(preset, load_weights=True, dtype=None, *, classes=None, freeze=()):
+    """A pretrained network, or one for classes of your own that starts from it.
 
     Nothing in a preset is executed. Its architecture may consist of `keras_coda`'s layers and Keras' linear ones alone.
     Its architecture, its metadata and its weights must be as they were written, by their SHA-256. (Presets written
     before there were checksums of the first two have that of the weights alone.)
 
     Args:
-        preset: a name that `list` gives, the path of a folder that `save` wrote, or a repository on the Hugging Face
+        preset: a name that `list_presets` gives, the path of a folder that `save` wrote, or a repository on the Hugging Face
             Hub, "hf://user/repo" or "hf://user/repo@revision", which is downloaded once (extra `hub`); so are the
             weights of a name that are not in the package. A name comes before a folder of that name: write "./name"
             for the folder.
         load_weights: whether to load the weights. Without them the model is untrained.
         dtype: a dtype policy or its name for all layers, such as "mixed_bfloat16". Default: as saved.
+        classes: names of other classes, or their number. All layers are kept but for the last one with weights, which
+            is new and untrained. Default: the preset's classes.
+        freeze: names of layers that training is to leave as they are, or patterns such as "dau_*".
 
     Returns:
         A Keras model, not compiled: a `CoDANet`, or what was saved.
 
     Raises:
+        ValueError: `classes` are not two different ones at least, or there is no layer to freeze of that name.
         PresetError: there is no such preset, its weights are not released, a file of it is missing, is not as it was
             written or does not fit the others, its weights are not finite, or its architecture holds what no preset
             may hold; or the Hub does not give it.
@@ -79,7 +84,16 @@ def load(preset, load_weights=True, dtype=None):
 
     >>> model = keras_coda.presets.load("xs_coda_digits")
     >>> explanation = model.explain(images)
+    >>> model = keras_coda.presets.load("xs_coda_cifar10", classes=["daisy", "tulip"], freeze=["dau_1", "dau_2"])
     """
+    model = _loaded(preset, load_weights, dtype)
+    if classes is not None:
+        model = transfer.with_classes(model, classes)
+    transfer.freeze(model, freeze)
+    return model
+
+
+def _loaded(preset, load_weights, dtype):
     if not load_weights and isinstance(preset, str) and preset in known.KNOWN and preset not in at_hand():
         return known.untrained(preset, dtype)
     folder = resolve(preset, FILES if load_weights else (CONFIG, METADATA))

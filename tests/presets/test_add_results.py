@@ -8,6 +8,8 @@ import pytest
 from keras_coda import presets
 from keras_coda.presets.handle import bundled
 
+pytestmark = pytest.mark.one_backend
+
 RESULTS = {"test_accuracy": 0.5, "localisation": 0.25, "localisation_grids": 3}
 
 

@@ -16,6 +16,8 @@ from PIL import Image
 from keras_coda import presets
 from keras_coda.presets.model_card import model_card
 
+pytestmark = pytest.mark.one_backend
+
 yaml = pytest.importorskip("yaml")  # comes with the client
 
 SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
