@@ -38,9 +38,10 @@ def evaluate(
 ):
     """Measure attribution methods on a model by the paper's metrics (4.2), or by insertion and deletion.
 
-    The work is done in pieces, each a file in `directory`, written whole or not at all. After an interruption, the same
-    call goes on with the pieces that are missing. Methods can be added later: a method is known by its name and the
-    plain data among its public attributes. All else must be as before.
+    The work is done in pieces, each a file in `directory`, written whole or not at all, with its checksum. After an
+    interruption, the same call goes on with the pieces that are missing, or not as they were written. Methods can be
+    added later: a method is known by its name and the plain data among its public attributes. All else must be as
+    before.
 
     Localisation is measured on grids of the images that the model is most confident of (see `make_grids`), the other
     metrics on the first images, for the class of their label; they share one attribution an image. "seconds" is the
@@ -132,7 +133,7 @@ def _measure(files, name, method, kind, piece, verbose):
     """Write the pieces of one method that are missing, and return the paths of all."""
     starts = range(0, len(kind), piece)
     paths = [files.path(name, method, kind.name, start) for start in starts]
-    missing = [(start, path) for start, path in zip(starts, paths, strict=True) if not path.exists()]
+    missing = [(start, path) for start, path in zip(starts, paths, strict=True) if pieces.read(path) is None]
     if missing and verbose:
         print(f"{name}: {', '.join(kind.metrics)}")
     progress = keras.utils.Progbar(len(missing), verbose=verbose, unit_name="piece")
