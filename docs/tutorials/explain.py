@@ -63,7 +63,7 @@ print("largest difference, relative:", np.max(everything.relative_residual))
 # for this image. For each digit you see the predicted class and the strongest other one.
 
 # %% alt="Five digits, each with weights and contributions for its class and for the strongest other class"
-from keras_coda.explanations import plots
+from keras_coda import plots
 
 chosen = np.array([np.flatnonzero(correct & (labels == digit))[0] for digit in (3, 4, 5, 7, 8)])
 pairs = plots.target_and_strongest_other(logits[chosen])
