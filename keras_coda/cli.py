@@ -1,4 +1,4 @@
-"""The command line: `keras-coda demo`, `explain`, `explain-video`, `evaluate`, `presets`, `train`."""
+"""The command line: `keras-coda demo`, `explain`, `explain-video`, `evaluate`, `presets`, `recipe`, `train`."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ import sys
 import keras
 import numpy as np
 
-from keras_coda import backend, data, metrics, presets, recipes, reports, training
+from keras_coda import backend, data, metrics, photo_commands, presets, recipes, reports, training
 from keras_coda.explanations import explain, explain_video, plots
 from keras_coda.images import read_image
 
@@ -70,9 +70,12 @@ examples:
   keras-coda train --out my_digits
   keras-coda train my_recipe.json --out my_preset --epochs 5
   keras-coda train s_coda_cifar10 --limit-minutes 30 --tensorboard
+  keras-coda train --images photos/ --out my_photos
+  keras-coda train --images photos/ --out my_photos --start xs_coda_cifar10 --freeze dau_1 dau_2
   keras-coda train my_recipe.json --out my_preset --devices 2
   keras-coda train my_recipe.json --out my_preset --start ./preset_of_a_lower_temperature"""
 
+DIGITS = "xs_coda_digits"
 # How many images a picture of the demo shows.
 DRAWN = 6
 
@@ -205,14 +208,14 @@ def run_presets(arguments):
     if arguments.preset is not None:
         say(json.dumps(presets.metadata(arguments.preset), indent=2))
         return
-    for info in presets.list():
+    for info in presets.list_presets():
         weights = "released" if info.released else "weights not released"
         say(f"{info.name:22} {info.dataset:14} {info.classes:4} classes   {weights}\n    {info.description}")
 
 
 def run_train(arguments):
-    """Train by a recipe."""
-    recipe = recipes.load(arguments.recipe)
+    """Train by a recipe, or by one chosen for a folder of photos."""
+    recipe = photo_commands.recipe_of(arguments) if arguments.images else recipes.load(arguments.recipe or DIGITS)
     out = pathlib.Path(recipe.name) if arguments.out is None else arguments.out
     logs = out.with_name(f"{out.name}.logs") if arguments.logs is None else arguments.logs
     _, results = training.train(
@@ -321,8 +324,8 @@ def parser():
     command.add_argument("preset", nargs="?", help="a name or folder")
 
     command = add("train", run_train, TRAIN, TRAIN_EXAMPLES)
-    recipe = "xs_coda_digits"
-    command.add_argument("recipe", nargs="?", default=recipe, help="a name or JSON file (default: %(default)s)")
+    command.add_argument("recipe", nargs="?", help=f"a name or JSON file (default: {DIGITS}, or one for the --images)")
+    photo_commands.add_images(command)
     command.add_argument("--out", type=pathlib.Path, help="preset folder to write (default: the recipe's name)")
     command.add_argument("--epochs", type=int, help="in place of the recipe's")
     command.add_argument("--devices", type=number_or_all, help='how many share each batch, or "all" (default: one)')
@@ -334,6 +337,11 @@ def parser():
     command.add_argument("--tensorboard", action="store_true", help="write logs for TensorBoard, too")
     command.add_argument("--limit-minutes", type=float, help="train as many epochs as fit, with the whole schedule")
     command.add_argument("--overwrite", action="store_true", help="replace the preset folder if it is there")
+
+    command = add("recipe", photo_commands.run_recipe, photo_commands.RECIPE, photo_commands.RECIPE_EXAMPLES)
+    command.add_argument("recipe", nargs="?", help="a name or JSON file to begin with (default: by size and number)")
+    photo_commands.add_images(command, required=True)
+    command.add_argument("--start", help="a preset to start from, whose network and image shape are taken")
     return root
 
 

@@ -15,7 +15,7 @@ class Recipe:
     Attributes:
         name: of the preset that comes out.
         description: one sentence for people.
-        dataset: name of a data set of `keras_coda.data`.
+        dataset: what `keras_coda.data.load` takes: the name of a data set, or the path of a folder of photos.
         model: arguments of `CoDANet`, or "size" and further ones as `CoDANet.from_size` takes them; but for the image
             shape, the dtype and the number of classes of a size, which come from the data and this recipe.
         learning_rate: the highest one.
@@ -26,6 +26,9 @@ class Recipe:
         augmentation: dict, arguments of `keras_coda.data.Augmentation`. Default: images as they are.
         dtype: dtype policy of the training, such as "mixed_bfloat16".
         seed: for the initial weights, the order of the images and their augmentation.
+        image_shape: `[H, W, C]` that photos of a folder are scaled to. Default: by their size; other data sets have
+            shapes of their own.
+        freeze: names of layers that keep the weights that they start from, or patterns such as "dau_*".
     """
 
     name: str
@@ -40,6 +43,8 @@ class Recipe:
     augmentation: dict = dataclasses.field(default_factory=dict)
     dtype: str = "float32"
     seed: int = 0
+    image_shape: list | None = None
+    freeze: list = dataclasses.field(default_factory=list)
 
 
 def built_in():

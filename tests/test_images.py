@@ -6,6 +6,8 @@ from PIL import Image
 
 from keras_coda.images import read_image
 
+pytestmark = pytest.mark.one_backend
+
 
 def write(path, pixels, **options):
     Image.fromarray(pixels).save(path, **options)

@@ -44,7 +44,7 @@ def records_gradients(tensor):
 
 def gpu_kernels():
     """The kernels of the contraction "fused", imported only where they are asked for."""
-    from keras_coda.backend import fused_jax
+    from keras_coda.backend.kernels import fused_jax
 
     return fused_jax
 

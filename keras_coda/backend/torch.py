@@ -9,7 +9,7 @@ from keras import ops
 from keras.src.backend.torch.core import get_device
 from torch._subclasses.fake_tensor import FakeTensor
 
-from keras_coda.backend import blocked_torch
+from keras_coda.backend.kernels import blocked_torch
 
 # Kernels of its own in the place of `keras_coda.contractions.blocked`.
 cpu_kernels = blocked_torch
@@ -38,7 +38,7 @@ def records_gradients(tensor):
 
 def gpu_kernels():
     """The kernels of the contraction "fused", imported only where they are asked for."""
-    from keras_coda.backend import fused_torch
+    from keras_coda.backend.kernels import fused_torch
 
     return fused_torch
 

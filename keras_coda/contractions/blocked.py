@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from keras_coda.backend import map_in_turn
-from keras_coda.layers.settings import at_least_float32
+from keras_coda.backend.conventions import at_least_float32
 
 # Numbers in the largest intermediate of a block: 8 MiB of float32, see docs/benchmarks.md.
 BLOCK = 2**21

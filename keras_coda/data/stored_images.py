@@ -55,7 +55,7 @@ class StoredImages:
             A list of n arrays `(H, W, 3)`, of which H or W is `shorter_side`.
         """
         examples = self.source.__getitems__([int(index) for index in indices])
-        return list(_threads().map(self._decoded, examples))
+        return list(threads().map(self._decoded, examples))
 
     def _decoded(self, example):
         image = Image.open(io.BytesIO(example["image"]))
@@ -65,7 +65,8 @@ class StoredImages:
 
 
 @functools.cache
-def _threads():
+def threads():
+    """The threads that decode."""
     return ThreadPoolExecutor(os.cpu_count())
 
 

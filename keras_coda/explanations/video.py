@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from keras_coda.explanations import plots
+from keras_coda import plots
 from keras_coda.explanations.explainer import explain
 from keras_coda.images import read_image, to_pixels
 

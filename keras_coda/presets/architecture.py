@@ -13,6 +13,7 @@ from keras_coda import layers
 from keras_coda.linear_maps import chain
 from keras_coda.linear_maps.rules import RULES
 from keras_coda.models import CoDANet
+from keras_coda.presets import plain
 from keras_coda.presets.errors import PresetError
 
 # As Keras writes them, "module.class_name".
@@ -82,7 +83,7 @@ def deserialize(text, source, dtype=None):
         return value
 
     try:
-        architecture = json.loads(text, object_hook=with_policy)
+        architecture = plain.parse(text, source, with_policy)
         _check_model(architecture, source)
         model = keras.saving.deserialize_keras_object(architecture, safe_mode=True)
         chain(model)

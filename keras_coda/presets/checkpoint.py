@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.layers.logit_scaling import LOGIT_BIAS
-from keras_coda.layers.settings import standardize_data_format
 from keras_coda.models import CoDANet
 from keras_coda.models.sizes import SIZES
 from keras_coda.presets.errors import PresetError

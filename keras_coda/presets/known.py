@@ -6,7 +6,7 @@ from keras_coda.models import CoDANet
 
 
 class PresetInfo(NamedTuple):
-    """What `keras_coda.presets.list` says of a preset.
+    """What `keras_coda.presets.list_presets` says of a preset.
 
     Attributes:
         name: what `keras_coda.presets.load` takes.

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import time
 
+import keras
 import numpy as np
 
 from keras_coda import backend, data, presets
@@ -54,7 +55,8 @@ def train(
         devices: integer, how many GPUs (or without GPUs: JAX' or TensorFlow's CPU devices, or CPU cores on PyTorch), or
             "all". Default: the backend's default device, or, where torchrun (or JAX) started several processes, all.
         start: a preset, see `keras_coda.presets.load`, whose weights the training starts from, such as one of a lower
-            temperature. Default: random weights.
+            temperature. If its classes are not called as those of the data, the last layer starts from random weights.
+            Default: all do.
         data_dir: see `keras_coda.data.load`.
         logs: path of a folder for training.csv, a row an epoch, and, on one device, for pictures of how the maps of a
             few test images sharpen. Default: none.
@@ -103,7 +105,7 @@ def train(
     # Their errors come before the data do.
     fitting.optimizer(recipe, steps=1)
     fitting.augmentation(recipe)
-    dataset = data.load(recipe.dataset, data_dir)
+    dataset = data.load(recipe.dataset, data_dir, recipe.image_shape)
     run = fitting.Run(
         recipe=recipe,
         epochs=epochs,
@@ -140,7 +142,7 @@ def train(
                 classes=dataset.classes,
                 image_shape=dataset.x_train.shape[1:],
                 results=results,
-                license="Apache-2.0",
+                license=None if data.photos.is_folder(recipe.dataset) else "Apache-2.0",
                 overwrite=overwrite or not fitted.finite,
             )
     if not fitted.finite:
@@ -172,7 +174,10 @@ def _device_count(devices, batch_size):
 
 def _weights_of(preset, recipe, dataset):
     """The weights of a preset, for the network of a recipe."""
-    weights = presets.load(preset).get_weights()
+    classes = None if presets.metadata(preset)["classes"] == list(dataset.classes) else list(dataset.classes)
+    # A new last layer is drawn by the recipe's seed, too.
+    keras.utils.set_random_seed(recipe.seed)
+    weights = presets.load(preset, classes=classes).get_weights()
     shapes = [array.shape for array in weights]
     expected = [variable.shape for variable in fitting.network(CoDANet, recipe, dataset).weights]
     if shapes != expected:

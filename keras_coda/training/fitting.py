@@ -13,11 +13,11 @@ from keras_coda import backend
 from keras_coda.data.augmentation import Augmentation
 from keras_coda.data.batches import Batches
 from keras_coda.losses import OneVsRestCrossentropy
-from keras_coda.models import CoDANet
-from keras_coda.models.replica import Replica
+from keras_coda.models import CoDANet, transfer
 from keras_coda.recipes import Recipe
 from keras_coda.training import logs, time_limit
 from keras_coda.training.callbacks import Callbacks, StopOnNaN
+from keras_coda.training.replica import Replica
 from keras_coda.training.schedule import learning_rate
 from keras_coda.training.state import State
 
@@ -173,6 +173,7 @@ def _started(run, dataset):
     model = network(CoDANet if run.devices is None else Replica, run.recipe, dataset)
     if run.weights is not None:
         model.set_weights(run.weights)
+    transfer.freeze(model, run.recipe.freeze)
     return model
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from keras_coda.explanations import plots
+from keras_coda import plots
 from keras_coda.explanations.video import write_animation
 from keras_coda.files import written_whole
 

@@ -15,6 +15,8 @@ from PIL import Image
 
 from keras_coda import presets
 
+pytestmark = pytest.mark.one_backend
+
 yaml = pytest.importorskip("yaml")  # comes with the client
 
 SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"

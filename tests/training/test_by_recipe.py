@@ -78,6 +78,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(recipe, tmp_path, monk
     assert int(model.optimizer.iterations) == 40
 
 
+@pytest.mark.one_backend
 def test_a_wrong_target_is_refused_before_training(recipe, tmp_path):
     (tmp_path / "preset").mkdir()
     (tmp_path / "preset" / "mine.txt").write_text("keep me")
@@ -117,6 +118,7 @@ def test_a_training_that_diverges_ends_with_the_last_good_epoch(recipe, few_digi
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.one_backend
 def test_a_training_that_diverges_at_once_leaves_no_preset(recipe, tmp_path):
     diverging = dataclasses.replace(recipe, learning_rate=float("nan"))
     with pytest.raises(FloatingPointError, match=r"in epoch 1\..*Nothing was kept"):
@@ -124,6 +126,7 @@ def test_a_training_that_diverges_at_once_leaves_no_preset(recipe, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["preset.training"]
 
 
+@pytest.mark.one_backend
 def test_logs_are_a_table_and_pictures_of_the_same_images(recipe, few_digits, tmp_path):
     logs = tmp_path / "logs"
     training.train(recipe, tmp_path / "preset", epochs=5, verbose=0, logs=logs)
@@ -141,6 +144,7 @@ def test_logs_are_a_table_and_pictures_of_the_same_images(recipe, few_digits, tm
         assert animation.size == picture.size
 
 
+@pytest.mark.one_backend
 def test_tensorboard_has_the_loss_of_each_epoch(recipe, few_digits, tmp_path):
     pytest.importorskip("tensorboard")
     tensorflow = pytest.importorskip("tensorflow")
@@ -157,6 +161,7 @@ def test_tensorboard_has_the_loss_of_each_epoch(recipe, few_digits, tmp_path):
     assert losses == pytest.approx(dict(enumerate(table["loss"])), rel=1e-5)
 
 
+@pytest.mark.one_backend
 def test_tensorboard_needs_logs(recipe, tmp_path):
     with pytest.raises(ImportError, match=r"`tensorboard` needs a folder of `logs`.*Received: logs=None"):
         training.train(recipe, tmp_path / "preset", tensorboard=True)
@@ -186,6 +191,7 @@ class Clock:
         return self.now
 
 
+@pytest.mark.one_backend
 def test_a_training_is_fitted_to_the_time(recipe, few_digits, tmp_path, monkeypatch):
     Clock(monkeypatch, 1.0, 1.0)
     model, results = training.train(recipe, tmp_path / "preset", epochs=100, limit_minutes=1, verbose=0, logs=tmp_path)
@@ -197,6 +203,7 @@ def test_a_training_is_fitted_to_the_time(recipe, few_digits, tmp_path, monkeypa
     assert len(pd.read_csv(tmp_path / "training.csv")) == 5
 
 
+@pytest.mark.one_backend
 def test_a_training_with_time_enough_has_all_its_epochs(recipe, few_digits, tmp_path, monkeypatch):
     Clock(monkeypatch, 0.01, 0.01)
     model, results = training.train(recipe, tmp_path / "preset", epochs=2, limit_minutes=1, verbose=0)
@@ -204,6 +211,7 @@ def test_a_training_with_time_enough_has_all_its_epochs(recipe, few_digits, tmp_
     assert int(model.optimizer.iterations) == 20
 
 
+@pytest.mark.one_backend
 def test_a_training_stops_in_time_though_steps_take_longer_than_measured(recipe, few_digits, tmp_path, monkeypatch):
     Clock(monkeypatch, 1.0, 4.0)
     model, results = training.train(recipe, tmp_path / "preset", epochs=100, limit_minutes=1, verbose=0)
@@ -213,6 +221,7 @@ def test_a_training_stops_in_time_though_steps_take_longer_than_measured(recipe,
     assert [path.name for path in tmp_path.iterdir()] == ["preset"]
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(("minutes", "message"), [(0, "must be positive"), (0.05, "too short.*Received: 0.05")])
 def test_too_little_time_is_refused(recipe, few_digits, tmp_path, monkeypatch, minutes, message):
     Clock(monkeypatch, 1.0, 1.0)

@@ -1,7 +1,7 @@
 """Maps of several methods for the same images, and for a grid of images (paper, Fig. 7 and 8)."""
 
-from keras_coda.reports.methods import name_of
-from keras_coda.reports.panels import attribution, framed, image, plot_panels, ranking
+from keras_coda.plots.methods import name_of
+from keras_coda.plots.panels import attribution, framed, image, plot_panels, ranking
 
 # RISE's values are probabilities, all of them positive.
 PANELS = {"rise": ranking}

@@ -3,11 +3,15 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_coda.explanations.plots import DPI, GRAY, INK
-from keras_coda.reports import published as published_scores
-from keras_coda.reports.methods import COLOURS, name_of
+from keras_coda.plots.explanations import DPI, GRAY, INK
+from keras_coda.plots.methods import COLOURS, name_of
 
 OTHER = ("#1b9e77", "#7570b3", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
+
+
+def published_curve(values):
+    """The `(x, y)` of a published removal curve: x in percent of the pixels."""
+    return np.linspace(0, 25, len(values)), np.asarray(values)
 
 
 def chart(width=5.0, height=3.2, columns=1, rows=1):
@@ -103,7 +107,7 @@ def of_published_curves(published, metric="removal_least_first"):
     """The published curves by method, as `plot_curves` takes them."""
     if published is None:
         return {}
-    return {method: published_scores.curve(values) for method, values in published.scores(metric).items()}
+    return {method: published_curve(values) for method, values in published.scores(metric).items()}
 
 
 def _box(ax, quartiles, mean, whiskers, position, colour, height):

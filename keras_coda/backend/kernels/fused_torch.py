@@ -13,7 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
-from keras_coda.backend.fused_tiles import tiles
+from keras_coda.backend.kernels.tiles import tiles
 
 # K^T x never reaches the memory to be kept there, see `keras_coda.contractions.trilinear`.
 KEPT_FROM = math.inf

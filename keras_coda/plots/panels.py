@@ -3,14 +3,14 @@
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from keras_coda.explanations import plots
+from keras_coda.plots import explanations as plots
 
 # Pixels of a character of a row's title, at its font size.
 CHARACTER = 10
 
 
 def plot_panels(cells, *, columns=(), rows=(), titles=None, size=128, aspect=1.0, groups=()):
-    """A figure of panels, uniform with the galleries of `explanations.plots`.
+    """A figure of panels, uniform with the galleries of `plots.explanations`.
 
     Args:
         cells: list of rows, which are lists of functions of Matplotlib axes that draw a panel, or `None` for none.

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_coda.explanations import plots
-from keras_coda.reports import charts, galleries, panels
+from keras_coda import plots
+from keras_coda.plots import charts, galleries, panels
+
+pytestmark = pytest.mark.one_backend
 
 
 def lines(ax):

@@ -1,7 +1,8 @@
 """The trilinear form of a DAU layer and its derivatives on NVIDIA GPUs, in Pallas, for JAX.
 
-The kernels are those of `keras_coda.backend.fused_torch`, and are lowered to Triton as well. JAX 0.11 warns that this
-will go in favour of Mosaic GPU, which copies blocks by a unit of the chip that wants rows of a multiple of 16 bytes.
+The kernels are those of `keras_coda.backend.kernels.fused_torch`, and are lowered to Triton as well. JAX 0.11 warns
+that this will go in favour of Mosaic GPU, which copies blocks by a unit of the chip that wants rows of a multiple of
+16 bytes.
 """
 
 import functools
@@ -14,7 +15,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from keras_coda.backend.fused_tiles import tiles
+from keras_coda.backend.kernels.tiles import tiles
 
 # K^T x never reaches the memory to be kept there, see `keras_coda.contractions.trilinear`.
 KEPT_FROM = math.inf
@@ -224,7 +225,7 @@ def _input_gradient(z_ref, y_ref, kernel_ref, x_ref, *, t):
             z = _load(z_ref, row, i * t.ranks, (t.patches, t.ranks))
             zy = (z[:, :, None] * y[:, None, :]).reshape(t.patches, -1)
             x += _dot(zy, _load_kernel(kernel_ref, d, i * t.ranks, j * t.units, units, t).T)
-            # Always x, but so the product is waited for, see `keras_coda.backend.fused_torch`.
+            # Always x, but so the product is waited for, see `keras_coda.backend.kernels.fused_torch`.
             return jnp.where(i < blocks, x, 0.0)
 
         return lax.fori_loop(0, blocks, block_of_ranks, x)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import keras_coda
-from keras_coda.explanations import plots
+from keras_coda import plots
 
 NAMES = ["apple", "pear", "plum", "fig"]
 LAST = "channels_last"
@@ -352,6 +352,7 @@ def test_gallery_of_target_and_strongest_other(colour_model, images):
         assert (low, high) == pytest.approx((-limit, limit))
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(("target", "count"), [(None, 1), (2, 1), ([[0], [1], [2]], 1), ("all", 4)])
 def test_gallery_has_two_pictures_for_each_target(colour_model, images, target, count):
     explanation = colour_model.explain(images, target=target)
@@ -363,6 +364,7 @@ def test_gallery_has_two_pictures_for_each_target(colour_model, images, target, 
     assert titles == ["", *(title for c in explained for title in (f"class {c}", ""))]
 
 
+@pytest.mark.one_backend
 def test_gallery_marks_wrong_predictions(colour_model, images):
     explanation = colour_model.explain(images)
     predicted = explanation.logits.argmax(1)
@@ -376,6 +378,7 @@ def test_gallery_marks_wrong_predictions(colour_model, images):
     assert titles[0].get_color() == titles[2].get_color() != titles[1].get_color()
 
 
+@pytest.mark.one_backend
 def test_titles_and_scales_fit_whatever_the_names(colour_model, images):
     explanation = colour_model.explain(images * [[[[1e-3]]], [[[1]]], [[[1]]]], target="all")
     names = ["W" * 300, "a golden\nretriever, or so they say, " * 9, "$x_1$ for 5$ $", "é" * 60]
@@ -422,6 +425,7 @@ def test_gallery_of_gray_images_in_any_form(data_format):
     assert abs(centre - integers.reshape(2, 6, 6)[0, 3, 3]).max() <= 1
 
 
+@pytest.mark.one_backend
 def test_gallery_of_a_model_without_negative_image(images):
     model = keras_coda.CoDANet(
         [4, 4], [3, 1], [4, 4], [1, 1], add_negative=False, image_shape=(8, 12, 3), data_format=LAST, seed=0
@@ -443,6 +447,7 @@ def test_gallery_of_channels_first_colour_images(colour_model, images):
     np.testing.assert_array_equal(*map(pixels_of, figures))
 
 
+@pytest.mark.one_backend
 def test_gallery_errors(colour_model, images):
     explanation = colour_model.explain(images)
 
@@ -478,6 +483,7 @@ def files_in(folder):
     return sorted(path.relative_to(folder) for path in folder.rglob("*"))
 
 
+@pytest.mark.one_backend
 def test_gallery_is_saved_as_png(colour_model, images, tmp_path):
     explanation = colour_model.explain(images)
     path = tmp_path / "new" / "folder" / "gallery.png"
@@ -494,6 +500,7 @@ def test_gallery_is_saved_as_png(colour_model, images, tmp_path):
     assert files_in(path.parent) == [pathlib.Path("gallery.png")]
 
 
+@pytest.mark.one_backend
 def test_five_rows_of_pairs_are_at_most_1600_pixels_wide(colour_model, images):
     images = np.concatenate([images, images])[:5]
     explanation = colour_model.explain(images, target=[[0, 1]] * 5)

@@ -57,11 +57,6 @@ class Published:
         return self._content[SECTIONS[metric]][key] if metric in SECTIONS else default
 
 
-def curve(values):
-    """The `(x, y)` of a published removal curve: x in percent of the pixels."""
-    return np.linspace(0, 25, len(values)), np.asarray(values)
-
-
 def _check(metric, value):
     numbers = [value[key] for key in ("mean", "median", "q25", "q75")] if metric == "localisation" else value
     if not np.isfinite(np.asarray(numbers, "float64")).all():
