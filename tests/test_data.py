@@ -13,6 +13,8 @@ from sklearn import datasets
 
 from keras_coda import data
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_digits_are_sklearns_enlarged_in_two_disjoint_parts():
     (x_train, y_train), (x_test, y_test) = data.load_digits(image_size=8)

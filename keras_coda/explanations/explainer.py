@@ -131,11 +131,15 @@ class Explainer(keras.Model):
         weights = ops.cast(ops.swapaxes(rows, 0, 1), "float32")
         contributions = weights * ops.expand_dims(ops.cast(source, "float32"), 1)
 
-        values = ops.take_along_axis(flat, chosen, axis=-1)
+        # By products, which every format of `keras_coda.export` has.
+        def of_chosen(outputs):
+            return ops.sum(ops.swapaxes(one_hot, 0, 1) * ops.expand_dims(outputs, 1), axis=-1)
+
+        values = of_chosen(flat)
         bias = ops.zeros_like(values)
         if W.offset is not None:
             offset = ops.broadcast_to(ops.cast(W.offset, "float32"), ops.shape(logits))
-            bias = ops.take_along_axis(ops.reshape(offset, ops.shape(flat)), chosen, axis=-1)
+            bias = of_chosen(ops.reshape(offset, ops.shape(flat)))
         total = ops.sum(contributions, axis=tuple(range(2, len(contributions.shape))))
         return {
             "logits": logits,
