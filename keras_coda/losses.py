@@ -43,6 +43,12 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
     def __init__(self, from_logits=True, name="one_vs_rest_crossentropy", **kwargs):
         super().__init__(from_logits=from_logits, name=name, **kwargs)
 
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if not ops.is_tensor(y_true):
+            # Before Keras makes tensors of them, which has an error of its own for strings.
+            check_labels(np.asarray(y_true), np.shape(y_pred)[-1])
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true, y_pred):
         y_pred = ops.convert_to_tensor(y_pred)
         return super().call(to_one_hot(y_true, y_pred.shape[-1]), y_pred)
@@ -81,9 +87,6 @@ def to_one_hot(labels, classes):
     With one class, labels are targets: 1 for yes and 0 for no. Wrong labels are an error, see `check_labels`. In a
     compiled graph, or where they are on an accelerator, their targets are NaN instead, and so is the loss.
     """
-    if not ops.is_tensor(labels):
-        labels = np.asarray(labels)
-        check_labels(labels, classes)
     labels = ops.convert_to_tensor(labels)
     targets = _are_targets(labels, classes)
     if backend.is_concrete(labels) and backend.runs_on_cpu():
