@@ -12,7 +12,7 @@ from keras_coda.attributions.pull_back import PullBack
 # Numbers that tell a ReLU from what has a slope, a threshold or a cap.
 _PROBE = np.array([-1e6, -30.0, -1.0, -1e-3, 0.0, 1e-3, 0.4, 1.0, 30.0, 1e6], "float32")
 # Operations of `keras.ops` that may be a ReLU. They have no public classes.
-_OPERATIONS = ("Relu", "LeakyRelu", "Maximum", "Clip", "Threshold")
+_OPERATIONS = ("Relu", "ReLU", "LeakyRelu", "Maximum", "Clip", "Threshold")
 _LAYERS = (keras.layers.Activation, keras.layers.Lambda, keras.layers.LeakyReLU, keras.layers.ReLU)
 
 

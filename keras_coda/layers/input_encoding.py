@@ -37,7 +37,8 @@ def check_unit_range(images, tolerance=TOLERANCE):
             raise ValueError(f"{_EXPECTED} Received: an array of {dtype}.")
         low, high = float(np.min(images)), float(np.max(images))
     else:
-        low, high = (float(ops.convert_to_numpy(value)) for value in (ops.min(images), ops.max(images)))
+        # Together, as each look waits for the device.
+        low, high = map(float, ops.convert_to_numpy(ops.stack([ops.min(images), ops.max(images)])))
     scaled = ""
     if keras.backend.is_int_dtype(dtype):
         low, high, scaled = low / 255, high / 255, " after division by 255"
