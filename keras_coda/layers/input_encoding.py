@@ -67,7 +67,7 @@ def to_unit_range(images, check=True):
 
 
 def _checked(images, training):
-    """Images as floats in [0, 1], or an error; where that is not possible or costly, NaN for each image out of range."""
+    """Images as floats, or an error; where that is not possible or costly, NaN for each image out of range."""
     tolerance = TRAINING_TOLERANCE if training else TOLERANCE
     # To read a value in training is to wait for the device, which costs nothing on a CPU alone.
     readable = backend.is_concrete(images) and (not training or backend.runs_on_cpu())

@@ -55,7 +55,14 @@ def test_every_method_can_be_pickled(model, name):
 def test_eight_threads(model):
     """Each with a method of its own on one model: what one thread gets, and the model as it was."""
     images = tiny_models.images()
-    names = ["Gradient", "GuidedBackpropagation", "IntegratedGradients", "GradCAM", "Occlusion", "GuidedBackpropagation"]
+    names = [
+        "Gradient",
+        "GuidedBackpropagation",
+        "IntegratedGradients",
+        "GradCAM",
+        "Occlusion",
+        "GuidedBackpropagation",
+    ]
     make = {name: lambda name=name: getattr(attributions, name)(model, **METHODS[name])(images, 1) for name in names}
     want = {name: make[name]() for name in set(names)}
     weights = [weight.copy() for weight in model.get_weights()]

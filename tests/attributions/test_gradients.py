@@ -218,10 +218,7 @@ def test_guided_backpropagation_knows_a_relu_by_what_it_computes(form, place):
     model = two_layers("relu")
     inputs = keras.Input(IMAGE_SHAPE)
     x = layers.Flatten(data_format="channels_last")(inputs)
-    if place == "argument":
-        x = layers.Dense(8, activation=relu)(x)
-    else:
-        x = layers.Activation(relu)(layers.Dense(8)(x))
+    x = layers.Dense(8, activation=relu)(x) if place == "argument" else layers.Activation(relu)(layers.Dense(8)(x))
     other = draw_weights(keras.Model(inputs, layers.Dense(CLASSES)(x)), scale=0.2)
     want = in_numpy(model, images, TARGETS, lambda hidden, gradient: np.maximum(gradient, 0) * (hidden > 0))
     np.testing.assert_allclose(GuidedBackpropagation(other)(images, TARGETS), want, atol=1e-6)

@@ -51,7 +51,7 @@ def test_it_is_kept_by_configs_files_and_presets(model, tmp_path):
     assert is_known(loaded)
     assert loaded.get_config() == model.get_config()
     assert [*presets.load(folder, classes=["red", "blue"]).class_names] == ["red", "blue"]
-    with pytest.raises(presets.PresetError, match="`classes` must be the model's own: .*'cat'.* Received: .*'b'"):
+    with pytest.raises(presets.PresetError, match=r"`classes` must be the model's own: .*'cat'.* Received: .*'b'"):
         presets.save(model, tmp_path / "other", dataset="noise", classes=["a", "b", "c", "d"])
 
 
@@ -73,7 +73,7 @@ def test_targets_by_name(model, images):
     np.testing.assert_array_equal(gradient.maps(images, "cat"), gradient.maps(images, 1))
     with pytest.raises(ValueError, match=r"`target` must name one of \['bird', 'cat', .*Received: \['horse'\]"):
         model.explain(images, "horse")
-    with pytest.raises(ValueError, match="where the model has `class_names`. Expected: integers. Received: 'cat'"):
+    with pytest.raises(ValueError, match=r"where the model has `class_names`. Expected: integers. Received: 'cat'"):
         small_coda_net().explain(images, "cat")
 
 
