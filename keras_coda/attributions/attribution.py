@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_coda import backend
 from keras_coda.attributions.classifier import Classifier
 from keras_coda.explanations import targets as classes_to_explain
 from keras_coda.models.class_names import to_indices
@@ -68,7 +69,10 @@ class Attribution:
         Raises:
             ValueError: images of another shape or range, or NaN; a target out of range.
         """
-        images = keras.ops.convert_to_numpy(images)
+        with backend.one_at_a_time:
+            return self._of_images(keras.ops.convert_to_numpy(images), targets, verbose)
+
+    def _of_images(self, images, targets, verbose):
         targets = to_indices(targets, getattr(self.classifier.model, "class_names", None))
         source = self.classifier.source(images)
         chosen, several = classes_to_explain.to_flat_indices(targets, len(source), (self.classifier.classes,))

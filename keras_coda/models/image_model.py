@@ -38,7 +38,8 @@ class ImageModel(keras.Model):
 
     def predict(self, x, *args, **kwargs):
         with self._checks(labels=False) as checked:
-            return super().predict(checked(x), *args, **kwargs)
+            with backend.one_at_a_time:
+                return super().predict(checked(x), *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self._check_batch((x, y))
