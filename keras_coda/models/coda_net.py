@@ -276,7 +276,8 @@ class CoDANet(ImageModel):
     def _check_size(self, images):
         """Warn about images of another size than those of the training."""
         size = self._sizes_of(images.shape)
-        if self.image_size is not None and len(images.shape) == 4 and None not in size and size != self.image_size:
+        known = len(images.shape) == 4 and all(type(n) is int for n in size)  # not symbols of a graph that is exported
+        if known and self.image_size is not None and size != self.image_size:
             warnings.warn(
                 f"Model {self.name!r} was trained on images of {self.image_size[0]} x {self.image_size[1]} pixels. "
                 f"Received: {size[0]} x {size[1]}. Logits are sums over positions, so that they grow with the area: "
