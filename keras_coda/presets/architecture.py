@@ -10,8 +10,8 @@ import types
 import keras
 
 from keras_coda import layers
-from keras_coda.linear_maps import chain
-from keras_coda.linear_maps.rules import RULES
+from keras_coda.linear_maps import Graph
+from keras_coda.linear_maps.known import LAYERS
 from keras_coda.models import CoDANet
 from keras_coda.presets.errors import PresetError
 
@@ -20,7 +20,7 @@ _MODELS = {"keras.Sequential", "keras.src.models.functional.Functional"}
 _KERAS_CLASSES = {
     *_MODELS,
     "keras.DTypePolicy",
-    *(f"keras.layers.{cls.__name__}" for cls in RULES),
+    *(f"keras.layers.{cls.__name__}" for cls, known in LAYERS.items() if known.in_presets),
     *(
         f"keras.{module}.{name}"
         for module in ("initializers", "regularizers", "constraints")
@@ -85,7 +85,7 @@ def deserialize(text, source, dtype=None):
         architecture = json.loads(text, object_hook=with_policy)
         _check_model(architecture, source)
         model = keras.saving.deserialize_keras_object(architecture, safe_mode=True)
-        chain(model)
+        Graph.of(model)
         if not getattr(model, "inputs", None):
             raise ValueError("it does not say what inputs it takes")
     except PresetError:
