@@ -3,9 +3,10 @@
     model = keras_coda.presets.load("xs_coda_digits")
     explanation = model.explain(images)
 
-The layers are in `layers`, networks in `models`, W(x) as an object in `linear_maps`, contributions and their pictures
-in `explanations`, pretrained networks in `presets`; `train` makes one from a recipe in `recipes`. Post-hoc methods, for
-any Keras model, are in `attributions`, what compares them in `metrics`, and the pages of a comparison in `reports`.
+The layers are in `layers`, networks in `models`, W(x) as an object in `linear_maps`, contributions in `explanations`,
+their pictures in `plots`, pretrained networks in `presets`; `train` makes one from a recipe in `recipes`. Post-hoc
+methods, for any Keras model, are in `attributions`, what compares them in `metrics`, and the pages of a comparison in
+`reports`.
 """
 
 # isort: off
@@ -24,6 +25,7 @@ from keras_coda import (
     metrics,
     models,
     optimizers,
+    plots,
     presets,
     recipes,
     reports,
@@ -58,6 +60,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "plots",
     "presets",
     "recipes",
     "reports",

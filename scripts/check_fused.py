@@ -5,7 +5,7 @@
 
 For the layers of S-CoDA at batch 512 and XL-CoDA at batch 64. Prints Markdown.
 
-- fused: keras_coda/backend/fused_*.py.
+- fused: keras_coda/backend/kernels/fused_*.py.
 - unfused: one matrix product with K as a `(d, r n)` matrix, and what is left as a second step. Under `jax.jit` on JAX.
 - compiled: the same under `torch.compile`, for the first layer of each size, or all with --compile-all.
 
@@ -47,7 +47,7 @@ elif BACKEND == "torch":
 else:
     sys.exit(f"There are no fused kernels for the backend {BACKEND}.")
 
-fused: Any = importlib.import_module(f"keras_coda.backend.fused_{BACKEND}")
+fused: Any = importlib.import_module(f"keras_coda.backend.kernels.fused_{BACKEND}")
 
 # Batch, image size and channels of the encoded input.
 RUNS = {"s": (512, 32, 6), "xl": (64, 64, 6)}

@@ -29,8 +29,7 @@ from paper_figures import (
     weights,
 )
 
-from keras_coda import data
-from keras_coda.explanations import plots
+from keras_coda import data, plots
 from keras_coda.reports import Evaluation, Published, Subject
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import keras_coda
-from keras_coda.explanations import plots
+from keras_coda import plots
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 

@@ -17,7 +17,7 @@ else:
 from keras_coda import CoDANet, OneVsRestCrossentropy, backend, cli, data, optimizers, recipes, training
 from keras_coda.data import dataset as dataset_module
 from keras_coda.data.batches import Batches
-from keras_coda.models.replica import Replica
+from keras_coda.training.replica import Replica
 
 # Batches of 8, 8 and 5, which two devices cannot share equally.
 IMAGES, BATCH_SIZE = 21, 8

@@ -11,6 +11,8 @@ from PIL import Image
 
 from keras_coda.data import Augmentation, StoredImages
 
+pytestmark = pytest.mark.one_backend
+
 PUBLISHED = {"num_ops": 2, "magnitude": 10}
 
 

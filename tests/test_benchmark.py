@@ -56,6 +56,7 @@ def test_counts_of_a_layer(load):
     assert layer.intensity(8, keeps_intermediate=True) < layer.intensity(8, keeps_intermediate=False)
 
 
+@pytest.mark.one_backend
 def test_resnet56_has_its_published_cost(load):
     model = load("benchmarks.networks").build("resnet56", {"filters": [10]}, 32, None)
     assert model.output_shape == (None, 10)
@@ -80,12 +81,14 @@ def test_runs(load, tmp_path, capsys):
     assert report["command"].startswith(f"KERAS_BACKEND={keras.backend.backend()} ")
 
 
+@pytest.mark.one_backend
 def test_sweeps(load, capsys):
     run(load, "--models", "floor", "--jobs", "inference", "--no-memory", "--image-size", "4", "6", "--batch", "1", "2")
     text = capsys.readouterr().out
     assert all(f"| {size} x {size} | {batch} | plain" in text for size in (4, 6) for batch in (1, 2))
 
 
+@pytest.mark.one_backend
 def test_measures_memory_in_a_process_of_its_own(load, tmp_path):
     path = tmp_path / "results.json"
     run(load, "--models", "floor", "--jobs", "inference", "--json", str(path))
@@ -94,6 +97,7 @@ def test_measures_memory_in_a_process_of_its_own(load, tmp_path):
     assert memory["compiled"] is None or 0 < memory["compiled"] <= memory["peak"]
 
 
+@pytest.mark.one_backend
 def test_leaves_out_what_does_not_fit_in_memory(load, capsys, monkeypatch):
     monkeypatch.setattr(load("benchmarks.machine"), "available_memory", lambda: 100)
     run(load, "--models", "materialised,floor", "--jobs", "train", "--no-memory")
@@ -102,6 +106,7 @@ def test_leaves_out_what_does_not_fit_in_memory(load, capsys, monkeypatch):
     assert ["failed" in row for row in rows] == [True, False]
 
 
+@pytest.mark.one_backend
 def test_goes_on_after_a_failure(load):
     calls = []
 
@@ -115,6 +120,7 @@ def test_goes_on_after_a_failure(load):
     assert calls == ["fail", "works", "works", "works"]
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("options", [["--size", "custom"], ["--filters", "3,4"], ["--models", "alexnet"]])
 def test_bad_options_are_an_error(load, options):
     with pytest.raises(SystemExit):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_coda import cli, data, presets
+import keras_coda
+from keras_coda import attributions, cli, data, presets, recipes
 from keras_coda._keras_backend import BACKENDS
 from keras_coda.images import read_image
 from keras_coda.presets.handle import bundled
@@ -57,6 +58,7 @@ def test_the_demo_classifies_explains_and_draws_with_no_other_backend(tmp_path):
     assert height > 500
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("chosen", [name for name in BACKENDS if importlib.util.find_spec(name)])
 def test_without_keras_backend_the_installed_backend_is_taken(chosen, tmp_path):
     hide = (
@@ -107,6 +109,7 @@ def test_explain_draws_a_picture_for_each_image_and_prints_its_class(digit_files
     assert sorted(path.name for path in out.iterdir()) == [path.name for path in paths]
 
 
+@pytest.mark.one_backend
 def test_explain_takes_a_target_by_its_name(digit_files, tmp_path, capsys):
     paths, _ = digit_files
     assert cli.main(["explain", str(paths[0]), "--target", "8", "--out", str(tmp_path / "out")]) == 0
@@ -114,6 +117,7 @@ def test_explain_takes_a_target_by_its_name(digit_files, tmp_path, capsys):
     assert "--target must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9. Received: eight" in capsys.readouterr().err
 
 
+@pytest.mark.one_backend
 def test_wrong_input_is_one_line_on_stderr_and_leaves_nothing(tmp_path, capsys):
     text = tmp_path / "text.png"
     text.write_text("no image")
@@ -138,6 +142,101 @@ def test_wrong_input_is_one_line_on_stderr_and_leaves_nothing(tmp_path, capsys):
         assert printed.err.count("\n") == 1
         assert "Traceback" not in printed.err
     assert not out.exists()
+
+
+def test_pictures_never_take_the_place_of_images(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    folder = paths[0].parent
+    before = {path: path.read_bytes() for path in paths}
+    photo = folder / "photo.jpg"
+    Image.open(paths[0]).save(photo)
+    (folder / "photo.png").write_text("another file")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "digit1.png").hardlink_to(paths[1])
+    for arguments, expected in (
+        (["explain", str(paths[0]), "--out", str(folder)], "must not be the folder of the images"),
+        (["explain", str(photo), "--out", str(folder)], "photo.png"),
+        (["explain", str(paths[1]), "--out", str(linked)], "would take the place of"),
+        (["explain", str(folder), "--out", str(folder / ".." / folder.name)], "must not be the folder of the images"),
+    ):
+        (folder / "text.txt").write_text("")
+        if str(folder) in arguments:
+            photo.unlink(missing_ok=True)
+        assert cli.main(arguments) == 2
+        assert expected in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in paths} == before
+    assert (folder / "photo.png").read_text() == "another file"
+
+
+def test_a_video_is_not_written_over_itself(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    video = tmp_path / "video.gif"
+    Image.open(paths[0]).save(video, save_all=True, append_images=[Image.open(paths[1])])
+    before = video.read_bytes()
+    assert cli.main(["explain-video", str(video), "--out", str(video)]) == 2
+    assert "would take the place of" in capsys.readouterr().err
+    assert video.read_bytes() == before
+
+
+def test_files_that_cannot_be_read_are_named_and_the_others_explained(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    folder, out = paths[0].parent, tmp_path / "out"
+    (folder / "digit1.png").write_bytes(paths[1].read_bytes()[:60])
+    (folder / "notes.txt").write_text("not an image by its name")
+    assert cli.main(["explain", str(folder), str(tmp_path / "missing.png"), "--out", str(out)]) == 2
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [f"[1/4] {paths[0]}", f"[3/4] {paths[2]}"]
+    assert sorted(path.name for path in out.iterdir()) == ["digit0.png", "digit2.png"]
+    errors = printed.err.splitlines()
+    assert len(errors) == 3
+    assert "digit1.png" in errors[0]
+    assert "missing.png" in errors[1]
+    assert errors[2].startswith("keras-coda: 2 of 4 images were not read")
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["explain", str(tmp_path / "empty"), "--out", str(out)]) == 2
+    assert "without any" in capsys.readouterr().err
+
+
+def test_a_recipe_of_another_form_is_one_line_on_stderr(tmp_path, capsys):
+    good = {"base": "xs_coda_digits", "name": "mine"}
+    path = tmp_path / "mine.json"
+    for change, expected in (
+        ({"base": str(path)}, "its own base"),
+        ({"base": 3}, "No recipe '3'"),
+        ({"base": ["a"]}, "recipe"),
+        ({"seed": None}, "`seed` must be of type int. Received: None"),
+        ({"seed": -1}, "`seed` must be at least 0"),
+        ({"epochs": "3"}, "`epochs` must be of type int"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"name": "../../elsewhere"}, "`name` must be the name of a file"),
+        ({"model": {"width": 3}}, "describes no network of keras_coda"),
+        ({"model": {"filters": 3}}, "must each have an entry for every layer"),
+        ({"model": None}, "is no recipe"),
+    ):
+        path.write_text(json.dumps({**good, **change}))
+        assert cli.main(["train", str(path), "--out", str(tmp_path / "out"), "--epochs", "1"]) == 2
+        printed = capsys.readouterr().err
+        assert expected in printed
+        assert printed.count("\n") == 1
+    path.write_text(json.dumps({**vars(recipes.load("xs_coda_digits")), "model": {}}))
+    assert cli.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "`model` must have the arguments of a network" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.json"]
+
+
+def test_what_moves_a_cursor_is_printed_as_text(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    facts, classes = presets.metadata("xs_coda_digits"), ["\x1b[2J<script>\u202e\n"] * 10
+    given = {"dataset": "digits", "description": "\x07", "image_shape": facts["image_shape"]}
+    folder = presets.save(presets.load("xs_coda_digits"), tmp_path / "preset", classes=classes, **given)
+    assert cli.main(["explain", str(paths[0]), "--preset", str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert cli.main(["presets", str(folder)]) == 0
+    assert cli.main(["explain", str(paths[0]), "--preset", str(folder), "--target", "\x1b"]) == 2
+    printed = "".join(capsys.readouterr())
+    assert r"\x1b[2J<script>\u202e\n" in printed
+    assert not set(printed) & {"\x1b", "\u202e", "\x07"}
 
 
 def test_presets_lists_all_and_prints_one(capsys):
@@ -172,6 +271,7 @@ def test_train_writes_a_preset_that_explain_takes(digit_files, tmp_path, capsys)
     assert "exists" in capsys.readouterr().err
 
 
+@pytest.mark.one_backend
 def test_evaluate_prints_a_summary_and_writes_a_report(tmp_path, capsys):
     out = tmp_path / "out"
     few = ["--methods", "contributions", "grad_cam", "--grids", "2", "--images", "2", "--points", "3"]
@@ -189,6 +289,7 @@ def test_evaluate_prints_a_summary_and_writes_a_report(tmp_path, capsys):
     assert "holds an evaluation with other settings" in capsys.readouterr().err
 
 
+@pytest.mark.one_backend
 def test_evaluate_writes_results_into_the_metadata_of_a_folder(tmp_path, capsys):
     folder = shutil.copytree(bundled()["xs_coda_digits"], tmp_path / "mine")
     before = presets.metadata(folder)
@@ -203,7 +304,8 @@ def test_evaluate_writes_results_into_the_metadata_of_a_folder(tmp_path, capsys)
     assert results["test_accuracy"] < results["test_top_5_accuracy"] <= 1
     assert 0.4 < results["localisation"] < 1
     assert 0 < results["removal"] < 1
-    assert {**after, "results": {}} == {**before, "results": {}}
+    changed = {"results": {}, "metadata_sha256": ""}
+    assert {**after, **changed} == {**before, **changed}
     # Those of other data are not the preset's.
     images, labels = np.random.default_rng(0).random((10, 16, 16, 1)), np.arange(10)
     np.savez(tmp_path / "other.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
@@ -213,6 +315,7 @@ def test_evaluate_writes_results_into_the_metadata_of_a_folder(tmp_path, capsys)
     assert presets.metadata(folder) == after
 
 
+@pytest.mark.one_backend
 def test_explain_video_writes_an_animation_and_takes_a_target_by_its_name(digit_files, tmp_path, capsys):
     paths, _ = digit_files
     out = tmp_path / "explained.gif"
@@ -230,6 +333,7 @@ def test_explain_video_writes_an_animation_and_takes_a_target_by_its_name(digit_
         assert expected in capsys.readouterr().err
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     "command", [[], ["demo"], ["explain"], ["explain-video"], ["evaluate"], ["presets"], ["train"]]
 )
@@ -240,6 +344,21 @@ def test_help_teaches(command, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(" ".join(["usage: keras-coda", *command]))
     assert max(map(len, printed.splitlines())) <= 120
+    words = " ".join(printed.split())
+    if not command:
+        for description in (cli.DEMO, cli.EXPLAIN, cli.EXPLAIN_VIDEO, cli.EVALUATE, cli.PRESETS, cli.TRAIN):
+            assert " ".join(description.split()) in words
+    if command == ["evaluate"]:
+        for name in attributions.published("cifar10"):
+            assert name in words
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--version"])
+    assert exit_.value.code == 0
+    expected = f"keras-coda {keras_coda.__version__} (Keras {keras.__version__}, {keras.backend.backend()})\n"
+    assert capsys.readouterr().out == expected
 
 
 def test_images_are_classified_as_arrays_are(digit_files):

@@ -13,6 +13,8 @@ from sklearn import datasets
 
 from keras_coda import data
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_digits_are_sklearns_enlarged_in_two_disjoint_parts():
     (x_train, y_train), (x_test, y_test) = data.load_digits(image_size=8)
@@ -39,6 +41,20 @@ def test_enlarged_digits_stay_in_the_unit_range_and_look_the_same():
     np.testing.assert_array_equal(labels, same_labels)
     shrunk = large.reshape(-1, 8, 2, 8, 2, 1).mean(axis=(2, 4))
     assert np.corrcoef(shrunk.ravel(), small.ravel())[0, 1] > 0.98
+
+
+def test_enlarged_digits_are_the_same_on_every_backend():
+    """Sums that every backend must reach, and what PyTorch's own bicubic interpolation makes of the originals."""
+    (images, _), _ = data.load_digits()
+    ramp = np.linspace(0, 1, images[0].size)
+    np.testing.assert_allclose(images.mean(dtype="float64"), 0.312831280730981, rtol=1e-7)
+    np.testing.assert_allclose(images[:3].reshape(3, -1) @ ramp, [38.33922, 39.80261, 40.66635], rtol=1e-6)
+    torch = pytest.importorskip("torch")
+    (originals, _), _ = data.load_digits(image_size=8)
+    wanted = torch.nn.functional.interpolate(
+        torch.tensor(originals[:200, ..., 0])[:, None], (16, 16), mode="bicubic", align_corners=False
+    )
+    np.testing.assert_allclose(images[:200, ..., 0], wanted[:, 0].clip(0, 1), atol=1e-6)
 
 
 def test_unknown_data_sets_are_refused_by_name():

@@ -24,6 +24,7 @@ def colours(path):
         return len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0))
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     ("figure", "options"),
     [
@@ -62,6 +63,7 @@ def test_figure_3_finds_the_digits(figures, tmp_path, capsys):
     assert colours(tmp_path / "figure_3.png") > 50
 
 
+@pytest.mark.one_backend
 def test_figure_6_draws_evaluations_by_method_and_by_temperature(figures, tmp_path):
     subject = reports.Subject.load("xs_coda_digits")
     methods = reports.methods_of(subject.model, ["contributions", "grad_cam"])
@@ -78,6 +80,7 @@ def test_figure_6_draws_evaluations_by_method_and_by_temperature(figures, tmp_pa
     assert widths[1] == 2 * widths[0]
 
 
+@pytest.mark.one_backend
 def test_wrong_input_is_one_line(figures, tmp_path, capsys):
     for options, expected in (
         (["--figure", "6"], "Figure 6 needs --results"),

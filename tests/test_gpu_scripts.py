@@ -141,6 +141,7 @@ def split_up(preset, folders):
         (folder / path.name).write_bytes(path.read_bytes())
 
 
+@pytest.mark.one_backend
 def test_parts_from_several_folders_are_one_preset(load, tmp_path, rng):
     join = load("gpu_join")
     make_data(tmp_path, load("gpu.arrays"))

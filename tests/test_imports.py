@@ -1,5 +1,6 @@
-"""The package without scikit-learn and scikit-image: it imports, and says who needs them."""
+"""Every module imports first; and without scikit-learn and scikit-image, which only a few functions need."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from small_models import small_coda_net
 
+import keras_coda
 from keras_coda import attributions, data, metrics
 from keras_coda.imports import imported
 
@@ -15,6 +17,7 @@ IMAGES = np.zeros((1, 5, 6, 3), "float32")
 NOT_INSTALLED = None
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     ("module", "package", "use"),
     [
@@ -39,7 +42,41 @@ def test_imports_what_is_there():
     assert imported("json", "json", "a test").loads("[1]") == [1]
 
 
+@pytest.mark.one_backend
 def test_importing_the_package_needs_neither_of_them():
     code = "import sys; sys.modules.update(sklearn=None, skimage=None); import keras_coda; print(keras_coda.CoDANet)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+# A process in which each module in turn is the first of the package to be imported. Keras is imported once. The
+# package's own __init__ is left out, since it would import the others in its order.
+EVERY_MODULE_FIRST = """
+import importlib, pathlib, sys, types
+import keras
+
+package = pathlib.Path(sys.argv[1])
+of_backends = {"jax", "tensorflow", "torch"} - {keras.backend.backend()}
+for path in sorted(package.rglob("*.py")):
+    parts = [part for part in path.relative_to(package.parent).with_suffix("").parts if part != "__init__"]
+    if len(parts) == 1 or of_backends & set("_".join(parts[1:]).split("_")):
+        continue
+    for name in [name for name in sys.modules if name.partition(".")[0] == "keras_coda"]:
+        del sys.modules[name]
+    sys.modules["keras_coda"] = types.ModuleType("keras_coda")
+    sys.modules["keras_coda"].__path__ = [str(package)]
+    try:
+        importlib.import_module(".".join(parts))
+    except ModuleNotFoundError as error:  # what an extra brings may be missing
+        if error.name.partition(".")[0] == "keras_coda":
+            raise
+    print(".".join(parts))
+"""
+
+
+def test_every_module_can_be_imported_first():
+    package = pathlib.Path(keras_coda.__file__).parent
+    arguments = [sys.executable, "-c", EVERY_MODULE_FIRST, str(package)]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"after {result.stdout.splitlines()[-1:]}: {result.stderr[-2000:]}"
+    assert {"keras_coda.contractions", "keras_coda.cli"} <= set(result.stdout.split())

@@ -10,6 +10,8 @@ from PIL import Image
 from keras_coda.data import Augmentation, rand_augment
 from keras_coda.data.rand_augment import OPERATIONS
 
+pytestmark = pytest.mark.one_backend
+
 # Cubuk et al. (2020), and Invert, SolarizeAdd and Cutout instead of the operation that does nothing.
 NAMES = {
     *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd", "Color", "Contrast"),

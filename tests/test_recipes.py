@@ -8,6 +8,8 @@ import pytest
 from keras_coda import CoDANet, data, recipes
 from keras_coda.training import fitting
 
+pytestmark = pytest.mark.one_backend
+
 CLASSES = {"digits": 10, "mnist": 10, "cifar10": 10, "imagenet100": 100, "tiny_imagenet": 200}
 # As published: millions of parameters (paper, 4.1).
 PARAMETERS = {"s": 8, "m": 28, "l": 48, "xl": 62}

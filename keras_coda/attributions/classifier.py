@@ -4,9 +4,9 @@ import keras
 import numpy as np
 
 from keras_coda.attributions import graph
+from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.layers import InputEncoding, LogitScaling
 from keras_coda.layers.input_encoding import to_unit_range
-from keras_coda.layers.settings import standardize_data_format
 
 INPUTS = ("encoded", "image")
 # What turns outputs into probabilities already.

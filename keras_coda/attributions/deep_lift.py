@@ -11,7 +11,7 @@ from keras_coda.attributions import graph
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.fused import with_activation
 from keras_coda.attributions.pull_back import PullBack, pulled_back
-from keras_coda.layers.settings import standardize_data_format
+from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.linear_maps.known import known
 from keras_coda.linear_maps.steps import describe
 

@@ -14,7 +14,7 @@ def operations(model):
     Returns:
         A list, in which each is once. Of nested models it has the operations instead of the models.
     """
-    return list({id(step.operation): step.operation for step in Graph.of(model).steps}.values())
+    return Graph.of(model).operations
 
 
 def run(model, inputs, replace):

@@ -2,8 +2,8 @@
 
 from keras import ops
 
+from keras_coda.backend.conventions import at_least_float32
 from keras_coda.contractions.contraction import Contraction
-from keras_coda.layers.settings import at_least_float32
 
 
 def contract(z, matrices):

@@ -2,9 +2,9 @@
 
 from keras import ops
 
+from keras_coda.backend.conventions import at_least_float32
 from keras_coda.contractions import trilinear
 from keras_coda.contractions.contraction import Contraction
-from keras_coda.layers.settings import at_least_float32
 
 
 class PatchwiseContraction(Contraction):

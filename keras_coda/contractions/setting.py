@@ -1,4 +1,7 @@
-"""Which form of the contraction is used."""
+"""The choice between the forms of the contraction."""
+
+import contextlib
+import threading
 
 import keras
 
@@ -10,6 +13,15 @@ from keras_coda.contractions.patchwise import PatchwiseContraction
 FORMS = ("blocked", "direct", "fused")
 
 _setting = "auto"
+
+
+class _Scope(threading.local):
+    """The form that a thread is to use whatever the setting. Not a `ContextVar`, which torch.compile cannot read."""
+
+    form = None
+
+
+_scope = _Scope()
 
 
 def set_contraction(form):
@@ -31,16 +43,60 @@ def set_contraction(form):
         ValueError: an unknown form; "fused" on TensorFlow, which has no such kernels.
         ImportError: "fused" on PyTorch without Triton.
 
+    Returns:
+        What makes a block of it: after `with set_contraction(form):` the setting is what it was. `using` is for a block
+        that no other thread is to see.
+
     Example:
 
     >>> keras_coda.set_contraction("direct")
+    >>> with keras_coda.set_contraction("blocked"):
+    ...     model.fit(images, labels)
     """
     global _setting
+    _check(form)
+    before, _setting = _setting, form
+    return _restored(before)
+
+
+@contextlib.contextmanager
+def using(form):
+    """Have DAU layers compute in a form in a block of code: in this thread alone, and before any `set_contraction`.
+
+    Args:
+        form: as `set_contraction` takes it.
+
+    Raises:
+        ValueError, ImportError: see `set_contraction`.
+
+    Example:
+
+    >>> with keras_coda.contractions.using("direct"):
+    ...     outputs = layer(inputs)
+    """
+    _check(form)
+    before, _scope.form = _scope.form, form
+    try:
+        yield
+    finally:
+        _scope.form = before
+
+
+@contextlib.contextmanager
+def _restored(before):
+    """A block, after which the setting is as before."""
+    global _setting
+    try:
+        yield
+    finally:
+        _setting = before
+
+
+def _check(form):
     if form not in ("auto", *FORMS):
         raise ValueError(f"`form` must be one of {['auto', *FORMS]}. Received: {form!r}")
     if form == "fused":
         backend.gpu_kernels()  # an error now rather than in the middle of a training
-    _setting = form
 
 
 def contraction(dtype=None):
@@ -54,8 +110,9 @@ def contraction(dtype=None):
     >>> keras_coda.contraction("bfloat16")  # on a CPU
     'blocked'
     """
-    if _setting != "auto":
-        return _setting
+    form = _scope.form or _setting
+    if form != "auto":
+        return form
     # Blocks are cut from the batch, which a distribution splits between devices, and no compiler splits a GPU kernel.
     if keras.distribution.distribution() is not None:
         return "direct"

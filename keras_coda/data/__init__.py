@@ -4,6 +4,17 @@ from keras_coda.data.augmentation import Augmentation
 from keras_coda.data.batches import Batches
 from keras_coda.data.dataset import Dataset, load
 from keras_coda.data.digits import load_digits
+from keras_coda.data.photos import PhotoImages, Photos, PhotosWarning
 from keras_coda.data.stored_images import StoredImages
 
-__all__ = ["Augmentation", "Batches", "Dataset", "StoredImages", "load", "load_digits"]
+__all__ = [
+    "Augmentation",
+    "Batches",
+    "Dataset",
+    "PhotoImages",
+    "Photos",
+    "PhotosWarning",
+    "StoredImages",
+    "load",
+    "load_digits",
+]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_coda.data import digits
+from keras_coda.data.photos import is_folder, load_photos
 from keras_coda.data.stored_images import StoredImages
 
 
@@ -94,8 +95,8 @@ _LOADERS = {
 }
 
 
-def load(name, data_dir=None):
-    """The data set called `name`, or that of a file.
+def load(name, data_dir=None, image_shape=None):
+    """The data set called `name`, or that of a file or a folder of photos.
 
     "digits" is scikit-learn's, enlarged, see `load_digits`. By TFDS come "mnist", "cifar10", "cifar100" with its 100
     fine labels, "tiny_imagenet" and "imagenet100", the first 100 classes of ImageNet (ILSVRC 2012). They are downloaded
@@ -107,14 +108,17 @@ def load(name, data_dir=None):
 
     Args:
         name: string, or the path of an .npz file with arrays x_train, y_train, x_test and y_test, of which the classes
-            are called by their numbers.
+            are called by their numbers, or of a folder of photos, see `Photos`: its test part is "test", or
+            "validation" where that is missing. A name comes before a folder of that name: write "./name".
         data_dir: where TFDS keeps its data. Default: its own, ~/tensorflow_datasets.
+        image_shape: `(H, W, C)` that the photos of a folder are scaled to, see `Photos`. Default: by their size. For
+            other data sets, which have shapes of their own, it has no effect.
 
     Returns:
         A `Dataset`.
 
     Raises:
-        ValueError: there is none of that name, or the file has not these arrays.
+        ValueError: there is none of that name, the file has not these arrays, or the folder not this form.
         ImportError: it needs TFDS, which is not installed.
         OSError: it cannot be downloaded, or has to be fetched by hand: what, and where to put it.
 
@@ -125,6 +129,10 @@ def load(name, data_dir=None):
     """
     if str(name).endswith(".npz"):
         return _npz(name)
+    if name not in _LOADERS and is_folder(name):
+        return Dataset(*load_photos(name, image_shape))
     if name not in _LOADERS:
-        raise ValueError(f"No data set {name!r}. Expected one of {sorted(_LOADERS)}, or an .npz file")
+        raise ValueError(
+            f"No data set {str(name)!r}. Expected one of {sorted(_LOADERS)}, an .npz file, or a folder of photos"
+        )
     return _LOADERS[name](data_dir)

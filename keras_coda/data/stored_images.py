@@ -55,7 +55,7 @@ class StoredImages:
             A list of n arrays `(H, W, 3)`, of which H or W is `shorter_side`.
         """
         examples = self.source.__getitems__([int(index) for index in indices])
-        return list(_threads().map(self._decoded, examples))
+        return list(threads().map(self._decoded, examples))
 
     def _decoded(self, example):
         image = Image.open(io.BytesIO(example["image"]))
@@ -64,8 +64,13 @@ class StoredImages:
         return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
 
 
+def threads():
+    """The threads that decode, of this process: one that was forked has none of those of the other."""
+    return _threads_of(os.getpid())
+
+
 @functools.cache
-def _threads():
+def _threads_of(process):
     return ThreadPoolExecutor(os.cpu_count())
 
 

@@ -63,7 +63,7 @@ class Explainer(keras.Model):
     def _split(self, graph):
         """The parts of the model before the sources and after, as the model is now."""
         before, explained = parts.split(self.model, graph, self._ends.layer, self._ends.source)
-        settings = snapshot(step.operation for step in graph.steps)
+        settings = snapshot(graph.operations)
         channels = [channel_axis(graph, number) for number in explained.inputs]
         if self._policy is not None:
             # One view a layer in both parts, which leaves the layer itself as it is.
@@ -86,7 +86,7 @@ class Explainer(keras.Model):
     def _follow_changes(self):
         """Start anew where the model has been given other layers or settings since."""
         graph, old = Graph.of(self.model), self._parts
-        same = is_same(snapshot(step.operation for step in graph.steps), old.settings) and graph.is_same(old.graph)
+        same = is_same(snapshot(graph.operations), old.settings) and graph.is_same(old.graph)
         if not same:
             self._split(graph)
             self.predict_function = None
@@ -202,7 +202,8 @@ class Explainer(keras.Model):
             w * ops.expand_dims(ops.cast(source, "float32"), 1) for w, source in zip(weights, sources, strict=True)
         ]
 
-        values = ops.take_along_axis(flat, chosen, axis=-1)
+        # By products, which every format of `keras_coda.export` has.
+        values = ops.sum(ops.swapaxes(one_hot, 0, 1) * ops.expand_dims(flat, 1), axis=-1)
         bias = ops.zeros_like(values) if bias is None else ops.cast(ops.transpose(bias), "float32")
         totals = [ops.sum(c, axis=tuple(range(2, len(c.shape)))) for c in contributions]
         maps = [

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.layers.settings import standardize_data_format
+from keras_coda.backend.conventions import standardize_data_format
 
 # How far outside [0, 1] a value may lie: room for the overshoot of a bicubic resize and for mild noise, while
 # images in 0..255, in [-1, 1], or normalised by mean and deviation are found out.

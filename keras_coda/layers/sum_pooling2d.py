@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_coda.layers.settings import standardize_data_format
+from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.linear_maps.linear_map import LinearMap
 
 

@@ -16,7 +16,8 @@ def chain(model):
         NotDynamicLinearError: the model is not a chain: it has several inputs or outputs, joins branches, or is a
             subclassed model without a method `linear_map`.
     """
-    warnings.warn("`chain` is deprecated: use `keras_coda.linear_maps.linear_map(model, inputs)`.", stacklevel=2)
+    message = "`chain` is deprecated: use `keras_coda.linear_maps.linear_map(model, inputs)`."
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
     graph = Graph.of(model)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise NotDynamicLinearError(

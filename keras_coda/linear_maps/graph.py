@@ -97,6 +97,11 @@ class Graph:
             outputs = unrolled.apply(layer, outputs)
         return cls(unrolled.steps, inputs, outputs)
 
+    @property
+    def operations(self):
+        """The layers and operations, each once, in the order of their first use."""
+        return list({id(step.operation): step.operation for step in self.steps}.values())
+
     def run(self, inputs, replace=None):
         """What comes out for a list of inputs.
 
@@ -186,8 +191,7 @@ class Graph:
 
     def with_operations(self, replace):
         """The same graph with `replace(operation)` in the place of each operation, one for all its uses."""
-        operations = {id(step.operation): step.operation for step in self.steps}
-        replaced = {key: replace(operation) for key, operation in operations.items()}
+        replaced = {id(operation): replace(operation) for operation in self.operations}
         steps = [Step(replaced[id(s.operation)], s.sources, s.results, s.arguments) for s in self.steps]
         return Graph(steps, self.inputs, self.outputs)
 

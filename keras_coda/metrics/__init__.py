@@ -3,10 +3,10 @@
 keras_coda.metrics.evaluate(model, images, labels, methods, directory).summary()
 """
 
-from keras_coda.metrics.evaluation import METRICS, evaluate
 from keras_coda.metrics.grids import Grids, make_grids
 from keras_coda.metrics.insertion_deletion import auc, deletion, insertion
 from keras_coda.metrics.localisation import localisation
+from keras_coda.metrics.measure import METRICS, evaluate
 from keras_coda.metrics.pixel_removal import pixel_removal
 from keras_coda.metrics.results import Results
 from keras_coda.metrics.sanity_check import sanity_check

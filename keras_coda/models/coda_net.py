@@ -4,15 +4,16 @@ import keras
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.backend.conventions import at_least_float32, standardize_data_format
 from keras_coda.explanations import explainer
 from keras_coda.layers import DAUConv2D, InputEncoding, LogitScaling, SumPooling2D
 from keras_coda.layers import rescaling as rescalings
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.layers.logit_scaling import LOGIT_BIAS
-from keras_coda.layers.settings import at_least_float32, standardize_data_format
 from keras_coda.linear_maps import Graph, follows_graph, linear_map_through
 from keras_coda.losses import to_one_hot
-from keras_coda.models.image_checks import ImageModel
+from keras_coda.models import preset_methods
+from keras_coda.models.image_model import ImageModel
 from keras_coda.models.sizes import CLASSES, SIZES
 
 PENALIZED_CLASSES = ("target_and_other", "all")
@@ -185,6 +186,38 @@ class CoDANet(ImageModel):
         layers = SIZES[size]
         filters = [*layers["filters"], CLASSES[size] if classes is None else classes]
         return cls(**{**layers, "filters": filters, "name": f"{size}_coda", **kwargs})
+
+    @classmethod
+    def from_preset(cls, preset, load_weights=True, *, classes=None, freeze=(), dtype=None):
+        """A pretrained network, as KerasHub's models have it: see `keras_coda.presets.load`.
+
+        Raises:
+            ValueError: the preset is no `CoDANet` (or `PresetError`, or another error of `keras_coda.presets.load`).
+
+        Example:
+
+        >>> model = keras_coda.CoDANet.from_preset("xs_coda_cifar10", classes=["daisy", "tulip"])
+        """
+        return preset_methods.load(cls, preset, load_weights, classes=classes, freeze=freeze, dtype=dtype)
+
+    def save_to_preset(self, preset_dir, **facts):
+        """Write the network as a preset: see `keras_coda.presets.save`, which takes the same facts.
+
+        Args:
+            preset_dir: path of the folder, which is created.
+            **facts: of `keras_coda.presets.save`. Defaults: `dataset=""`, and classes called by their numbers.
+
+        Returns:
+            The folder, a `pathlib.Path`.
+
+        Example:
+
+        >>> model.save_to_preset("my_flowers", classes=["daisy", "tulip"], dataset="my photos")
+        """
+        return preset_methods.save(self, preset_dir, **facts)
+
+    # The presets that `from_preset` knows by name: a dict to their `PresetInfo`.
+    presets = preset_methods.Known()
 
     @property
     def classes(self):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_coda.layers.settings import at_least_float32, standardize_data_format
+from keras_coda.backend.conventions import at_least_float32, standardize_data_format
 
 WIDTHS = (16, 32, 64)
 

@@ -7,19 +7,20 @@
 A preset is a folder of plain data. Loading one executes nothing that it holds.
 """
 
+from keras_coda.presets.add_results import add_results
 from keras_coda.presets.checkpoint import load_checkpoint
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.folder import load, metadata, save
 from keras_coda.presets.known import PresetInfo
-from keras_coda.presets.listing import list
+from keras_coda.presets.listing import list, list_presets
 from keras_coda.presets.publishing import publish
-from keras_coda.presets.results import add_results
 
 __all__ = [
     "PresetError",
     "PresetInfo",
     "add_results",
     "list",
+    "list_presets",
     "load",
     "load_checkpoint",
     "metadata",

@@ -1,8 +1,8 @@
-"""What is to be known of a preset: the content of its metadata.json."""
+"""Preset metadata: the content of metadata.json."""
 
 import json
 
-from keras_coda.presets import weights
+from keras_coda.presets import plain, weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.version import __version__
 
@@ -26,18 +26,19 @@ _TYPES = {
     "keras_coda_version": str,
     "keras_version": str,
 }
+# Of the contents of config.json and of the metadata but for this. Presets that were written before there were checksums
+# have neither, and load by that of their weights alone. What has one and not the other was altered.
+CHECKSUMS = CONFIG_SUM, OWN_SUM = ("config_sha256", "metadata_sha256")
+_OPTIONAL = {"weights_parts", *CHECKSUMS}
 
 
 def parse(text, source):
     """The facts in JSON text, a dict. `source` is what error messages call the text.
 
     Raises:
-        PresetError: the text is no JSON object, or a fact is missing or of another type.
+        PresetError: the text is no JSON object, a fact is missing, unknown or of another type, or one was altered.
     """
-    try:
-        facts = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PresetError(f"{source} is not valid JSON: {error}") from error
+    facts = plain.parse(text, source)
     if not isinstance(facts, dict):
         raise PresetError(f"{source} must hold a JSON object. Received: {facts!r}")
     if facts.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
@@ -45,10 +46,11 @@ def parse(text, source):
             f"{source} has format version {facts['format_version']!r}. Expected: {FORMAT_VERSION}, which is what "
             f"keras-coda {__version__} reads."
         )
-    for key, expected in _TYPES.items():
+    has_sums = any(key in facts for key in CHECKSUMS)
+    for key, expected in {**_TYPES, **(dict.fromkeys(CHECKSUMS, str) if has_sums else {})}.items():
         if key not in facts:
             raise PresetError(f"{source} has no {key!r}. Expected: {[*_TYPES]}. Received: {[*facts]}")
-        if not isinstance(facts[key], expected):
+        if not isinstance(facts[key], expected) or isinstance(facts[key], bool):
             type_name = getattr(expected, "__name__", expected)
             raise PresetError(f"{key!r} in {source} must be of type {type_name}. Received: {facts[key]!r}")
     if not all(isinstance(name, str) for name in facts["classes"]):
@@ -58,18 +60,36 @@ def parse(text, source):
         raise PresetError(f"'weights_parts' in {source} must be in 1..{weights.MOST_PARTS}. Received: {parts!r}")
     if facts["weights_file"] != WEIGHTS:
         raise PresetError(f"'weights_file' in {source} must be {WEIGHTS!r}. Received: {facts['weights_file']!r}")
+    if not all(size is None or (type(size) is int and size > 0) for size in facts["image_shape"]):
+        raise PresetError(f"'image_shape' in {source} must be sizes or null. Received: {facts['image_shape']!r}")
+    unknown = sorted(facts.keys() - _TYPES.keys() - _OPTIONAL)
+    if unknown:
+        raise PresetError(f"{source} has unknown entries. Expected: {[*_TYPES]}. Received: {unknown}")
+    if has_sums and _sum(facts) != facts[OWN_SUM]:
+        raise PresetError(
+            f"{source} is not as it was written. Expected SHA-256 of its content: {facts[OWN_SUM]}. Found: "
+            f"{_sum(facts)}. Results are altered by `keras_coda.presets.add_results`. For what you altered yourself, "
+            f"take the entries {CHECKSUMS} out."
+        )
     return facts
 
 
+def _sum(facts):
+    return plain.digest({key: value for key, value in facts.items() if key != OWN_SUM})
+
+
 def to_json(facts):
-    """The text that `parse` reads.
+    """The text that `parse` reads, with its checksum where there is one of config.json.
 
     Raises:
         PresetError: a fact is no JSON data, or of another type.
     """
     try:
-        text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False)
+        if CONFIG_SUM in facts:
+            facts = {**facts, OWN_SUM: _sum(facts)}
+        text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise PresetError(f"The metadata must be JSON data: {error}. Received: {facts!r}") from error
     parse(text, "the metadata")
-    return text + "\n"
+    return text

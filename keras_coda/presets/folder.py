@@ -9,13 +9,17 @@ import numpy as np
 
 from keras_coda.files import sha256
 from keras_coda.linear_maps import Graph
-from keras_coda.presets import architecture, facts, known, weights
+from keras_coda.models import transfer
+from keras_coda.presets import architecture, facts, known, plain, weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.handle import at_hand, resolve
 from keras_coda.version import __version__
 
 # Bytes, for all that is not weights.
 SPARE = 2**20
+
+# Parameters that a preset gets without showing weights for them: 1 GiB, four times the paper's largest network.
+MOST_UNTRAINED = 2**28
 
 CONFIG, WEIGHTS, METADATA = FILES = ("config.json", facts.WEIGHTS, "metadata.json")
 WEIGHTS_DTYPES = ("float32", "float16")
@@ -31,10 +35,12 @@ def metadata(preset):
         A dict: format_version, name, description, dataset, classes (names, in the order of the logits), image_shape
         (without the batch axis; `None` for any size), value_range (of the pixels), data_format, results (as measured),
         parameters (their number), weights_file, weights_sha256, license, keras_coda_version and keras_version (that
-        wrote it), and weights_parts (their number) where the weights are in several files.
+        wrote it), weights_parts (their number) where the weights are in several files, and config_sha256 and
+        metadata_sha256, the checksums of the contents of config.json and of all else that is in metadata.json.
 
     Raises:
-        PresetError: there is no such preset, or its metadata.json is missing or not of this form.
+        PresetError: there is no such preset, or its metadata.json is missing, not of this form, or not as it was
+            written.
         ImportError: the preset is on the Hub, and huggingface_hub is not installed.
 
     Example:
@@ -43,57 +49,91 @@ def metadata(preset):
     '3'
     """
     folder = resolve(preset, (METADATA,))
-    return facts.parse(_read(folder / METADATA), folder / METADATA)
+    return facts.parse(plain.read(folder / METADATA, FILES), folder / METADATA)
 
 
-def load(preset, load_weights=True, dtype=None):
-    """A pretrained network.
+def load(preset, load_weights=True, dtype=None, *, classes=None, freeze=()):
+    """A pretrained network, or one for classes of your own that starts from it.
 
-    Nothing in a preset is executed. Its architecture may consist of `keras_coda`'s layers and Keras' linear ones alone,
-    and its weights must be those that its metadata was written for, by their SHA-256.
+    Nothing in a preset is executed. Its architecture may consist of `keras_coda`'s layers and Keras' linear ones alone.
+    Its architecture, its metadata and its weights must be as they were written, by their SHA-256. (Presets written
+    before there were checksums of the first two have that of the weights alone.)
 
     Args:
-        preset: a name that `list` gives, the path of a folder that `save` wrote, or a repository on the Hugging Face
+        preset: a name that `list_presets` gives, the path of a folder that `save` wrote, or a repository on the Hugging Face
             Hub, "hf://user/repo" or "hf://user/repo@revision", which is downloaded once (extra `hub`); so are the
             weights of a name that are not in the package. A name comes before a folder of that name: write "./name"
             for the folder.
         load_weights: whether to load the weights. Without them the model is untrained.
         dtype: a dtype policy or its name for all layers, such as "mixed_bfloat16". Default: as saved.
+        classes: names of other classes, or their number. All layers are kept but for the last one with weights, which
+            is new and untrained. Default: the preset's classes.
+        freeze: names of layers that training is to leave as they are, or patterns such as "dau_*".
 
     Returns:
         A Keras model, not compiled: a `CoDANet`, or what was saved.
 
     Raises:
+        ValueError: `classes` are not two different ones at least, or there is no layer to freeze of that name.
         PresetError: there is no such preset, its weights are not released, a file of it is missing, is not as it was
-            written or does not fit the others, or its architecture holds what no preset may hold; or the Hub does not
-            give it.
+            written or does not fit the others, its weights are not finite, or its architecture holds what no preset
+            may hold; or the Hub does not give it.
         ImportError: the preset is on the Hub, and huggingface_hub is not installed.
 
     Example:
 
     >>> model = keras_coda.presets.load("xs_coda_digits")
     >>> explanation = model.explain(images)
+    >>> model = keras_coda.presets.load("xs_coda_cifar10", classes=["daisy", "tulip"], freeze=["dau_1", "dau_2"])
     """
+    model = _loaded(preset, load_weights, dtype)
+    if classes is not None:
+        model = transfer.with_classes(model, classes)
+    transfer.freeze(model, freeze)
+    return model
+
+
+def _loaded(preset, load_weights, dtype):
     if not load_weights and isinstance(preset, str) and preset in known.KNOWN and preset not in at_hand():
         return known.untrained(preset, dtype)
     folder = resolve(preset, FILES if load_weights else (CONFIG, METADATA))
     expected = metadata(folder)
     config = folder / CONFIG
-    text = _read(config)
+    text = _config(config, expected)
     if not load_weights:
+        if expected["parameters"] > MOST_UNTRAINED:
+            raise PresetError(
+                f"{folder / METADATA} says {expected['parameters']:,} parameters, of which no weights are to be read. "
+                f"Expected: at most {MOST_UNTRAINED:,}"
+            )
         return _untrained(text, config, dtype, expected)
     with weights.whole(folder, expected) as file:
         model = _untrained(text, config, dtype, expected)
         try:
+            weights.check_plain(file)
             model.load_weights(file)
         except Exception as error:  # h5py and Keras raise all kinds
             raise PresetError(f"{folder / WEIGHTS} does not fit {config}: {error}") from error
+    _check_finite(model, f" of {folder}")
     return model
+
+
+def _config(path, expected):
+    """The text of a config.json, which must be the one that the metadata `expected` was written for."""
+    text = plain.read(path, FILES)
+    content = plain.parse(text, path)
+    promised = expected.get(facts.CONFIG_SUM)
+    if promised is not None and plain.digest(content) != promised:
+        raise PresetError(
+            f"{path} is not the one that the preset was saved with. Expected SHA-256 of its content: {promised}. "
+            f"Found: {plain.digest(content)}"
+        )
+    return text
 
 
 def _untrained(text, config, dtype, expected):
     """The network of `text`, the content of the file `config`, which must be what the metadata `expected` say."""
-    model = architecture.deserialize(text, config, dtype)
+    model = architecture.deserialize(text, config, dtype, expected["parameters"])
     parameters, classes = model.count_params(), model.output_shape[-1]
     if (parameters, classes) != (expected["parameters"], len(expected["classes"])):
         raise PresetError(
@@ -181,6 +221,7 @@ def save(
         "license": license,
         "keras_coda_version": __version__,
         "keras_version": keras.__version__,
+        facts.CONFIG_SUM: plain.digest(plain.parse(config, CONFIG)),
     }
     facts.to_json(content)  # before anything is written
 
@@ -232,10 +273,10 @@ def _check_space(folder, model):
         raise PresetError(f"{folder.parent} must have {needed:,} bytes free for the preset. Received: {free:,}")
 
 
-def _check_finite(model):
+def _check_finite(model, of=""):
     for weight in model.weights:
         if not np.isfinite(keras.ops.convert_to_numpy(weight).astype("float64")).all():
-            raise PresetError(f"The weight {weight.path!r} has NaN or infinite values. Expected: finite weights.")
+            raise PresetError(f"The weight {weight.path!r}{of} has NaN or infinite values. Expected: finite weights.")
 
 
 def _class_names(classes, output_shape):
@@ -262,16 +303,3 @@ def _move(temporary, target):
             former.rename(target)
         raise
     shutil.rmtree(former, ignore_errors=True)
-
-
-def _read(path):
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise _missing(path) from error
-    except UnicodeDecodeError as error:
-        raise PresetError(f"{path} is not valid JSON: {error}") from error
-
-
-def _missing(path):
-    return PresetError(f"{path.parent} is no preset, or not a whole one: {path.name} is missing. Expected: {FILES}")

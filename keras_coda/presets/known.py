@@ -1,4 +1,4 @@
-"""The names of the paper's networks (paper, 4.1), whether or not their weights are released."""
+"""The paper's networks by name (paper, 4.1), with or without released weights."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from keras_coda.models import CoDANet
 
 
 class PresetInfo(NamedTuple):
-    """What `keras_coda.presets.list` says of a preset.
+    """What `keras_coda.presets.list_presets` says of a preset.
 
     Attributes:
         name: what `keras_coda.presets.load` takes.

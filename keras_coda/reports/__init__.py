@@ -5,7 +5,7 @@ keras_coda.reports.evaluate(subject, "evaluation", methods)
 
 from keras_coda.reports.evaluate import REPORT, evaluate, methods_of
 from keras_coda.reports.evaluation import Evaluation
-from keras_coda.reports.published import Published
+from keras_coda.reports.published_scores import Published
 from keras_coda.reports.report import summary_lines
 from keras_coda.reports.subject import Subject
 

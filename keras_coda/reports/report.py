@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from keras_coda.reports import charts, galleries
-from keras_coda.reports.methods import name_of
+from keras_coda.plots import charts, galleries
+from keras_coda.plots.methods import name_of
 from keras_coda.reports.page import Page
 
 CURVES = {

@@ -1,4 +1,4 @@
-"""A model and the images that it is evaluated and shown with."""
+"""A model with the images for its evaluation."""
 
 import functools
 import pathlib
@@ -62,13 +62,21 @@ class Subject:
             if dataset is None:
                 raise ValueError(f"A .keras file does not say what data it is for. Expected: a data set with {path}")
             model, name = keras.saving.load_model(path, compile=False), path.stem
+            shape = model.input_shape[1:]
         else:
             facts = presets.metadata(handle)
-            model, name = presets.load(handle), facts["name"]
+            model, name, shape = presets.load(handle), facts["name"], facts["image_shape"]
             dataset = facts["dataset"] if dataset is None else dataset
             if is_path(handle) and dataset == facts["dataset"]:
                 folder = path
-        return cls(model, data.load(dataset, data_dir), name, folder)
+        if Classifier(model).data_format == "channels_first":
+            shape = (*shape[1:], shape[0])
+        loaded = data.load(dataset, data_dir, shape)
+        if path.suffix != ".keras" and data.photos.is_folder(dataset) and list(loaded.classes) != facts["classes"]:
+            raise ValueError(
+                f"{dataset} must have the classes of {name}, {facts['classes']}. Received: {loaded.classes}"
+            )
+        return cls(model, loaded, name, folder)
 
     @property
     def data_format(self):

@@ -1,10 +1,12 @@
 """From a recipe to a preset."""
 
+import contextlib
 import importlib.util
 import pathlib
 import shutil
 import time
 
+import keras
 import numpy as np
 
 from keras_coda import backend, data, presets
@@ -12,6 +14,7 @@ from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet
 from keras_coda.presets.folder import check_target
 from keras_coda.training import fitting
+from keras_coda.training.state import alone
 
 # How many logits `evaluate` explains; how many images it predicts and explains at once, for the memory.
 EXPLAINED = 5120
@@ -54,7 +57,8 @@ def train(
         devices: integer, how many GPUs (or without GPUs: JAX' or TensorFlow's CPU devices, or CPU cores on PyTorch), or
             "all". Default: the backend's default device, or, where torchrun (or JAX) started several processes, all.
         start: a preset, see `keras_coda.presets.load`, whose weights the training starts from, such as one of a lower
-            temperature. Default: random weights.
+            temperature. If its classes are not called as those of the data, the last layer starts from random weights.
+            Default: all do.
         data_dir: see `keras_coda.data.load`.
         logs: path of a folder for training.csv, a row an epoch, and, on one device, for pictures of how the maps of a
             few test images sharpen. Default: none.
@@ -70,7 +74,7 @@ def train(
     Raises:
         ValueError: an unknown data set, optimizer or schedule; `epochs` or `limit_minutes` is not positive, or too
             short; there are not as many devices, or they cannot share a batch equally; or the state in the folder is
-            damaged, or that of another training.
+            damaged, or that of another training, or another one writes to it now.
         PresetError: `directory` is there, and `overwrite` is false; there is no preset `start`, or its weights are not
             those of the recipe's network.
         FloatingPointError: the loss became NaN or infinite. The network after the last epoch before that is saved as
@@ -103,7 +107,7 @@ def train(
     # Their errors come before the data do.
     fitting.optimizer(recipe, steps=1)
     fitting.augmentation(recipe)
-    dataset = data.load(recipe.dataset, data_dir)
+    dataset = data.load(recipe.dataset, data_dir, recipe.image_shape)
     run = fitting.Run(
         recipe=recipe,
         epochs=epochs,
@@ -117,6 +121,14 @@ def train(
         limit_minutes=limit_minutes,
         began=began,
     )
+    # One process has it for all; those that it starts do not ask.
+    with alone(run.state) if backend.process()[0] == 0 else contextlib.nullcontext():
+        return _trained(run, dataset, directory, overwrite)
+
+
+def _trained(run, dataset, directory, overwrite):
+    """Train, evaluate and save: see `train`."""
+    recipe, devices = run.recipe, run.devices
     if devices is None:
         model, fitted = fitting.fit(run, dataset)
         weights = model.get_weights()
@@ -140,7 +152,7 @@ def train(
                 classes=dataset.classes,
                 image_shape=dataset.x_train.shape[1:],
                 results=results,
-                license="Apache-2.0",
+                license=None if data.photos.is_folder(recipe.dataset) else "Apache-2.0",
                 overwrite=overwrite or not fitted.finite,
             )
     if not fitted.finite:
@@ -172,7 +184,10 @@ def _device_count(devices, batch_size):
 
 def _weights_of(preset, recipe, dataset):
     """The weights of a preset, for the network of a recipe."""
-    weights = presets.load(preset).get_weights()
+    classes = None if presets.metadata(preset)["classes"] == list(dataset.classes) else list(dataset.classes)
+    # A new last layer is drawn by the recipe's seed, too.
+    keras.utils.set_random_seed(recipe.seed)
+    weights = presets.load(preset, classes=classes).get_weights()
     shapes = [array.shape for array in weights]
     expected = [variable.shape for variable in fitting.network(CoDANet, recipe, dataset).weights]
     if shapes != expected:

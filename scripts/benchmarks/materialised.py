@@ -5,8 +5,8 @@ import math
 import keras
 from keras import initializers, ops
 
+from keras_coda.backend.conventions import at_least_float32
 from keras_coda.layers import rescaling
-from keras_coda.layers.settings import at_least_float32
 from keras_coda.linear_maps.convolution import output_size
 
 SMALLEST_SQUARED_NORM = 1e-12

@@ -7,7 +7,7 @@ from keras import layers, ops
 
 import keras_coda
 from benchmarks.materialised import MaterialisedDAUConv2D
-from keras_coda.layers.settings import at_least_float32
+from keras_coda.backend.conventions import at_least_float32
 
 
 def ours(layout, image_shape, dtype=None):

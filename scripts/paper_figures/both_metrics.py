@@ -1,7 +1,6 @@
 """Figure 6: localisation and pixel removal, of every method, and of the contributions by temperature."""
 
-from keras_coda.reports import charts
-from keras_coda.reports import published as published_scores
+from keras_coda.plots import charts
 
 METRIC = "removal_least_first"
 
@@ -28,7 +27,7 @@ def draw(evaluations, published=None):
         if published is not None:
             boxes = {f"T = {key}": value for key, value in published.by_temperature("localisation").items()}
             lists = published.by_temperature(METRIC).items()
-            curves = {f"T = {key}": published_scores.curve(values) for key, values in lists}
+            curves = {f"T = {key}": charts.published_curve(values) for key, values in lists}
         own = {name: e.localisation()["contributions"] for name, e in temperatures.items()}
         charts.plot_boxes(axes[0, 1], own, boxes, first.chance)
         own = {name: e.curves(METRIC)["contributions"] for name, e in temperatures.items()}

@@ -1,7 +1,7 @@
 """Figure 8: contribution maps beside the strongest post-hoc methods."""
 
+from keras_coda.plots.galleries import plot_methods
 from keras_coda.reports.evaluate import methods_of
-from keras_coda.reports.galleries import plot_methods
 
 METHODS = ("contributions", "occlusion_9", "occlusion_5", "grad_cam", "rise")
 

@@ -1,6 +1,6 @@
 """Figure 5: the most confident correct prediction of each class."""
 
-from keras_coda.reports.panels import attribution, image, plot_panels
+from keras_coda.plots.panels import attribution, image, plot_panels
 
 PAIRS_A_ROW = 4
 

@@ -1,6 +1,6 @@
 """The picture of the README: images, the weights W(x) in their colours, and the contributions."""
 
-from keras_coda.reports.panels import attribution, image, plot_panels, weights
+from keras_coda.plots.panels import attribution, image, plot_panels, weights
 
 CLASSES_A_ROW = 2
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 import keras_coda
-from keras_coda.reports.panels import image, plot_panels
+from keras_coda.plots.panels import image, plot_panels
 
 DIGITS = (6, 1, 7)
 RANK = len(DIGITS)

@@ -1,7 +1,7 @@
 """Figure 7: a grid of images and the contribution map of each of its classes."""
 
 from keras_coda import attributions, metrics
-from keras_coda.reports.galleries import plot_grid
+from keras_coda.plots.galleries import plot_grid
 
 
 def draw(subject, size=2, seed=0):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_coda.reports.panels import attribution, image, plot_panels
+from keras_coda.plots.panels import attribution, image, plot_panels
 
 
 def draw(subjects, count=4):

@@ -26,6 +26,7 @@ def classifier(channels=3):
     return tiny_models.draw_weights(keras.Sequential(stack))
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("features", [1, 3, 6, 9])
 @pytest.mark.parametrize("superpixels", [2, 12, 40])
 def test_the_linear_model_is_that_of_the_lime_package(rng, features, superpixels):

@@ -27,7 +27,7 @@ INTERPRETER = "TRITON_INTERPRET"
 ELSEWHERE = BACKEND == "torch" and backend.runs_on_cpu() and INTERPRETER not in os.environ
 here = pytest.mark.skipif(ELSEWHERE, reason="runs in the process of test_in_the_interpreter_of_triton")
 
-fused = importlib.import_module(f"keras_coda.backend.fused_{BACKEND}")
+fused = importlib.import_module(f"keras_coda.backend.kernels.fused_{BACKEND}")
 
 FUNCTIONS = {
     "products": ("xzk", "md,mr,drn->mn"),

@@ -11,6 +11,8 @@ from small_models import CLASSES, IMAGE_SHAPE, small_coda_net
 import keras_coda
 from keras_coda.explanations import explain_video, plots
 
+pytestmark = pytest.mark.one_backend
+
 COUNT = 3
 HAS_FFMPEG = importlib.util.find_spec("imageio") and importlib.util.find_spec("imageio_ffmpeg")
 needs_ffmpeg = pytest.mark.skipif(not HAS_FFMPEG, reason="needs the extra `video`")

@@ -8,6 +8,8 @@ import pytest
 from keras_coda import presets
 from keras_coda.presets.handle import bundled
 
+pytestmark = pytest.mark.one_backend
+
 RESULTS = {"test_accuracy": 0.5, "localisation": 0.25, "localisation_grids": 3}
 
 
@@ -26,6 +28,7 @@ def test_results_are_added_and_replaced(folder, preset, monkeypatch):
     after = presets.metadata(folder)
     assert after.pop("results") == {"test_images": 4, "epochs": 2, **RESULTS}
     before.pop("results")
+    assert after.pop("metadata_sha256") != before.pop("metadata_sha256")
     assert after == before
     assert {**contents(folder), "metadata.json": contents_before["metadata.json"]} == contents_before
     assert presets.load(folder).count_params() == preset[1].count_params()

@@ -27,6 +27,7 @@ def other_digits():
     return np.pad(images, [(0, 0), (4, 4), (4, 4), (0, 0)]), labels
 
 
+@pytest.mark.one_backend
 def test_xs_coda_mnist_reads_digits_of_another_data_set(other_digits):
     images, labels = other_digits
     model = presets.load("xs_coda_mnist")
@@ -37,6 +38,7 @@ def test_xs_coda_mnist_reads_digits_of_another_data_set(other_digits):
     np.testing.assert_array_equal(explanation.contributions[black], 0)
 
 
+@pytest.mark.one_backend
 def test_xs_coda_mnist_localises_digits_of_another_data_set_better_than_occlusion(other_digits):
     model = presets.load("xs_coda_mnist")
     grids = metrics.make_grids(model, *other_digits, size=3, count=2)

@@ -16,6 +16,8 @@ import keras_coda
 from keras_coda import presets
 from keras_coda.presets.known import KNOWN
 
+pytestmark = pytest.mark.one_backend
+
 FILES = ("config.json", "metadata.json", "model.weights.h5")
 HANDLE = "hf://user/tiny"
 

@@ -13,6 +13,8 @@ import pytest
 
 from keras_coda import presets
 
+pytestmark = pytest.mark.one_backend
+
 pytest.importorskip("huggingface_hub")
 pytest.importorskip("olah")
 if shutil.which("git") is None:

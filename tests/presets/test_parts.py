@@ -13,6 +13,8 @@ from small_models import CLASSES, small_coda_net
 from keras_coda import presets
 from keras_coda.presets import handle, weights
 
+pytestmark = pytest.mark.one_backend
+
 FACTS = {"dataset": "Noise", "classes": [f"class {index}" for index in range(CLASSES)]}
 PART = 5000
 

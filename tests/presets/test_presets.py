@@ -81,6 +81,11 @@ def digests(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
+def content_digest(value):
+    """As metadata.json has it."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A preset of each kind of model, and the models."""
@@ -91,8 +96,8 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def folder(saved, tmp_path):
-    """A preset of its own for a test to spoil."""
-    return pathlib.Path(shutil.copytree(saved["sequential"][0], tmp_path / "preset"))
+    """A preset of its own for a test to spoil, without checksums of what is spoiled."""
+    return without_checksums(pathlib.Path(shutil.copytree(saved["sequential"][0], tmp_path / "preset")))
 
 
 def edit(path, change):
@@ -100,6 +105,12 @@ def edit(path, change):
     content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def without_checksums(folder):
+    """Make of a preset one as it was written before there were checksums, in which any edit is read."""
+    edit(folder / "metadata.json", lambda facts: [facts.pop(key) for key in ("config_sha256", "metadata_sha256")])
+    return folder
 
 
 # What is saved is what is loaded.
@@ -158,7 +169,10 @@ def test_metadata_says_what_was_saved(tmp_path):
         "license": "CC0-1.0",
         "keras_coda_version": keras_coda.__version__,
         "keras_version": keras.__version__,
+        "config_sha256": content_digest(json.loads((tmp_path / "mine" / "config.json").read_text())),
+        "metadata_sha256": facts["metadata_sha256"],
     }
+    assert content_digest({key: facts[key] for key in facts if key != "metadata_sha256"}) == facts["metadata_sha256"]
 
 
 def test_training_is_not_saved(tmp_path):
@@ -205,10 +219,14 @@ CROSS_BACKEND = textwrap.dedent(
 )
 
 
-@pytest.mark.parametrize("backend", ["jax", "tensorflow", "torch"])
-def test_models_move_between_backends(saved, tmp_path, backend):
-    if backend == keras.backend.backend() or importlib.util.find_spec(backend) is None:
-        pytest.skip("needs another backend, installed")
+# From each, and to each.
+NEXT = {"tensorflow": "torch", "torch": "jax", "jax": "tensorflow"}
+
+
+def test_models_move_between_backends(saved, tmp_path):
+    backend = NEXT[keras.backend.backend()]
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"needs {backend}")
     np.save(tmp_path / "images.npy", images())
     for kind in ("coda_net", "sequential"):
         folder, model = saved[kind]
@@ -357,7 +375,7 @@ def more_classes(config):
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
 @pytest.mark.parametrize("change", [fewer_filters, other_kernels, more_classes])
 def test_a_config_that_does_not_fit_the_weights_is_refused(saved, tmp_path, change):
-    folder = pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset"))
+    folder = without_checksums(pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset")))
     edit(folder / "config.json", change)
     with pytest.raises(presets.PresetError, match=str(folder / "config.json")):
         presets.load(folder)
@@ -389,6 +407,9 @@ def test_json_of_another_form_is_refused(folder, file, content):
         ("weights_sha256", None, "'weights_sha256' in .* must be of type str. Received: None"),
         ("weights_file", "../../other.weights.h5", "'weights_file' .* Received: '../../other.weights.h5'"),
         ("license", 3, r"'license' in .* must be of type str \| None. Received: 3"),
+        ("format_version", True, "'format_version' in .* must be of type int. Received: True"),
+        ("image_shape", ["8", 8, 3], r"'image_shape' in .* Received: \['8', 8, 3\]"),
+        ("pickle", "os.system", r"unknown entries.*Received: \['pickle'\]"),
     ],
 )
 def test_metadata_of_another_form_is_refused(folder, key, value, message):
@@ -404,6 +425,158 @@ def test_every_key_of_the_metadata_is_needed(folder):
         edit(folder / "metadata.json", lambda facts, key=key: facts.pop(key))
         with pytest.raises(presets.PresetError, match=f"has no '{key}'"):
             presets.metadata(folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "metadata.json"])
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(position=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_no_bit_of_the_texts_changes_what_is_loaded(saved, tmp_path_factory, file, position, bit):
+    """A stride of 3 instead of 2, or the names of two classes exchanged, would be found out by nobody."""
+    original = saved["coda_net"][0]
+    folder = pathlib.Path(shutil.copytree(original, tmp_path_factory.mktemp("altered") / "preset"))
+    content = bytearray((folder / file).read_bytes())
+    content[position % len(content)] ^= 1 << bit
+    (folder / file).write_bytes(content)
+    try:
+        model, facts = presets.load(folder, load_weights=False), presets.metadata(folder)
+    except presets.PresetError as error:
+        message = str(error)
+    else:  # one space for another
+        assert model.get_config() == saved["coda_net"][1].get_config()
+        assert facts == presets.metadata(original)
+        return
+    assert str(folder / file) in message
+
+
+@pytest.mark.parametrize("key", ["config_sha256", "metadata_sha256"])
+@pytest.mark.parametrize(
+    "change", [lambda facts, key: facts.pop(key), lambda facts, key: facts.update({key: "0" * 64})]
+)
+def test_checksums_come_together_or_not_at_all(saved, tmp_path, key, change):
+    folder = pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset"))
+    edit(folder / "metadata.json", lambda facts: change(facts, key))
+    with pytest.raises(presets.PresetError, match=f"has no '{key}'|is not as it was written"):
+        presets.load(folder)
+    without = without_checksums(pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "earlier")))
+    np.testing.assert_array_equal(predict(presets.load(without)), predict(presets.load(saved["coda_net"][0])))
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
+def test_numbers_that_are_not_finite_are_refused(saved, tmp_path, number):
+    folder = without_checksums(pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset")))
+    for file, key in (("config.json", '"temperature": 4.0'), ("metadata.json", '"results": {}')):
+        text = (folder / file).read_text()
+        if file == "metadata.json":
+            text = json.dumps(json.loads(text))
+        assert key in text
+        name = key.partition(":")[0]
+        value = number if file == "config.json" else f'{{"test_accuracy": {number}}}'
+        (folder / file).write_text(text.replace(key, f"{name}: {value}"))
+        with pytest.raises(presets.PresetError, match=rf"{file} is not valid JSON: numbers must be finite"):
+            presets.load(folder)
+        (folder / file).write_text(text)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_not_loaded(folder, value):
+    h5py = pytest.importorskip("h5py")
+    path = folder / "model.weights.h5"
+    with h5py.File(path, "r+") as file:
+        names = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        file[names[0]][0] = value
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    edit(folder / "metadata.json", lambda facts: facts.update(weights_sha256=digest))
+    with pytest.raises(presets.PresetError, match=f"of {folder} has NaN or infinite values"):
+        presets.load(folder)
+
+
+def as_large(facts):
+    facts["parameters"] = 54 * 10**6 + 54 * 10**6 * 4 + 54 * 4 + (4 * 2 + 4 * 2 * 3 + 4 * 3)
+
+
+@pytest.mark.parametrize("load_weights", [True, False])
+@pytest.mark.parametrize("change", [None, as_large])
+def test_a_small_file_gets_no_large_network(saved, tmp_path, monkeypatch, change, load_weights):
+    """A rank of a million: of 270 million parameters, whether or not the metadata say so. None of them is drawn."""
+    folder = without_checksums(pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset")))
+    edit(folder / "config.json", lambda config: config["config"].update(ranks=[10**6, 2]))
+    if change is not None:
+        edit(folder / "metadata.json", change)
+    for cls in (keras.initializers.RandomUniform, keras.initializers.VarianceScaling):
+        monkeypatch.setattr(cls, "__call__", lambda self, shape, dtype=None: pytest.fail(f"drew {shape}"))
+    with pytest.raises(presets.PresetError, match="parameters"):
+        presets.load(folder, load_weights=load_weights)
+    monkeypatch.undo()
+    # Nor is it drawn later, when another network is made.
+    assert sum(array.size for array in coda_net().get_weights()) == saved["coda_net"][1].count_params()
+
+
+@pytest.mark.parametrize("count", [10**3 + 1, 10**5])
+def test_a_small_file_gets_no_long_network(saved, tmp_path, count):
+    folder = without_checksums(pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset")))
+    lists = {key: [1] * count for key in ("filters", "kernel_sizes", "ranks", "strides")}
+    edit(folder / "config.json", lambda config: config["config"].update(lists))
+    with pytest.raises(presets.PresetError, match=r"config\.json is too large"):
+        presets.load(folder)
+    (folder / "config.json").write_bytes(b" " * 2**23)
+    with pytest.raises(presets.PresetError, match=r"config\.json must have at most 4,194,304 bytes"):
+        presets.load(folder)
+
+
+def spoil(file):
+    """Ways in which a file is none, or none that may be read."""
+    yield "directory", lambda: file.mkdir()
+    yield "pipe", lambda: os.mkfifo(file)
+    yield "device", lambda: file.symlink_to("/dev/zero")
+    yield "loop", lambda: file.symlink_to(file)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_what_is_no_regular_file_is_refused(folder, name):
+    for _, make in spoil(folder / name):
+        (folder / name).unlink() if not (folder / name).is_dir() else (folder / name).rmdir()
+        make()
+        with pytest.raises(presets.PresetError, match=name):
+            presets.load(folder)
+    with pytest.raises(presets.PresetError, match="Expected the folder of a preset"):
+        presets.load("/" + "a" * 1000)
+
+
+def test_weights_of_other_files_or_larger_than_theirs_are_refused(folder, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = folder / "model.weights.h5"
+    original = path.read_bytes()
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(10**5))
+    with h5py.File(path) as file:
+        names = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        name, shape = names[0], file[names[0]].shape
+
+    def external(file):
+        file.create_dataset(name, shape, "float32", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+
+    def linked(file):
+        with h5py.File(tmp_path / "other.h5", "w") as other:
+            other["x"] = np.ones(shape, "float32")
+        file[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), "x")
+
+    def large(file):
+        file.create_dataset(name, (2**34,), "float32", chunks=(2**20,))
+
+    def texts(file):
+        file[name] = np.full(shape, b"1.0")
+
+    for change in (external, linked, large, texts):
+        path.write_bytes(original)
+        with h5py.File(path, "r+") as file:
+            del file[name]
+            change(file)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        edit(folder / "metadata.json", lambda facts, digest=digest: facts.update(weights_sha256=digest))
+        with pytest.raises(presets.PresetError, match=r"model\.weights\.h5 does not fit"):
+            presets.load(folder)
 
 
 # Hostile architectures.
@@ -509,7 +682,7 @@ def test_what_no_preset_may_hold_is_refused_and_not_imported(folder, traps, host
 
 @pytest.mark.parametrize("kind", ["coda_net", "functional"])
 def test_a_rescaling_may_be_a_registered_function_alone(saved, tmp_path, kind):
-    folder = pathlib.Path(shutil.copytree(saved[kind][0], tmp_path / "preset"))
+    folder = without_checksums(pathlib.Path(shutil.copytree(saved[kind][0], tmp_path / "preset")))
     original = json.loads((folder / "config.json").read_text())
     place = next(path for path in places(original) if path and path[-1] == "rescaling")
 
@@ -553,7 +726,9 @@ json_values = st.recursive(
 @given(data=st.data())
 def test_any_other_value_anywhere_gives_a_preset_error_or_a_model(saved, tmp_path_factory, data):
     kind = data.draw(st.sampled_from(sorted(MODELS)))
-    folder = pathlib.Path(shutil.copytree(saved[kind][0], tmp_path_factory.mktemp("fuzzed") / "preset"))
+    folder = without_checksums(
+        pathlib.Path(shutil.copytree(saved[kind][0], tmp_path_factory.mktemp("fuzzed") / "preset"))
+    )
     file = folder / data.draw(st.sampled_from(["config.json", "metadata.json"]))
     content = json.loads(file.read_text())
     path = data.draw(st.sampled_from(sorted(places(content), key=str)))

@@ -60,6 +60,7 @@ def folder(subject, tmp_path_factory):
     return folder
 
 
+@pytest.mark.one_backend
 def test_the_page_is_whole_and_refers_to_nothing_outside(folder):
     page = Reader((folder / reports.REPORT).read_text(encoding="utf-8"))
     assert len(page.addresses) == 5
@@ -68,6 +69,7 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(folder):
     assert "<net>" not in (folder / reports.REPORT).read_text(encoding="utf-8")
 
 
+@pytest.mark.one_backend
 def test_the_tables_of_the_page_are_those_of_the_scores(folder):
     page = Reader((folder / reports.REPORT).read_text(encoding="utf-8"))
     summary = metrics.Results.load(folder).summary()
@@ -80,6 +82,7 @@ def test_the_tables_of_the_page_are_those_of_the_scores(folder):
         assert [row[3] for row in table[1:]] == [counted] * len(METHODS)
 
 
+@pytest.mark.one_backend
 def test_what_is_measured_is_what_the_metrics_measure(subject, folder, tmp_path):
     methods = reports.methods_of(subject.model, METHODS)
     expected = metrics.evaluate(
@@ -101,6 +104,7 @@ def test_what_is_measured_is_what_the_metrics_measure(subject, folder, tmp_path)
     np.testing.assert_allclose(independent["ssim"], direct["ssim"], atol=1e-4)
 
 
+@pytest.mark.one_backend
 def test_what_is_measured_is_for_the_presets_metadata(subject, folder):
     evaluation = reports.Evaluation.load(folder)
     results = evaluation.preset_results()
@@ -133,6 +137,7 @@ def test_the_top_accuracy_is_that_of_ranks(rng):
         assert subject.top_accuracy(k) == pytest.approx(np.mean(ranks < k))
 
 
+@pytest.mark.one_backend
 def test_an_evaluation_goes_on_and_takes_further_methods(subject, folder, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("pieces/*")}
     methods = reports.methods_of(subject.model, [*METHODS, "occlusion_5"])
@@ -143,6 +148,7 @@ def test_an_evaluation_goes_on_and_takes_further_methods(subject, folder, monkey
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.one_backend
 def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_path):
     box = {"mean": 0.4321, "median": 0.4, "q25": 0.3, "q75": 0.5}
     content = {
@@ -198,6 +204,7 @@ def cnn(classes=10):
     )
 
 
+@pytest.mark.one_backend
 def test_methods_that_a_model_does_not_admit_are_left_out_unless_they_are_named(capsys):
     model = cnn()
     found = reports.methods_of(model)
@@ -230,6 +237,7 @@ def test_a_saved_model_of_other_layers_is_evaluated(tmp_path):
         reports.Subject(cnn(9), digits(), "cnn9")
 
 
+@pytest.mark.one_backend
 def test_a_folder_that_holds_no_evaluation_is_refused(tmp_path, folder):
     with pytest.raises(ValueError, match="Expected a directory with results"):
         reports.Evaluation.load(tmp_path)

@@ -8,6 +8,11 @@ import pathlib
 import signal
 import sys
 
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    sys.modules["tensorflow"] = None  # Keras would import it, in every process, to set its seed.
+
 from keras_coda import cli, data
 from keras_coda.data import dataset as dataset_module
 from keras_coda.data.batches import Batches

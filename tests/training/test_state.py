@@ -37,6 +37,7 @@ def run(folder, *killed_at):
     return subprocess.run(arguments, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.one_backend
 def test_a_training_killed_twice_in_the_middle_of_an_epoch_has_the_losses_of_another(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = run(whole)
@@ -145,6 +146,7 @@ def test_on_a_full_disk_the_last_state_is_kept(model, tmp_path):
     assert again.epoch == 2
 
 
+@pytest.mark.one_backend
 def test_a_folder_that_cannot_be_written_to_is_refused_before_training(tmp_path):
     (tmp_path / "file").write_text("")
     recipe = dataclasses.replace(recipes.load("xs_coda_digits"), model={**RECIPE["model"]})

@@ -1,0 +1,336 @@
+"""A folder of photos as a data set: `photos/<class>/*`, or `photos/train/<class>/*` and so on."""
+
+import functools
+import hashlib
+import io
+import pathlib
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from keras_coda.data.stored_images import StoredImages, threads
+from keras_coda.decoding import decoded, fitted
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+# What a folder of each part may be called.
+PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+# Median shorter sides of photos, and the side that they are scaled to from there on.
+SIDES = {0: 32, 48: 64, 160: 128}
+# Files of more pixels are decoded one at a time, for the memory.
+MANY_PIXELS = 2**24
+# The standard deviation, of 255, below which an image is near-constant, and the size at which it is taken.
+CONSTANT, THUMBNAIL = 2.0, 32
+_one_at_a_time = threading.Lock()
+
+
+class PhotosWarning(UserWarning):
+    """What is wrong with a folder of photos: files that were left out, copies, images without content."""
+
+
+class PhotoImages(StoredImages):
+    """Image files, of which `images[indices]` is a uint8 array of some, as if they were an array `(N, H, W, C)`.
+
+    Each is cut about its centre to the form of `(H, W)` and scaled by bicubic interpolation: just as
+    `keras-coda explain` takes a file. Several threads decode; nothing is kept.
+
+    Args:
+        paths: the files.
+        image_shape: `(H, W, C)`; C is 1 or 3.
+
+    Example:
+
+    >>> images = keras_coda.data.load("photos/").x_train
+    >>> images[:8].shape
+    (8, 128, 128, 3)
+    """
+
+    def __init__(self, paths, image_shape):
+        self.paths = list(paths)
+        self.shape = (len(self.paths), *image_shape)
+
+    def __getitem__(self, indices):
+        chosen = np.arange(len(self))[indices]
+        taken = [self.paths[index] for index in np.atleast_1d(chosen)]
+        pixels = np.empty((len(taken), *self.shape[1:]), self.dtype)
+        for number, image in enumerate(threads().map(self._cut, taken)):
+            pixels[number] = image
+        return pixels if chosen.ndim else pixels[0]
+
+    def whole(self, indices):
+        """A list of some images as they are before they are cut: uint8 arrays that just cover `(H, W)`.
+
+        What is longer than twice the side there is cut to that.
+        """
+        return list(threads().map(self._covering, [self.paths[index] for index in indices]))
+
+    def _cut(self, path):
+        _, height, width, channels = self.shape
+        image = fitted(_read(path, channels, max(height, width)), height, width)
+        return np.asarray(image).reshape(height, width, channels)
+
+    def _covering(self, path):
+        _, height, width, channels = self.shape
+        image = _read(path, channels, max(height, width))
+        scale = max(height / image.height, width / image.width)
+        rows, columns = (
+            min(max(side, round(scale * length)), 2 * side)
+            for side, length in ((height, image.height), (width, image.width))
+        )
+        return np.asarray(fitted(image, rows, columns)).reshape(rows, columns, channels)
+
+
+class Photos:
+    """A folder of photos with a folder for each class, read through once.
+
+    Either `photos/<class>/*`: then each class is shared between training and test. Or
+    `photos/{train,validation,test}/<class>/*` ("val" will do, and one of the last two), which stays as it is. A file
+    is taken for what it contains, whatever it is called: JPEG, PNG or WebP. Hidden files are passed over.
+
+    Which part a photo belongs to depends on its bytes and the seed alone. So photos that are added later do not move
+    others, and exact copies go to one part. The parts' sizes are as they fall: `held_out` is what is expected.
+
+    Args:
+        folder: path.
+        image_shape: `(H, W, C)` that images are scaled to, of which H and W may be `None`. Default: colour, and 32, 64
+            or 128 pixels, by the median of the shorter sides (from 48 pixels on 64, from 160 on 128).
+        seed: integer, of the split.
+        held_out: the part of the photos for the test, in (0, 1), where the folder has no split.
+
+    Attributes:
+        classes: names of the folders, in alphabetical order.
+        parts: dict from "train", "validation" and "test" to `(PhotoImages, labels)`.
+        image_shape: `(H, W, C)`.
+        left_out: dict from files that are no images, or cannot be read, to the reason.
+        copies: lists of files of the same bytes.
+        near_constant: files that show next to nothing: one colour, but for a standard deviation below 2 of 255.
+
+    Raises:
+        ValueError: the folder is missing or has no such folders in it, there are fewer than two classes, a class has no
+            photo to train with, a class is in another part but not in "train", or an argument is of another form.
+
+    Example:
+
+    >>> photos = keras_coda.data.Photos("photos/")
+    >>> images, labels = photos.parts["train"]
+    >>> print(photos.summary())
+    """
+
+    def __init__(self, folder, image_shape=None, seed=0, held_out=0.2):
+        if not 0 < held_out < 1:
+            raise ValueError(f"`held_out` must be in (0, 1). Received: {held_out!r}")
+        self.folder = pathlib.Path(folder)
+        if not self.folder.is_dir():
+            raise ValueError(f"Expected a folder of photos. Received: {str(folder)!r}, which is none")
+        self.left_out: dict[pathlib.Path, str] = {}
+        folders = self._folders_of_parts()
+        self.classes = sorted(path.name for path in self._folders(folders["train"]))
+        if len(self.classes) < 2:
+            raise ValueError(
+                f"{folders['train']} must have a folder for each class, two at least. Received: {self.classes}"
+            )
+        # Files and labels of each part.
+        found = {part: self._files(folder) for part, folder in folders.items()}
+        facts = self._facts({path for files in found.values() for path in files})
+        self.sizes = [fact.size for fact in facts.values()]
+        self.near_constant = sorted(path for path, fact in facts.items() if fact.constant)
+        self.copies = _copies(facts)
+        self.image_shape = self._image_shape(image_shape)
+        labelled = {
+            part: [(path, label) for path, label in files.items() if path in facts] for part, files in found.items()
+        }
+        if [*folders] == ["train"]:
+            labelled = _split(labelled["train"], facts, seed, held_out)
+        self._labels = labelled
+        self.parts = {
+            part: (PhotoImages([path for path, _ in files], self.image_shape), np.array([label for _, label in files]))
+            for part, files in labelled.items()
+        }
+        missing = [name for label, name in enumerate(self.classes) if label not in self.parts["train"][1]]
+        if missing or not all(len(labels) for _, labels in self.parts.values()):
+            counts = {part: len(labels) for part, (_, labels) in self.parts.items()}
+            raise ValueError(
+                f"Each class in {self.folder} must have a photo to train with, one at least that can be read, and each "
+                f"part a photo. Received: none to train with for {missing}; {counts}. "
+                f"{self._named('Left out', self.left_out)}"
+            )
+
+    def __repr__(self):
+        return f"Photos({str(self.folder)!r}: {self.summary().splitlines()[0]})"
+
+    @property
+    def test(self):
+        """The name of the part that figures are measured on: "test", or "validation" where there is none."""
+        return "test" if "test" in self.parts else "validation"
+
+    def summary(self):
+        """A text: how many photos of each class there are, and then what `problems` says."""
+        counts = {part: np.bincount(labels, minlength=len(self.classes)) for part, (_, labels) in self.parts.items()}
+        total = ", ".join(f"{part} {count.sum()}" for part, count in counts.items())
+        rows = [
+            f"  {name}: {', '.join(str(count[label]) for count in counts.values())}"
+            for label, name in enumerate(self.classes)
+        ]
+        shape = " x ".join(map(str, self.image_shape))
+        first = f"{len(self.classes)} classes, {total} photos, scaled to {shape}"
+        return "\n".join([first, *rows, *self.problems()])
+
+    def problems(self):
+        """Lines on files that were left out, copies, and images without content; none where all is well."""
+        lines = [self._named("Left out", self.left_out)] if self.left_out else []
+        part_of = {path: (part, label) for part, files in self._labels.items() for path, label in files}
+        for kind, differs in (
+            ("Copies of one another in several classes", lambda places: len({label for _, label in places}) > 1),
+            ("Copies of one another in several parts", lambda places: len({part for part, _ in places}) > 1),
+            ("Copies of one another", lambda places: len(set(places)) == 1),
+        ):
+            groups = [group for group in self.copies if differs([part_of[path] for path in group])]
+            if groups:
+                lines.append(self._named(kind, {group[0]: f"also {self._short(group[1:])}" for group in groups}))
+        if self.near_constant:
+            lines.append(self._named("Near-constant", dict.fromkeys(self.near_constant, "")))
+        return lines
+
+    def _named(self, kind, files, most=10):
+        """A line that names files, the first few of many."""
+        named = [f"{self._short([path])}{f' ({reason})' if reason else ''}" for path, reason in files.items()]
+        more = f", and {len(named) - most} more" if len(named) > most else ""
+        return f"{kind}: {len(named)}. {', '.join(named[:most])}{more}"
+
+    def _short(self, paths):
+        return ", ".join(str(path.relative_to(self.folder)) for path in paths)
+
+    def _folders(self, folder):
+        """The folders in one, but for hidden ones; files are left out."""
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        self.left_out.update((path, "not in the folder of a class") for path in entries if not path.is_dir())
+        return [path for path in entries if path.is_dir()]
+
+    def _folders_of_parts(self):
+        folders = {path.name.lower(): path for path in self._folders(self.folder)}
+        if "train" not in folders or not folders.keys() <= PARTS.keys():
+            return {"train": self.folder}
+        parts = {PARTS[name]: path for name, path in folders.items()}
+        return {part: parts[part] for part in ("train", "validation", "test") if part in parts}
+
+    def _files(self, folder):
+        """The label of each file in the folders of the classes."""
+        found = self._folders(folder)
+        unknown = [path.name for path in found if path.name not in self.classes]
+        if unknown:
+            raise ValueError(f"{folder} must have the classes of the training, {self.classes}. Received: {unknown}")
+        files = {}
+        for path in found:
+            for file in sorted(path.iterdir()):
+                if file.is_dir():
+                    self.left_out[file] = "a folder in that of a class"
+                elif not file.name.startswith("."):
+                    files[file] = self.classes.index(path.name)
+        return files
+
+    def _facts(self, paths):
+        """What is to be known of each file; those without are left out."""
+        facts = {}
+        paths = sorted(paths)
+        # Not the threads that decode, which other data sets may be waiting for.
+        with ThreadPoolExecutor() as pool:
+            for path, fact in zip(paths, pool.map(_fact, paths), strict=True):
+                if isinstance(fact, str):
+                    self.left_out[path] = fact
+                else:
+                    facts[path] = fact
+        return facts
+
+    def _image_shape(self, image_shape):
+        height, width, channels = (None, None, 3) if image_shape is None else tuple(image_shape)
+        if channels not in (1, 3) or not all(side is None or side > 0 for side in (height, width)):
+            raise ValueError(f"`image_shape` must be (height, width, 1 or 3). Received: {image_shape!r}")
+        median = np.median([min(size) for size in self.sizes]) if self.sizes else 0
+        side = max(side for least, side in SIDES.items() if median >= least)
+        return (height or width or side, width or height or side, channels)
+
+
+def is_folder(name):
+    """Whether a data set's name is meant as the path of a folder."""
+    return pathlib.Path(name).is_dir() or str(name).endswith("/")
+
+
+def load_photos(folder, image_shape=None):
+    """The `data.Dataset` of a folder, with a warning of what is wrong in it."""
+    photos = Photos(folder, image_shape)
+    if photos.problems():
+        warnings.warn(f"{folder}: " + "\n".join(photos.problems()), PhotosWarning, stacklevel=3)
+    return *photos.parts["train"], *photos.parts[photos.test], photos.classes
+
+
+class Fact(NamedTuple):
+    """What is to be known of an image file: the SHA-256 of its bytes, its size as stored, whether it is constant."""
+
+    digest: str
+    size: tuple
+    constant: bool
+
+
+def _fact(path):
+    state = path.stat()
+    return _fact_of_state(path, state.st_size, state.st_mtime_ns)
+
+
+# A command asks twice for the same folder: for the recipe, and for the training.
+@functools.lru_cache(maxsize=2**20)
+def _fact_of_state(path, size, modified):
+    """The `Fact` of a file, or a string: why it has none."""
+    try:
+        content = path.read_bytes()
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        thumbnail = _in_turn(image, 3, THUMBNAIL).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    except Image.UnidentifiedImageError:
+        return "no JPEG, PNG or WebP image"
+    except Exception as error:  # Pillow raises all kinds for damaged files.
+        return str(error) or type(error).__name__
+    deviation = np.asarray(thumbnail, "float32").std(axis=(0, 1)).max()
+    return Fact(hashlib.sha256(content).hexdigest(), image.size, bool(deviation < CONSTANT))
+
+
+def _in_turn(image, channels, side):
+    if image.width * image.height <= MANY_PIXELS:
+        return decoded(image, channels, side)
+    with _one_at_a_time:
+        return decoded(image, channels, side)
+
+
+def _read(path, channels, side):
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return _in_turn(image, channels, side)
+    except Exception as error:
+        raise OSError(f"{path} can no longer be read: {error}. Expected: the file that was there at first") from error
+
+
+def _copies(facts):
+    groups: dict[str, list] = {}
+    for path, fact in facts.items():
+        groups.setdefault(fact.digest, []).append(path)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _split(files, facts, seed, held_out):
+    """Files with labels, shared by their bytes. Each class has a file in both parts, if it has two."""
+
+    def place(path):
+        digest = hashlib.sha256(f"{seed} {facts[path].digest}".encode()).digest()
+        return int.from_bytes(digest[:8]) / 2**64
+
+    parts: dict[str, list] = {"train": [], "test": []}
+    for label in sorted({label for _, label in files}):
+        own = [(path, label) for path, of in files if of == label]
+        places = sorted({place(path) for path, _ in own})
+        # Of several photos the first is always for the test, the last always for training.
+        ends = {places[0]} if len(places) > 1 else set()
+        tested = ends | {value for value in places[:-1] if value < held_out}
+        for path, _ in own:
+            parts["test" if place(path) in tested else "train"].append((path, label))
+    return parts

@@ -1,0 +1,235 @@
+"""The metrics of many methods on one model, piece by piece, so that an evaluation can be interrupted."""
+
+import time
+
+import keras
+import numpy as np
+import pandas as pd
+
+from keras_coda.metrics import pieces
+from keras_coda.metrics.grids import assemble, draw_grids
+from keras_coda.metrics.insertion_deletion import SIGMA, blur
+from keras_coda.metrics.localisation import localisation
+from keras_coda.metrics.pixel_removal import RankedPixels
+from keras_coda.metrics.results import CURVES, FILE, LOCALISATION, Results
+from keras_coda.metrics.selection import as_classifier, check_labels
+
+METRICS = (LOCALISATION, *CURVES)
+
+
+def evaluate(
+    model,
+    images,
+    labels,
+    methods,
+    directory,
+    metrics=(LOCALISATION, "removal_least_first"),
+    grid_size=3,
+    grids=500,
+    confidence=0.5,
+    removed=1024,
+    fraction=0.25,
+    points=129,
+    sigma=SIGMA,
+    seed=0,
+    batch_size=32,
+    piece=16,
+    verbose=1,
+):
+    """Measure attribution methods on a model by the paper's metrics (4.2), or by insertion and deletion.
+
+    The work is done in pieces, each a file in `directory`, written whole or not at all, with its checksum. After an
+    interruption, the same call goes on with the pieces that are missing, or not as they were written. Methods can be
+    added later: a method is known by its name and the plain data among its public attributes. All else must be as
+    before.
+
+    Localisation is measured on grids of the images that the model is most confident of (see `make_grids`), the other
+    metrics on the first images, for the class of their label; they share one attribution an image. "seconds" is the
+    wall time of the attribution alone of one item (a grid, for its n n classes at once, or an image) in a piece of
+    several; before its first piece a method is called once, so that compilation is not counted.
+
+    Args:
+        model: a Keras model that `keras_coda.attributions.Classifier` takes, for localisation one of images of any
+            size; or a `Classifier`, which also says what makes probabilities of the outputs, and whether pixels are
+            removed from the encoded or the plain image. Methods have an `input` of their own.
+        images: array of N images as the model takes them. Of a data set: `*keras_coda.metrics.collect(data)`.
+        labels: integers `(N,)` or `(N, 1)`.
+        methods: dict from names to functions of a model that return an attribution, such as
+            `keras_coda.attributions.published("cifar10")`, or `{"gradient": keras_coda.attributions.Gradient}`.
+        directory: path, created where it is missing, that gets results.csv, see `Results`.
+        metrics: of "localisation", "removal_least_first", "removal_most_first", "insertion" and "deletion".
+        grid_size: integer n, for n x n images in a grid.
+        grids: integer, the most grids.
+        confidence: number, above which the probability of an image in a grid must be.
+        removed: integer, the most images for the other metrics.
+        fraction: number in (0, 1], the part of the pixels that is removed in the end. (Insertion and deletion: all.)
+        points: integer, of each curve.
+        sigma: positive number, the standard deviation in pixels of the blur from which insertion starts.
+        seed: integer, that draws the grids.
+        batch_size: integer, variants of images evaluated at once.
+        piece: integer, items in a piece.
+        verbose: 1 shows a progress bar for each method.
+
+    Returns:
+        `Results`, of these methods.
+
+    Raises:
+        ValueError: the directory is that of other settings, another model or other images; a method's map has NaN
+            (named); the model does not take grids; or an argument is not of this form.
+
+    Example:
+
+    >>> results = keras_coda.metrics.evaluate(
+    ...     model, x_test, y_test, keras_coda.attributions.published("cifar10"), "evaluation"
+    ... )
+    >>> results.summary()
+    """
+    unknown = [metric for metric in metrics if metric not in METRICS]
+    if unknown or not metrics or isinstance(metrics, str):
+        raise ValueError(f"`metrics` must be a list of {METRICS}. Received: {metrics!r}")
+    if not methods or not all(callable(make) for make in methods.values()):
+        raise ValueError(f"`methods` must be a dict from names to functions of a model. Received: {methods!r}")
+    if removed < 1 or piece < 1:
+        raise ValueError(f"`removed` and `piece` must be at least 1. Received: {removed} and {piece}")
+    classifier = as_classifier(model)
+    images = keras.ops.convert_to_numpy(images)
+    labels = check_labels(labels, len(images), classifier.classes)
+    settings = {
+        "metrics": sorted(metrics),
+        "grid_size": grid_size,
+        "grids": grids,
+        "confidence": confidence,
+        "removed": removed,
+        "fraction": fraction,
+        "points": points,
+        "sigma": sigma,
+        "seed": seed,
+        "piece": piece,
+        "images": pieces.digest([images, labels]),
+        "weights": pieces.digest(classifier.model.get_weights()),
+        # The weights do not determine these: the temperature, for one.
+        **({"input": classifier.input} if classifier.input != "encoded" else {}),
+        pieces.OUTPUTS: classifier.outputs(classifier.source(images[:1])).tolist(),
+    }
+    files = pieces.Pieces(directory, settings)
+    kinds: list[_Grids | _Images] = []
+    if LOCALISATION in metrics:
+        chosen = draw_grids(classifier, images, labels, grid_size, grids, confidence, seed, batch_size)
+        kinds.append(_Grids(classifier, images, labels, chosen, grid_size))
+    curves = [metric for metric in CURVES if metric in metrics]
+    if curves:
+        ranked = RankedPixels(classifier, batch_size)
+        kinds.append(_Images(ranked, images[:removed], labels[:removed], curves, fraction, points, sigma))
+    paths = []
+    # Make all methods before the first runs, so that one that refuses this model does so now and not after hours.
+    for name, method in {name: make(classifier.model) for name, make in methods.items()}.items():
+        for kind in kinds:
+            paths += _measure(files, name, method, kind, piece, verbose)
+    pieces.join(paths, files.directory / FILE)
+    return Results.load(directory)
+
+
+def _measure(files, name, method, kind, piece, verbose):
+    """Write the pieces of one method that are missing, and return the paths of all."""
+    starts = range(0, len(kind), piece)
+    paths = [files.path(name, method, kind.name, start) for start in starts]
+    missing = [(start, path) for start, path in zip(starts, paths, strict=True) if pieces.read(path) is None]
+    if missing and verbose:
+        print(f"{name}: {', '.join(kind.metrics)}")
+    progress = keras.utils.Progbar(len(missing), verbose=verbose, unit_name="piece")
+    for number, (start, path) in enumerate(missing, start=1):
+        items = np.arange(start, min(start + piece, len(kind)))
+        # Pad the last piece to the size of the others. Another size would compile the methods again.
+        filled = np.resize(items, min(piece, len(kind)))
+        images, targets = kind.inputs(filled)
+        if number == 1:
+            method.maps(images, targets)
+        began = time.perf_counter()
+        maps = method.maps(images, targets)
+        seconds = (time.perf_counter() - began) / len(filled)
+        maps = keras.ops.convert_to_numpy(maps)[: len(items)]
+        if not np.isfinite(maps).all():
+            raise ValueError(
+                f"Method {name!r} must give finite maps. Received: NaN or infinite values "
+                f"for {kind.name} {items[0]} to {items[-1]}"
+            )
+        tables = kind.scores(items, images[: len(items)], maps)
+        pieces.write(path, pd.concat(tables).assign(method=name, seconds=seconds)[_COLUMNS])
+        progress.update(number)
+    return paths
+
+
+_COLUMNS = ["metric", "method", "item", "target", "x", "score", "seconds"]
+
+
+class _Grids:
+    """The items of localisation."""
+
+    name = "grids"
+    metrics = (LOCALISATION,)
+
+    def __init__(self, classifier, images, labels, chosen, size):
+        self.classifier = classifier
+        self.images = images
+        self.targets = labels[chosen]
+        self.chosen = chosen
+        self.size = size
+
+    def __len__(self):
+        return len(self.chosen)
+
+    def inputs(self, items):
+        return assemble(self.images[self.chosen[items]], self.classifier.pixel_axes), self.targets[items]
+
+    def scores(self, items, images, maps):
+        return [_table(LOCALISATION, items, self.targets[items], np.nan, localisation(maps, self.size))]
+
+
+class _Images:
+    """The items of the metrics that replace pixels."""
+
+    name = "images"
+
+    def __init__(self, ranked, images, labels, metrics, fraction, points, sigma):
+        self.ranked = ranked
+        self.images = images
+        self.labels = labels
+        self.metrics = metrics
+        self.fraction = fraction
+        self.points = points
+        self.sigma = sigma
+
+    def __len__(self):
+        return len(self.images)
+
+    def inputs(self, items):
+        return self.images[items], self.labels[items]
+
+    def scores(self, items, images, maps):
+        source = self.ranked.classifier.source(images)
+        targets = self.labels[items]
+        tables = []
+        for metric in self.metrics:
+            fraction = self.fraction if metric.startswith("removal") else 1.0
+            inserted = metric == "insertion"
+            curves = self.ranked.curves(
+                source,
+                targets,
+                maps,
+                most_important_first=metric != "removal_least_first",
+                fraction=fraction,
+                points=self.points,
+                replacement=blur(source, self.sigma, self.ranked.classifier.pixel_axes) if inserted else 0.0,
+                inserted=inserted,
+            )
+            x = np.linspace(0, fraction, self.points)
+            tables.append(_table(metric, items, targets[:, np.newaxis], x, curves))
+        return tables
+
+
+def _table(metric, items, targets, x, scores):
+    """A row for each of the scores `(items, ...)`; targets and x broadcast to them."""
+    columns = {"item": items[:, np.newaxis], "target": targets, "x": x, "score": scores}
+    return pd.DataFrame({name: np.broadcast_to(value, scores.shape).ravel() for name, value in columns.items()}).assign(
+        metric=metric
+    )

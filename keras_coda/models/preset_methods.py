@@ -1,0 +1,31 @@
+"""`from_preset`, `save_to_preset` and `presets`, by which Keras' users know pretrained models."""
+
+
+def load(cls, preset, load_weights, **arguments):
+    """The preset, which must be a model of class `cls`."""
+    # Presets are made of models.
+    from keras_coda import presets
+
+    model = presets.load(preset, load_weights, **arguments)
+    if not isinstance(model, cls):
+        raise presets.PresetError(
+            f"{preset!r} is a {type(model).__name__}. Expected: a {cls.__name__}, or keras_coda.presets.load for it"
+        )
+    return model
+
+
+def save(model, directory, *, dataset="", classes=None, **facts):
+    """Write a model as a preset."""
+    from keras_coda import presets
+
+    classes = [str(number) for number in range(model.classes)] if classes is None else classes
+    return presets.save(model, directory, dataset=dataset, classes=classes, **facts)
+
+
+class Known:
+    """A read-only attribute of a class and its objects: the presets that have a name, as a dict."""
+
+    def __get__(self, instance, owner):
+        from keras_coda import presets
+
+        return {info.name: info for info in presets.list_presets()}

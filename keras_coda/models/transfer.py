@@ -1,0 +1,93 @@
+"""From a network for some classes to one for others."""
+
+import fnmatch
+
+import keras
+import numpy as np
+
+from keras_coda.linear_maps import Graph
+
+# What layers call the number of their outputs.
+OUTPUTS = ("filters", "units")
+
+
+def with_classes(model, classes):
+    """A model of the same layers and weights, but for the last layer that has weights: that is new, for other classes.
+
+    Args:
+        model: a `CoDANet`, or a chain of layers, such as a stem of linear layers before DAU layers.
+        classes: the new classes' names, or their number.
+
+    Returns:
+        A model like `model`, which stays as it is.
+
+    Raises:
+        ValueError: there are no two classes, names are repeated, or the last layer with weights is no DAU layer,
+            `Dense` or convolution.
+
+    Example:
+
+    >>> flowers = with_classes(model, ["daisy", "tulip"])
+    """
+    count = _count(classes)
+    last = [layer for layer in Graph.of(model).operations if layer.weights][-1]
+    argument = next((name for name in OUTPUTS if name in last.get_config()), None)
+    if argument is None:
+        raise ValueError(
+            f"The last layer with weights must be a DAU layer, `Dense` or a convolution, to get other classes. "
+            f"Received: the {type(last).__name__} {last.name!r}"
+        )
+    if hasattr(model, "filters"):
+        config = model.get_config()
+        new = type(model).from_config({**config, "filters": [*config["filters"][:-1], count]})
+    else:
+
+        def cloned(layer):
+            config = layer.get_config()
+            return type(layer).from_config({**config, argument: count} if layer is last else config)
+
+        new = keras.models.clone_model(model, clone_function=cloned, recursive=True)
+    for own, former in zip(Graph.of(new).operations, Graph.of(model).operations, strict=True):
+        if former is not last:
+            own.set_weights(former.get_weights())
+    return new
+
+
+def freeze(model, names):
+    """Have training leave some layers as they are. Compile the model afterwards.
+
+    Args:
+        model: a Keras model, whose layers' `trainable` is set.
+        names: names of layers, or patterns such as "dau_*".
+
+    Raises:
+        ValueError: no layer is called so, or nothing would be left to train.
+
+    Example:
+
+    >>> freeze(model, ["dau_1", "dau_2"])
+    """
+    if isinstance(names, str):
+        raise ValueError(f"Expected a list of layers' names. Received: {names!r}")
+    layers = {layer.name: layer for layer in model.layers}
+    chosen = {name: fnmatch.filter(layers, name) for name in names}
+    unknown = [name for name, found in chosen.items() if not found]
+    if unknown:
+        raise ValueError(f"Expected names of layers, of {[*layers]}. Received: {unknown}")
+    frozen = {name for found in chosen.values() for name in found}
+    if frozen and not any(layer.trainable_weights for name, layer in layers.items() if name not in frozen):
+        raise ValueError(f"A layer at least must stay trainable. Received: {[*names]} to freeze, which are all")
+    for name in frozen:
+        layers[name].trainable = False
+
+
+def _count(classes):
+    if isinstance(classes, (int, np.integer)) and not isinstance(classes, bool):
+        count = int(classes)
+    elif isinstance(classes, str) or len({*classes}) != len(classes):
+        raise ValueError(f"`classes` must be a number, or names that differ. Received: {classes!r}")
+    else:
+        count = len(classes)
+    if count < 2:
+        raise ValueError(f"`classes` must be two at least. Received: {classes!r}")
+    return count

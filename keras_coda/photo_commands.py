@@ -1,0 +1,69 @@
+"""What `keras-coda train --images` and `keras-coda recipe --images` do with a folder of photos."""
+
+import dataclasses
+import json
+import sys
+import warnings
+
+from keras_coda import data, recipes
+from keras_coda.training.photo_recipes import recipe_for_photos, start_shape
+
+RECIPE = """\
+Prints a recipe for a folder of photos as JSON, to be edited and given to `keras-coda train`. Network, image size and
+epochs are chosen by the photos' size and number. What is wrong with the folder is said on the error output."""
+
+RECIPE_EXAMPLES = """\
+examples:
+  keras-coda recipe --images photos/ > mine.json
+  keras-coda train mine.json --out my_photos"""
+
+
+def add_images(command, required=False):
+    """Add the arguments of a folder of photos to a command's parser."""
+    command.add_argument(
+        "--images",
+        metavar="FOLDER",
+        required=required,
+        help="a folder of photos, FOLDER/CLASS/* or FOLDER/{train,validation,test}/CLASS/*",
+    )
+    command.add_argument("--size", type=int, help="pixels on each side that photos are scaled to (default: by theirs)")
+    command.add_argument(
+        "--freeze", nargs="+", metavar="LAYER", help='layers to keep as they start, such as "dau_[12]"'
+    )
+
+
+def recipe_of(arguments):
+    """The recipe for the folder of photos `--images`; prints what is in it on the error output."""
+    base = None if arguments.recipe is None else recipes.load(arguments.recipe)
+    if arguments.start is not None:
+        shape = start_shape(arguments.start)
+    else:
+        shape = base.image_shape if base and base.image_shape else (None, None, 3)
+    if arguments.size is not None:
+        shape = (arguments.size, arguments.size, shape[-1])
+    photos = data.Photos(arguments.images, shape)
+    print(photos.summary(), file=sys.stderr, flush=True)
+    # It has been said.
+    warnings.simplefilter("ignore", data.PhotosWarning)
+    recipe = recipe_for_photos(photos, arguments.start) if base is None else _for(photos, base)
+    return recipe if arguments.freeze is None else dataclasses.replace(recipe, freeze=arguments.freeze)
+
+
+def run_recipe(arguments):
+    """Print a recipe."""
+    print(json.dumps(dataclasses.asdict(recipe_of(arguments)), indent=2))
+
+
+def _for(photos, recipe):
+    """A recipe for other data, with these photos in their place."""
+    model = dict(recipe.model)
+    if "filters" in model:
+        model["filters"] = [*model["filters"][:-1], len(photos.classes)]
+    return dataclasses.replace(
+        recipe,
+        name=photos.folder.resolve().name.replace(" ", "_"),
+        description=f"Photos of {len(photos.classes)} classes, by the recipe {recipe.name}.",
+        dataset=f"{photos.folder}/",
+        model=model,
+        image_shape=list(photos.image_shape),
+    )

@@ -1,0 +1,137 @@
+"""Charts of measured scores, with published ones beside them (paper, Fig. 6)."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from keras_coda.plots.explanations import DPI, GRAY, INK
+from keras_coda.plots.methods import COLOURS, name_of
+
+OTHER = ("#1b9e77", "#7570b3", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
+
+
+def published_curve(values):
+    """The `(x, y)` of a published removal curve: x in percent of the pixels."""
+    return np.linspace(0, 25, len(values)), np.asarray(values)
+
+
+def chart(width=5.0, height=3.2, columns=1, rows=1):
+    """A figure with empty axes, `(figure, axes)`: an array of them, or one."""
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
+    return figure, figure.subplots(rows, columns)
+
+
+def plot_boxes(ax, scores, published=None, chance=None, mark=""):
+    """Boxes of scores in [0, 1]: quartiles, median, whiskers from the 5th to the 95th percentile, and the mean, a dot.
+
+    Args:
+        ax: Matplotlib axes.
+        scores: dict from methods (or other labels) to arrays of scores; drawn from the top in this order.
+        published: dict from the same to {"mean", "median", "q25", "q75"}, drawn in gray below each.
+        chance: the score of a uniform map, drawn as a line.
+        mark: put after "published", see `Evaluation.mark`.
+    """
+    published = {key: value for key, value in (published or {}).items() if key in scores}
+    offset = 0.19 if published else 0
+    for row, (label, values) in enumerate(scores.items()):
+        colour = _colour(label, row)
+        low, *quartiles, high = np.percentile(values, [5, 25, 50, 75, 95])
+        _box(ax, quartiles, np.mean(values), (low, high), row - offset, colour, 0.34 if published else 0.5)
+        if label in published:
+            box = published[label]
+            quartiles = low, _, high = box["q25"], box["median"], box["q75"]
+            _box(ax, quartiles, box["mean"], (low, high), row + offset, GRAY, 0.24)
+    if chance is not None:
+        ax.axvline(chance, color=GRAY, linewidth=0.8, linestyle=":", zorder=0)
+        ax.annotate("uniform map", (chance, 1), (2, 1), xycoords=("data", "axes fraction"), textcoords="offset points",
+                    fontsize=6, color=GRAY)  # fmt: skip
+    ax.set(xlim=(0, 1), ylim=(len(scores) - 0.5, -0.5), xlabel="localisation")
+    ax.set_yticks(range(len(scores)), [name_of(label) for label in scores], parse_math=False)
+    if published:
+        ax.plot([], [], color=GRAY, linewidth=4, alpha=0.5, label=_published(mark))
+        ax.legend(fontsize=6, frameon=False, loc="lower right")
+    _finish(ax)
+
+
+def plot_curves(ax, curves, published=None, ylabel="mean probability of the class", legend=True, mark=""):
+    """Curves with their 95 % intervals shaded, and published ones dashed in the same colours.
+
+    Args:
+        ax: Matplotlib axes.
+        curves: dict from methods (or other labels) to tables with the columns x, the part of the pixels, mean, low and
+            high.
+        published: dict from the same to `(x, y)`, x in percent.
+        ylabel: what the curves show.
+        legend: whether the labels are shown.
+        mark: put after "published", see `Evaluation.mark`.
+    """
+    published = {key: value for key, value in (published or {}).items() if key in curves}
+    ends = {label: curve["mean"].iloc[-1] for label, curve in curves.items()}
+    for row, (label, curve) in enumerate(sorted(curves.items(), key=lambda item: -ends[item[0]])):
+        colour = _colour(label, row)
+        own = label == "contributions"
+        x = 100 * curve["x"]
+        style = {"color": colour, "zorder": 3 if own else 2}
+        ax.fill_between(x, curve["low"], curve["high"], alpha=0.15, linewidth=0, **style)
+        ax.plot(x, curve["mean"], linewidth=2 if own else 1.2, label=name_of(label), **style)
+        if label in published:
+            ax.plot(*published[label], linewidth=1, linestyle="--", **style)
+    ax.set(xlabel="pixels removed, %", ylabel=ylabel, ylim=(0, 1.02))
+    ax.set_xlim(0, max(100 * curve["x"].max() for curve in curves.values()))
+    if published:
+        ax.plot([], [], color=GRAY, linewidth=1, linestyle="--", label=_published(mark))
+    if legend:
+        ax.legend(fontsize=6, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    _finish(ax)
+
+
+def plot_by_layer(ax, curves, ylabel):
+    """Curves over the layers of a network.
+
+    Args:
+        ax: Matplotlib axes.
+        curves: dict from methods to pandas Series, with the layers' names as index.
+        ylabel: what they show.
+    """
+    for row, (label, curve) in enumerate(curves.items()):
+        own = label == "contributions"
+        style = {"color": _colour(label, row), "linewidth": 2 if own else 1.2, "zorder": 3 if own else 2}
+        ax.plot(range(len(curve)), curve.to_numpy(), marker="o", markersize=2.5, label=name_of(label), **style)
+    layers = next(iter(curves.values())).index
+    ax.set(ylim=(-0.35, 1.05), ylabel=ylabel)
+    ax.set_xticks(range(len(layers)), layers, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
+    ax.axhline(0, color=GRAY, linewidth=0.5)
+    _finish(ax)
+
+
+def of_published_curves(published, metric="removal_least_first"):
+    """The published curves by method, as `plot_curves` takes them."""
+    if published is None:
+        return {}
+    return {method: published_curve(values) for method, values in published.scores(metric).items()}
+
+
+def _box(ax, quartiles, mean, whiskers, position, colour, height):
+    low, median, high = quartiles
+    ax.barh(position, high - low, height, low, color=colour, alpha=0.45, edgecolor=colour, linewidth=0.8)
+    for start, end in ((whiskers[0], low), (high, whiskers[1])):
+        ax.plot([start, end], [position, position], color=colour, linewidth=1, solid_capstyle="butt")
+    ax.plot([median, median], [position - height / 2, position + height / 2], color=colour, linewidth=1.5)
+    ax.plot(mean, position, marker="o", markersize=2.5, markerfacecolor="white", markeredgecolor=colour)
+
+
+def _colour(label, row):
+    return COLOURS.get(label, OTHER[row % len(OTHER)])
+
+
+def _published(mark):
+    return f"published{mark}, post-hoc of another definition" if mark else "published"
+
+
+def _finish(ax):
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[:].set(edgecolor=GRAY, linewidth=0.5)
+    ax.tick_params(labelsize=7, length=2, width=0.5, color=GRAY, labelcolor=INK)
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set(fontsize=7, color=INK)
+    ax.grid(axis="x", linewidth=0.3, color=GRAY, alpha=0.4)
+    ax.set_axisbelow(True)

@@ -1,0 +1,97 @@
+"""Images and maps in rows and columns."""
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from keras_coda.plots import explanations as plots
+
+# Pixels of a character of a row's title, at its font size.
+CHARACTER = 10
+
+
+def plot_panels(cells, *, columns=(), rows=(), titles=None, size=128, aspect=1.0, groups=()):
+    """A figure of panels, uniform with the galleries of `plots.explanations`.
+
+    Args:
+        cells: list of rows, which are lists of functions of Matplotlib axes that draw a panel, or `None` for none.
+        columns: titles of the columns.
+        rows: titles of the rows.
+        titles: list of rows of titles of single panels: strings of one or two lines, or `None`.
+        size: integer, the width of a panel in pixels.
+        aspect: number, its height relative to its width.
+        groups: the columns before which the gap is wider.
+
+    Returns:
+        The `matplotlib.figure.Figure`, which is not one of pyplot's.
+    """
+    count = max(map(len, cells))
+    height_of_panel = round(size * aspect)
+    left = plots.MARGIN + (CHARACTER * max(map(len, rows)) if len(rows) else 0)
+    head = plots.FOOT if len(columns) else 0
+    between = plots.GAP if titles is None else plots.TITLE
+    wide = plots.GROUP_GAP - plots.GAP
+    width = left + count * (size + plots.GAP) + len(groups) * wide + plots.MARGIN
+    height = plots.MARGIN + head + len(cells) * (height_of_panel + between) + plots.MARGIN
+    figure = Figure(figsize=(width / plots.DPI, height / plots.DPI), dpi=plots.DPI, facecolor="white")
+    for i, row in enumerate(cells):
+        bottom = height - plots.MARGIN - head - (i + 1) * (height_of_panel + between)
+        if titles is None:
+            bottom += plots.GAP
+        for j, draw in enumerate(row):
+            if draw is None:
+                continue
+            x = left + j * (size + plots.GAP) + wide * sum(group <= j for group in groups)
+            ax = figure.add_axes((x / width, bottom / height, size / width, height_of_panel / height))
+            draw(ax)
+            if titles is not None and titles[i][j]:
+                line, _, next_line = titles[i][j].partition("\n")
+                plots.set_title(ax, size, line, next_line, panel=size)
+            if i == 0 and j < len(columns) and columns[j]:
+                y = (height - plots.MARGIN - head / 2) / height
+                figure.text(
+                    (x + size / 2) / width, y, columns[j], fontsize=8, color=plots.INK, ha="center", va="center"
+                )
+        if i < len(rows):
+            x, y = (left - plots.GAP) / width, (bottom + height_of_panel / 2) / height
+            figure.text(x, y, rows[i], fontsize=8, color=plots.INK, ha="right", va="center", parse_math=False)
+    return figure
+
+
+def image(pixels, data_format="channels_last"):
+    """A panel with an image."""
+    return lambda ax: plots.plot_image(pixels, ax, data_format)
+
+
+def attribution(attribution_map, limit=None):
+    """A panel with a map, red for and blue against the class."""
+    return lambda ax: plots.plot_contribution_map(attribution_map, ax, limit)
+
+
+def ranking(attribution_map):
+    """A panel with a map that has no meaningful zero: blue at its minimum, red at its maximum."""
+
+    def draw(ax):
+        drawn = plots.plot_contribution_map(attribution_map, ax)
+        drawn.set_clim(attribution_map.min(), attribution_map.max())
+        return drawn
+
+    return draw
+
+
+def weights(values, contribution_map, data_format="channels_last"):
+    """A panel with weights in colour."""
+    return lambda ax: plots.plot_weights(values, ax, contribution_map, data_format)
+
+
+def framed(draw, number, size, colour=plots.INK):
+    """A panel of a grid of `size` x `size` images, counted row by row, with a frame around the one of that number."""
+    row, column = divmod(number, size)
+
+    def draw_and_frame(ax):
+        drawn = draw(ax)
+        height, width = (side / size for side in drawn.get_array().shape[:2])
+        corner = (column * width - 0.5, row * height - 0.5)
+        ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=1.2, clip_on=False))
+        return drawn
+
+    return draw_and_frame

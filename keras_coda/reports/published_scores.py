@@ -1,0 +1,63 @@
+"""Published scores, drawn beside measured ones."""
+
+import json
+import pathlib
+
+import numpy as np
+
+# Our names of the metrics, and the sections of the file.
+SECTIONS = {"localisation": "localisation", "removal_least_first": "pixel_removal"}
+
+
+class Published:
+    """The scores in a JSON file: by metric, protocol and scores by method and by temperature.
+
+        {"source": TEXT,
+         "localisation": {"protocol": TEXT,
+                          "temperature_1000": {METHOD: {"mean": m, "median": m, "q25": q, "q75": q}, ...},
+                          "own_maps_by_temperature": {TEMPERATURE: {...}, ...}},
+         "pixel_removal": the same, with lists of the mean probability from 0 to 25 % of the pixels}
+
+    Args:
+        path: the file.
+
+    Attributes:
+        source: where the scores are from.
+
+    Raises:
+        ValueError: the file is not of this form.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, path):
+        try:
+            self._content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+            self.source = self._content["source"]
+            for metric in SECTIONS:
+                self.protocol(metric)
+                for scores in (self.scores(metric), self.by_temperature(metric)):
+                    for value in scores.values():
+                        _check(metric, value)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is no JSON file of published scores: {error!r}") from error
+
+    def scores(self, metric):
+        """Scores by method; none for a metric that has none."""
+        return self._of(metric, "temperature_1000", {})
+
+    def by_temperature(self, metric):
+        """Scores of the contributions by temperature."""
+        return self._of(metric, "own_maps_by_temperature", {})
+
+    def protocol(self, metric):
+        """How they were measured, in words."""
+        return self._of(metric, "protocol", "")
+
+    def _of(self, metric, key, default):
+        return self._content[SECTIONS[metric]][key] if metric in SECTIONS else default
+
+
+def _check(metric, value):
+    numbers = [value[key] for key in ("mean", "median", "q25", "q75")] if metric == "localisation" else value
+    if not np.isfinite(np.asarray(numbers, "float64")).all():
+        raise ValueError(f"not finite: {numbers}")

@@ -1,0 +1,102 @@
+"""Recipes for folders of photos."""
+
+import math
+
+from keras_coda import presets
+from keras_coda.models import CoDANet
+from keras_coda.recipes import Recipe
+
+# Layers before the last one, by the shorter side that photos are scaled to. That of 32 pixels is xs_coda_cifar10; the
+# others have strides that leave about as many positions at the end.
+_NETWORKS = {
+    0: {"filters": [16, 32, 32, 48, 48], "kernel_sizes": [4, 3, 4, 3, 3], "strides": [2, 1, 2, 1, 1]},
+    48: {"filters": [16, 32, 32, 48, 48, 64], "kernel_sizes": [4, 3, 4, 3, 4, 3], "strides": [2, 1, 2, 1, 2, 1]},
+    96: {"filters": [16, 32, 32, 48, 48, 64], "kernel_sizes": [8, 3, 4, 3, 4, 3], "strides": [4, 1, 2, 1, 2, 1]},
+}
+_TEMPERATURE = 1000.0
+# Photos that training sees in all, each pass counted, and the fewest and most passes that are made of that.
+_SEEN, _FEWEST, _MOST = 100_000, 10, 100
+# From so many photos on, a batch of 128 leaves enough steps an epoch.
+_LARGE = 10_000
+# What a recipe takes from the network it starts from.
+_OF_THE_START = (
+    "filters",
+    "kernel_sizes",
+    "ranks",
+    "strides",
+    "temperature",
+    "logit_bias",
+    "rescaling",
+    "use_bias",
+    "add_negative",
+)
+
+
+def recipe_for_photos(photos, start=None, name=None):
+    """A recipe for a folder of photos, chosen by their size and number: a beginning, to be edited.
+
+    The network is a small one, for training on a CPU or a small GPU. About 100,000 photos are seen in all, in 10 to 100
+    epochs, half of them mirrored, each cut at a random place.
+
+    Args:
+        photos: a `keras_coda.data.Photos`.
+        start: a preset to start from, see `keras_coda.presets.load`, whose network and image shape are taken. Default:
+            a network of random weights.
+        name: of the preset that comes out. Default: that of the folder.
+
+    Returns:
+        A `keras_coda.recipes.Recipe`.
+
+    Raises:
+        ValueError: the preset is no `CoDANet`, or takes other images than `photos` was told to give.
+
+    Example:
+
+    >>> recipe = recipe_for_photos(keras_coda.data.Photos("photos/"))
+    >>> keras_coda.train(recipe, "my_photos")
+    """
+    height, width, _ = photos.image_shape
+    side, count = min(height, width), len(photos.parts["train"][1])
+    if start is None:
+        model = {**_NETWORKS[max(least for least in _NETWORKS if side >= least)], "temperature": _TEMPERATURE}
+        model["ranks"] = [8, 8, 8] + [16] * (len(model["filters"]) - 2)
+        for argument, last in (("filters", len(photos.classes)), ("kernel_sizes", 1), ("strides", 1)):
+            model[argument] = [*model[argument], last]
+    else:
+        model = _network_of(start, len(photos.classes))
+        shape = start_shape(start)
+        if any(expected not in (None, own) for expected, own in zip(shape, photos.image_shape, strict=True)):
+            raise ValueError(
+                f"{start} is for images of {shape}. Expected: Photos(folder, image_shape={shape}). "
+                f"Received: {photos.image_shape}"
+            )
+    title = (photos.folder.resolve().name if name is None else name).replace(" ", "_")
+    return Recipe(
+        name=title,
+        description=f"Photos of {len(photos.classes)} classes" + (f", from {start}." if start else "."),
+        dataset=f"{photos.folder}/",
+        model=model,
+        learning_rate=0.02,
+        batch_size=128 if count >= _LARGE else 32,
+        epochs=min(max(math.ceil(_SEEN / count), _FEWEST), _MOST),
+        optimizer={"name": "keras_coda>Muon", "weight_decay": 0.3},
+        schedule={"decay": "linear"},
+        augmentation={"flip": True, "crop_padding": max(1, side // 16)},
+        image_shape=list(photos.image_shape),
+    )
+
+
+def start_shape(preset):
+    """The shape of the images of a preset, with the channels last."""
+    facts = presets.metadata(preset)
+    shape = facts["image_shape"]
+    return (*shape[1:], shape[0]) if facts["data_format"] == "channels_first" else tuple(shape)
+
+
+def _network_of(preset, classes):
+    model = presets.load(preset, load_weights=False)
+    if not isinstance(model, CoDANet):
+        raise ValueError(f"Expected a preset of a CoDANet to start from. Received: {preset}, a {type(model).__name__}")
+    config = model.get_config()
+    arguments = {key: config[key] for key in _OF_THE_START}
+    return {**arguments, "filters": [*arguments["filters"][:-1], classes]}

@@ -1,0 +1,88 @@
+"""Make folders of photos to try `keras-coda train --images` on, of TinyImageNet's training images.
+
+    python scripts/photos_folder.py ~/tensorflow_datasets/downloads/manual/tiny-imagenet-200 OUT
+
+writes OUT/photos, ten classes of 50 to 500 images; OUT/messy, a copy with files that are damaged, misnamed, turned, grey,
+huge or no images at all; and OUT/other, five more classes of 60 images.
+"""
+
+import argparse
+import pathlib
+import shutil
+
+import numpy as np
+from PIL import Image
+
+CLASSES = {
+    "red panda": ("n02509815", 500),
+    "ladybug": ("n02165456", 500),
+    "lion": ("n02129165", 400),
+    "abacus": ("n02666196", 350),
+    "elephant": ("n02504458", 300),
+    "brown bear": ("n02132136", 250),
+    "bee": ("n02206856", 200),
+    "bison": ("n02410509", 150),
+    "chimpanzee": ("n02481823", 100),
+    "tabby": ("n02123045", 50),
+}
+
+
+def make_photos(source, out):
+    """The first images of each class."""
+    for name, (wnid, count) in CLASSES.items():
+        (out / name).mkdir(parents=True)
+        for path in sorted((source / "train" / wnid / "images").glob("*.JPEG"))[:count]:
+            shutil.copy(path, out / name / path.name)
+
+
+def make_messy(photos, out, seed=0):
+    """A copy in which some files of each class are changed; nothing of it is lost to a reader who knows the rules."""
+    shutil.copytree(photos, out)
+    rng = np.random.default_rng(seed)
+    (out / "notes.txt").write_text("Not a class.")
+    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+        files = [folder / path.name for path in rng.permutation(sorted(folder.iterdir()))[:10]]
+        content = files[0].read_bytes()
+        files[0].write_bytes(content[: len(content) // 2])
+        files[1].write_bytes(rng.bytes(1000))
+        files[2].write_bytes(b"")
+        with Image.open(files[3]) as image:
+            image.convert("L").save(files[3], "JPEG", quality=95)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        with Image.open(files[4]) as image:
+            image.rotate(90, expand=True).convert("RGB").save(files[4], "JPEG", quality=95, exif=exif)
+        with Image.open(files[5]) as image:
+            image.convert("RGB").resize((4000, 3000)).save(files[5], "JPEG", quality=90)
+        with Image.open(files[6]) as image:
+            image.convert("CMYK").save(files[6], "JPEG", quality=95)
+        with Image.open(files[7]) as image:
+            image.convert("RGBA").save(files[7], "PNG")  # Still called .JPEG.
+        shutil.copy(files[8], folder / "copy.jpg")
+        with Image.open(files[9]) as image:
+            deep = np.asarray(image.convert("L")).astype("uint16") * 257
+            Image.fromarray(deep).save(folder / "deep.png")
+        Image.new("RGB", (64, 64), "white").save(folder / f"blank {folder.name}.png")
+        (folder / "Thumbs.db").write_bytes(rng.bytes(100))
+        (folder / ".hidden").write_text("")
+
+
+OTHERS = ["n02124075", "n02190166", "n02423022", "n02480495", "n02486410"]
+
+
+def main(arguments=None):
+    """Write the three folders."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=pathlib.Path, help="the folder tiny-imagenet-200")
+    parser.add_argument("out", type=pathlib.Path)
+    parsed = parser.parse_args(arguments)
+    make_photos(parsed.source, parsed.out / "photos")
+    make_messy(parsed.out / "photos", parsed.out / "messy")
+    for wnid in OTHERS:
+        (parsed.out / "other" / wnid).mkdir(parents=True)
+        for path in sorted((parsed.source / "train" / wnid / "images").glob("*.JPEG"))[:60]:
+            shutil.copy(path, parsed.out / "other" / wnid / path.name)
+
+
+if __name__ == "__main__":
+    main()

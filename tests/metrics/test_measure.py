@@ -1,0 +1,241 @@
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from colour_model import CLASSES, colour_images, colour_model
+
+from keras_coda import metrics
+from keras_coda.attributions import Classifier, InputXGradient
+
+EVERY_METRIC = ("localisation", "removal_least_first", "removal_most_first", "insertion", "deletion")
+SETTINGS = {"grid_size": 2, "grids": 5, "removed": 7, "points": 4, "piece": 2, "batch_size": 4, "verbose": 0}
+
+
+class Method:
+    """Made-up maps that depend on the images and targets, of which the calls are counted.
+
+    Args:
+        name: the number by which it is known.
+        fails_at: the number of the call that fails, as if the computer did.
+        value: put into the map of call number `fails_at`, instead of failing.
+    """
+
+    def __init__(self, name=0, fails_at=None, value=None):
+        self.name = name
+        self._fails_at, self._value = fails_at, value
+        self._calls = []
+
+    def __call__(self, model):
+        return self
+
+    @property
+    def calls(self):
+        return len(self._calls)
+
+    def maps(self, images, targets):
+        self._calls.append((images, targets))
+        targets = np.asarray(targets)
+        several = targets if targets.ndim == 2 else targets[:, np.newaxis]
+        maps = np.stack(
+            [
+                [np.roll(image.sum(-1), t + self.name) - 2 for t in row]
+                for image, row in zip(images, several, strict=True)
+            ]
+        )
+        if self.calls == self._fails_at:
+            if self._value is None:
+                raise KeyboardInterrupt
+            maps[0, 0, 1, 1] = self._value
+        return maps if targets.ndim == 2 else maps[:, 0]
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % CLASSES
+    images = colour_images(labels, rng.uniform(3, 6, 24)) + rng.uniform(0, 0.5, (24, 2, 3, CLASSES))
+    return images.astype("float32"), labels
+
+
+@pytest.fixture(scope="module")
+def model():
+    return colour_model()
+
+
+def scores(results):
+    return results.table.drop(columns="seconds")
+
+
+class TestEvaluate:
+    def test_is_what_the_metrics_are(self, tmp_path, model, data):
+        images, labels = data
+        results = metrics.evaluate(model, *data, {"ixg": InputXGradient}, tmp_path, metrics=EVERY_METRIC, **SETTINGS)
+        method = InputXGradient(model)
+        grids = metrics.make_grids(model, *data, size=2, count=5)
+        maps = method.maps(images[:7], labels[:7])
+        arguments = (model, images[:7], labels[:7], maps)
+        expected = {
+            "localisation": metrics.localisation(method.maps(grids.images, grids.targets), 2),
+            "removal_least_first": metrics.pixel_removal(*arguments, points=4),
+            "removal_most_first": metrics.pixel_removal(*arguments, most_important_first=True, points=4),
+            "insertion": metrics.insertion(*arguments, points=4),
+            "deletion": metrics.deletion(*arguments, points=4),
+        }
+        assert list(results.table.columns) == ["metric", "method", "item", "target", "x", "score", "seconds"]
+        assert set(results.table["metric"]) == set(EVERY_METRIC)
+        assert (results.table["seconds"] > 0).all()
+        for metric, wanted in expected.items():
+            table = results.table[results.table["metric"] == metric]
+            np.testing.assert_allclose(table["score"], wanted.ravel(), rtol=1e-5)
+            np.testing.assert_array_equal(table["item"], np.repeat(np.arange(len(wanted)), wanted.shape[1]))
+            if metric == "localisation":
+                np.testing.assert_array_equal(table["target"], grids.targets.ravel())
+                assert table["x"].isna().all()
+            else:
+                np.testing.assert_array_equal(table["target"], np.repeat(labels[:7], 4))
+                end = 0.25 if metric.startswith("removal") else 1.0
+                np.testing.assert_allclose(table["x"], np.tile(np.linspace(0, end, 4), 7), rtol=1e-6)
+        loaded = metrics.Results.load(tmp_path)
+        pd.testing.assert_frame_equal(loaded.table, results.table)
+        assert len(results.summary()) == 5
+
+    def test_one_attribution_an_image_for_all_metrics(self, tmp_path, model, data):
+        method = Method()
+        metrics.evaluate(model, *data, {"a": method}, tmp_path, metrics=EVERY_METRIC, **SETTINGS)
+        # Each with one more to be compiled: 5 grids and 7 images, two at a time.
+        assert method.calls == (1 + 3) + (1 + 4)
+        assert {len(images) for images, _ in method._calls} == {2}
+
+    @pytest.mark.parametrize("interrupted_at", [1, 3, 7])
+    def test_goes_on_where_it_was_interrupted(self, tmp_path, model, data, interrupted_at):
+        whole = metrics.evaluate(model, *data, {"a": Method(), "b": Method(1)}, tmp_path / "whole", **SETTINGS)
+        failing = {"a": Method(), "b": Method(1, fails_at=interrupted_at)}
+        with pytest.raises(KeyboardInterrupt):
+            metrics.evaluate(model, *data, failing, tmp_path / "parts", **SETTINGS)
+        with pytest.raises(ValueError, match="of a finished evaluation"):
+            metrics.Results.load(tmp_path / "parts")
+        finished = sorted((tmp_path / "parts" / "pieces").iterdir())
+        # The calls before the one that failed, but those that are not kept: the first of each kind of item.
+        of_b = {1: 0, 3: 1, 7: 3 + 1}[interrupted_at]
+        assert len(finished) == 7 + of_b
+        written = [path.stat().st_mtime_ns for path in finished]
+
+        again = {"a": Method(), "b": Method(1)}
+        results = metrics.evaluate(model, *data, again, tmp_path / "parts", **SETTINGS)
+        assert again["a"].calls == 0
+        missing_grids, missing_images = 3 - min(of_b, 3), 4 - max(of_b - 3, 0)
+        assert again["b"].calls == missing_grids + missing_images + (missing_grids > 0) + (missing_images > 0)
+        assert [path.stat().st_mtime_ns for path in finished] == written
+        pd.testing.assert_frame_equal(scores(results), scores(whole))
+
+    def test_a_file_half_written_is_ignored(self, tmp_path, model, data, monkeypatch):
+        whole = metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "whole", **SETTINGS)
+
+        def killed(source, target):
+            if "pieces" in str(target):
+                raise KeyboardInterrupt
+            source.rename(target)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("os.replace", killed)
+            # After a kill -9 nothing cleans up.
+            patched.setattr("pathlib.Path.unlink", lambda self, missing_ok: None)
+            with pytest.raises(KeyboardInterrupt):
+                metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "parts", **SETTINGS)
+        (leftover,) = (tmp_path / "parts" / "pieces").iterdir()
+        leftover.write_text(leftover.read_text()[:26])
+        results = metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "parts", **SETTINGS)
+        pd.testing.assert_frame_equal(scores(results), scores(whole))
+
+    @pytest.mark.parametrize("damage", ["cut", "a digit", "a row less", "of others", "no checksum", "no text", "empty"])
+    def test_a_damaged_piece_is_measured_anew(self, tmp_path, model, data, damage):
+        whole = metrics.evaluate(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
+        first, other, *_ = sorted((tmp_path / "pieces").iterdir())
+        text = first.read_text()
+        lines = text.splitlines(keepends=True)
+        damaged = {
+            "cut": text[: len(text) // 2],
+            "a digit": text.replace("0.", "1.", 1),
+            "a row less": "".join(lines[:1] + lines[2:]),
+            "of others": other.read_text(),
+            "no checksum": "".join(lines[:-1]),
+            "no text": "\udcff",
+            "empty": "",
+        }[damage]
+        assert damaged != text
+        first.write_text(damaged, errors="surrogateescape")
+        again = Method()
+        results = metrics.evaluate(model, *data, {"a": again}, tmp_path, **SETTINGS)
+        pd.testing.assert_frame_equal(scores(results), scores(whole))
+        assert again.calls == 2  # the piece, and the call that compiles
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])
+    def test_damaged_settings_are_named(self, tmp_path, model, data, text):
+        (tmp_path / "settings.json").write_text(text, errors="surrogateescape")
+        with pytest.raises(ValueError, match=r"settings\.json is not as it was written"):
+            metrics.evaluate(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
+
+    def test_methods_can_be_added_and_changed(self, tmp_path, model, data):
+        metrics.evaluate(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
+        again = {"a": Method(), "b / c": Method(1)}
+        results = metrics.evaluate(model, *data, again, tmp_path, **SETTINGS)
+        assert again["a"].calls == 0
+        assert again["b / c"].calls > 0
+        assert list(results.table["method"].unique()) == ["a", "b / c"]
+        changed = Method(2)
+        other = metrics.evaluate(model, *data, {"a": changed}, tmp_path, **SETTINGS)
+        assert changed.calls > 0
+        assert not np.array_equal(other.table["score"], results.table[results.table["method"] == "a"]["score"])
+
+    def test_refuses_to_go_on_with_other_settings(self, tmp_path, model, data):
+        images, labels = data
+        metrics.evaluate(model, images, labels, {"a": Method()}, tmp_path, **SETTINGS)
+        for name, value in {"seed": 1, "points": 5, "confidence": 0.5001, "metrics": ["localisation"]}.items():
+            with pytest.raises(ValueError, match=f"other settings.*Received: {{'{name}'"):
+                metrics.evaluate(model, images, labels, {"a": Method()}, tmp_path, **{**SETTINGS, name: value})
+        with pytest.raises(ValueError, match="'weights'"):
+            metrics.evaluate(colour_model(scale=1.1), images, labels, {"a": Method()}, tmp_path, **SETTINGS)
+        with pytest.raises(ValueError, match=r"Received: \{'images'"):
+            metrics.evaluate(model, images[:-1], labels[:-1], {"a": Method()}, tmp_path, **SETTINGS)
+        halved = keras.Model(model.inputs, keras.layers.Rescaling(0.5)(model.outputs[0]))
+        with pytest.raises(ValueError, match=r"Received: \{'outputs'"):
+            metrics.evaluate(halved, images, labels, {"a": Method()}, tmp_path, **SETTINGS)
+
+    def test_takes_a_classifier(self, tmp_path, model, data):
+        classifier = Classifier(model, activation="sigmoid")
+        results = metrics.evaluate(classifier, *data, {"a": InputXGradient}, tmp_path, metrics=["deletion"], **SETTINGS)
+        # Of zeros are left a logit of 0, and thus a probability of a half.
+        np.testing.assert_allclose(results.table[results.table["x"] == 1]["score"], 0.5, rtol=1e-5)
+
+    def test_names_the_method_that_gives_nan(self, tmp_path, model, data):
+        methods = {"good": Method(), "bad": Method(1, fails_at=3, value=np.nan)}
+        with pytest.raises(ValueError, match=r"Method 'bad' must give finite maps.*grids 2 to 3"):
+            metrics.evaluate(model, *data, methods, tmp_path, **SETTINGS)
+
+    def test_shows_progress(self, tmp_path, model, data, capsys):
+        metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "1", **{**SETTINGS, "verbose": 1})
+        shown = capsys.readouterr().out
+        assert "a: localisation" in shown
+        assert "4/4" in shown
+        metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "2", **SETTINGS)
+        assert not capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [
+            ({"metrics": ["other"]}, "`metrics` must be a list of"),
+            ({"metrics": "deletion"}, "`metrics` must be a list of"),
+            ({"metrics": []}, "`metrics` must be a list of"),
+            ({"methods": {}}, "`methods` must be a dict"),
+            ({"methods": {"a": 3}}, "`methods` must be a dict"),
+            ({"removed": 0}, "`removed` and `piece`"),
+            ({"model": colour_model((2, 3, CLASSES))}, "takes images of shape .* only"),
+            ({"grid_size": 3}, "a model of 4 classes"),
+        ],
+        ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
+    )
+    def test_refuses(self, tmp_path, model, data, arguments, error):
+        images, labels = data
+        arguments = {"model": model, "methods": {"a": Method()}, **SETTINGS, **arguments}
+        with pytest.raises(ValueError, match=error):
+            metrics.evaluate(images=images, labels=labels, directory=tmp_path, **arguments)
