@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_coda.files import sha256
-from keras_coda.linear_maps import chain
+from keras_coda.linear_maps import Graph
 from keras_coda.models import transfer
 from keras_coda.presets import architecture, facts, known, plain, weights
 from keras_coda.presets.errors import PresetError
@@ -211,7 +211,9 @@ def save(
         "classes": _class_names(classes, bare.output_shape),
         "image_shape": bare.input_shape[1:] if image_shape is None else tuple(image_shape),
         "value_range": [0.0, 1.0],
-        "data_format": next((layer.data_format for layer in chain(bare) if hasattr(layer, "data_format")), None),
+        "data_format": next(
+            (s.operation.data_format for s in Graph.of(bare).steps if hasattr(s.operation, "data_format")), None
+        ),
         "results": {} if results is None else results,
         "parameters": bare.count_params(),
         "weights_file": WEIGHTS,
