@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what tells whether they still are."""
+"""Files that are written whole or not at all, and their checksums."""
 
 import contextlib
 import hashlib

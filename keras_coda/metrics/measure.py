@@ -107,7 +107,7 @@ def evaluate(
         "piece": piece,
         "images": pieces.digest([images, labels]),
         "weights": pieces.digest(classifier.model.get_weights()),
-        # What the weights do not say, such as the temperature.
+        # The weights do not determine these: the temperature, for one.
         **({"input": classifier.input} if classifier.input != "encoded" else {}),
         pieces.OUTPUTS: classifier.outputs(classifier.source(images[:1])).tolist(),
     }
@@ -121,7 +121,7 @@ def evaluate(
         ranked = RankedPixels(classifier, batch_size)
         kinds.append(_Images(ranked, images[:removed], labels[:removed], curves, fraction, points, sigma))
     paths = []
-    # All before the first is used: one that this model does not admit is better found out now than after hours.
+    # Make all methods before the first runs, so that one that refuses this model does so now and not after hours.
     for name, method in {name: make(classifier.model) for name, make in methods.items()}.items():
         for kind in kinds:
             paths += _measure(files, name, method, kind, piece, verbose)
@@ -139,7 +139,7 @@ def _measure(files, name, method, kind, piece, verbose):
     progress = keras.utils.Progbar(len(missing), verbose=verbose, unit_name="piece")
     for number, (start, path) in enumerate(missing, start=1):
         items = np.arange(start, min(start + piece, len(kind)))
-        # As many in the last piece as in the others: for another number, methods would be compiled once more.
+        # Pad the last piece to the size of the others. Another size would compile the methods again.
         filled = np.resize(items, min(piece, len(kind)))
         images, targets = kind.inputs(filled)
         if number == 1:

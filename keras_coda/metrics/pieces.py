@@ -1,7 +1,7 @@
-"""Files of an evaluation that are written whole or not at all, and what says that they belong to it.
+"""The files of an evaluation, each written whole or not at all, with a digest of the settings that they belong to.
 
-The last line of a piece is its checksum. A piece that was cut, altered, or put in the place of another is as none, and
-so is one that was written before there were checksums: it is measured anew.
+The last line of a piece is its checksum. A piece that was cut, altered or swapped counts as missing and is measured
+anew. So is one from before there were checksums.
 """
 
 import hashlib
@@ -128,13 +128,13 @@ def digest(arrays):
 
 def _same(key, found, settings):
     if key == OUTPUTS and key in found and key in settings:
-        # Those of one model differ in their last digits between machines.
+        # One model's outputs differ in their last digits between machines.
         return np.shape(found[key]) == np.shape(settings[key]) and np.allclose(found[key], settings[key], 1e-3, 1e-3)
     return found.get(key) == settings.get(key)
 
 
 def _settings_of(method):
-    """Eight digits that differ where a method has other settings, as far as public attributes of plain data say."""
+    """Eight digits of a hash of a method's settings: its public attributes of plain data."""
     sha = hashlib.sha256(type(method).__name__.encode())
     for name, value in sorted(vars(method).items()):
         # A layer, such as that of Grad-CAM, by its name.

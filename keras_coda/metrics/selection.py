@@ -1,4 +1,4 @@
-"""Which images the metrics are taken on."""
+"""The images that the metrics are measured on."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""From what a user calls a preset to the local folder it lies in."""
+"""Resolve a preset's name, path or Hub address to a local folder."""
 
 import os
 import pathlib

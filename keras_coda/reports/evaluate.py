@@ -1,4 +1,4 @@
-"""From a model and methods to a folder with the measured scores and the report."""
+"""Evaluate methods on a model: a folder with the scores and a report."""
 
 import functools
 import json

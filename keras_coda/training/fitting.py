@@ -1,4 +1,4 @@
-"""The training itself, as each process that takes part in it runs it."""
+"""The training loop, as each process of a training runs it."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ from keras_coda.training.state import State
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What `keras_coda.train` was asked for; see there."""
+    """The arguments of `keras_coda.train`; see there."""
 
     recipe: Recipe
     epochs: int

@@ -1,4 +1,4 @@
-"""What a training leaves for people to look at: a table of its epochs, and how contribution maps sharpen."""
+"""Training logs for people: a table of the epochs, and pictures of how contribution maps sharpen."""
 
 import pathlib
 
