@@ -123,7 +123,7 @@ def colours():
 
 
 def choose_samples(network, metadata, samples="dataset"):
-    """Images to try: `(pixels, group, title)` each, uint8 pixels.
+    """Images to try: `(pixels, group, label, title)` each, uint8 pixels.
 
     Of the first test images: for each class the one that is rightly put there with the largest logit; then the
     mistakes of the largest logits. Without the data set: drawings.
@@ -135,19 +135,20 @@ def choose_samples(network, metadata, samples="dataset"):
             print(f"The samples are drawings, as there is no {metadata['dataset']}: {error}", file=sys.stderr)
             samples = "drawings"
     if samples == "drawings":
-        return [(pixels, "drawings", name) for name, pixels in drawings().items()]
+        return [(pixels, "drawings", name, name) for name, pixels in drawings().items()]
     images, labels = dataset.x_test[:CANDIDATES], dataset.y_test[:CANDIDATES]
     logits = network.predict(images, verbose=0)
     predicted, largest = logits.argmax(1), logits.max(1)
     names = metadata["classes"]
     chosen = []
-    for label in range(len(names)):
-        right = np.flatnonzero((labels == label) & (predicted == label))
+    for k, name in enumerate(names):
+        right = np.flatnonzero((labels == k) & (predicted == k))
         best = right[largest[right].argmax()]
-        chosen.append((images[best], "most sure", names[label]))
+        chosen.append((images[best], "most sure", name, name))
     wrong = np.flatnonzero(predicted != labels)
     for i in wrong[np.argsort(-largest[wrong])][:MISTAKES]:
-        chosen.append((images[i], "mistakes", f"{names[labels[i]]}, taken for {names[predicted[i]]}"))
+        label = names[labels[i]]
+        chosen.append((images[i], "mistakes", label, f"{label}, taken for {names[predicted[i]]}"))
     return chosen
 
 
@@ -185,10 +186,10 @@ def write_samples(out, samples):
     """Write samples as PNG files and return what the page is told of them."""
     (out / "samples").mkdir()
     written = []
-    for number, (pixels, group, title) in enumerate(samples):
+    for number, (pixels, group, label, title) in enumerate(samples):
         file = f"samples/{number}.png"
         Image.fromarray(pixels).save(out / file)
-        written.append({"file": file, "group": group, "title": title})
+        written.append({"file": file, "group": group, "label": label, "title": title})
     return written
 
 

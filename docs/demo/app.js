@@ -40,7 +40,7 @@ async function explain(read, sample = null) {
     explanation = answer;
     showMessage(null);
     markSample(sample);
-    showAnswer(image);
+    showAnswer(image, sample);
     document.dispatchEvent(new CustomEvent("explained", { detail: { ...answer, pixels } }));
   } catch (error) {
     if (mine !== turn) return;
@@ -72,7 +72,7 @@ function markSample(sample) {
 
 // The answer
 
-function showAnswer(image) {
+function showAnswer(image, sample) {
   const { probabilities, maps } = explanation;
   explanation.limit = contributionLimit(maps.flatMap((map) => [...map]));
   at("low").textContent = signed(-explanation.limit, 3);
@@ -81,6 +81,7 @@ function showAnswer(image) {
   chosen = order[0];
   fillClasses(order);
   show(chosen);
+  at("truth").textContent = `${sample ? `Its label: ${sample.label}. ` : ""}Point at a class to see its pixels`;
   const size = image.width === description.width && image.height === description.height ? ""
     : `${image.width} × ${image.height} pixels, cut and scaled to ${description.width} × ${description.height}. `;
   at("status").textContent =
