@@ -1,4 +1,4 @@
-"""Choose a Keras backend that is there, before Keras is imported."""
+"""Choose an installed Keras backend before Keras is imported."""
 
 import importlib.util
 import json
@@ -11,7 +11,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def _configured():
-    """The backend that Keras would take: KERAS_BACKEND, else its configuration file, else TensorFlow."""
+    """The backend that Keras would use: KERAS_BACKEND, then its configuration file, then TensorFlow."""
     if "KERAS_BACKEND" in os.environ:
         return os.environ["KERAS_BACKEND"]
     home = pathlib.Path(os.environ.get("KERAS_HOME", pathlib.Path.home() / ".keras"))
@@ -22,7 +22,7 @@ def _configured():
 
 
 def choose():
-    """Have Keras take the first backend that is installed, where nobody chose one and the default one is not.
+    """Select the first installed backend where the user chose none and Keras' default is not installed.
 
     Raises:
         ImportError: no backend is installed, or the one that KERAS_BACKEND names is not.

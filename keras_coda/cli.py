@@ -8,9 +8,11 @@ import sys
 import keras
 import numpy as np
 
-from keras_coda import backend, data, metrics, photo_commands, presets, recipes, reports, training
+from keras_coda import attributions, backend, data, metrics, photo_commands, presets, recipes, reports, training
 from keras_coda.explanations import explain, explain_video, plots
-from keras_coda.images import read_image
+from keras_coda.images import check_kept, image_files, read_image
+from keras_coda.text import printable
+from keras_coda.version import __version__
 
 DESCRIPTION = """\
 CoDA-Nets: image classifiers that explain themselves.
@@ -29,12 +31,13 @@ explains them, checks that the contributions add up to the logits, and saves pic
 
 EXPLAIN = """\
 Classifies images and saves, for each, a picture with the contributions of its pixels to the predicted class and to
-the strongest other class: red speaks for the class, blue against it."""
+the strongest other class: red speaks for the class, blue against it. A file that cannot be read is named, and the
+others are explained."""
 
 EXPLAIN_EXAMPLES = """\
 examples:
   keras-coda explain three.png seven.png --preset xs_coda_digits --out explained
-  keras-coda explain photos/*.jpg --preset ./my_preset --target goldfinch"""
+  keras-coda explain photos --preset ./my_preset --target goldfinch"""
 
 EXPLAIN_VIDEO = """\
 Explains a video, an animation or a folder of images frame by frame, and writes it beside its weights and contributions
@@ -81,7 +84,11 @@ DRAWN = 6
 
 
 def say(line):
-    print(line, flush=True)
+    print(printable(line), flush=True)
+
+
+def complain(line):
+    print(f"keras-coda: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def run_demo(arguments):
@@ -125,17 +132,23 @@ def run_explain(arguments):
     classes = metadata["classes"]
     target = target_of(arguments.target, classes)
     target = None if target is None else np.array([target])
-    names = [path.stem for path in arguments.images]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"Pictures are named for their images, whose names must differ. Received twice: {repeated}")
-    model = presets.load(arguments.preset)
-    for number, path in enumerate(arguments.images, start=1):
-        image = read_image(path, metadata["image_shape"], metadata["data_format"])[np.newaxis]
+    images = [path for given in arguments.images for path in (image_files(given) if given.is_dir() else [given])]
+    if not images:
+        raise ValueError(
+            f"Expected images, or a folder of them. Received: {[*map(str, arguments.images)]}, without any"
+        )
+    pictures = pictures_of(images, arguments.out)
+    model, unread = presets.load(arguments.preset), []
+    for number, (path, picture) in enumerate(zip(images, pictures, strict=True), start=1):
+        try:
+            image = read_image(path, metadata["image_shape"], metadata["data_format"])[np.newaxis]
+        except (ValueError, OSError) as error:
+            complain(error)
+            unread.append(path)
+            continue
         logits = model.predict(image, verbose=0)
         pair = plots.target_and_strongest_other(logits, target)
         explanation = explain(model, image, pair)
-        picture = arguments.out / f"{path.stem}.png"
         plots.plot_explanation_gallery(
             image, explanation, classes=classes, path=picture, data_format=metadata["data_format"]
         )
@@ -143,9 +156,30 @@ def run_explain(arguments):
         probability = 1 / (1 + np.exp(-float(logits[0, predicted])))
         residual = np.max(np.abs(explanation.residual))
         say(
-            f"[{number}/{len(arguments.images)}] {path}: {classes[predicted]}, p = {probability:.2f}, "
+            f"[{number}/{len(images)}] {path}: {classes[predicted]}, p = {probability:.2f}, "
             f"logit {logits[0, predicted]:.2f}, completeness residual {residual:.1e} -> {picture}"
         )
+    if len(images) > 1 and unread:
+        complain(f"{len(unread)} of {len(images)} images were not read: {', '.join(map(str, unread))}")
+    return 2 if unread else 0
+
+
+def pictures_of(images, folder):
+    """The pictures to write, one for each image: none takes the place of an image, or of another picture."""
+    names = [path.stem for path in images]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"Pictures are named for their images, whose names must differ. Received twice: {repeated}")
+    pictures = [folder / f"{name}.png" for name in names]
+    with_images = {path.resolve().parent for path in images}
+    taken = [picture for picture in pictures if picture.exists() and folder.resolve() in with_images]
+    if taken:
+        raise ValueError(
+            f"--out must not be the folder of the images where pictures would take the place of files. "
+            f"Received: {folder}, with {', '.join(map(str, taken))}"
+        )
+    check_kept(images, pictures)
+    return pictures
 
 
 def target_of(name, classes):
@@ -206,11 +240,13 @@ def run_evaluate(arguments):
 def run_presets(arguments):
     """List presets, or print the metadata of one."""
     if arguments.preset is not None:
-        say(json.dumps(presets.metadata(arguments.preset), indent=2))
+        for line in json.dumps(presets.metadata(arguments.preset), indent=2).splitlines():
+            say(line)
         return
     for info in presets.list_presets():
         weights = "released" if info.released else "weights not released"
-        say(f"{info.name:22} {info.dataset:14} {info.classes:4} classes   {weights}\n    {info.description}")
+        say(f"{info.name:22} {info.dataset:14} {info.classes:4} classes   {weights}")
+        say(f"    {info.description}")
 
 
 def run_train(arguments):
@@ -250,7 +286,7 @@ def parser():
             name,
             description=description,
             epilog=examples,
-            help=description.partition(".")[0].lower(),
+            help=" ".join(description.split()).replace("%", "%%"),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.set_defaults(run=run)
@@ -259,6 +295,8 @@ def parser():
     root = argparse.ArgumentParser(
         prog="keras-coda", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    version = f"keras-coda {__version__} (Keras {keras.__version__}, {keras.backend.backend()})"
+    root.add_argument("--version", action="version", version=version, help="print the versions and the backend")
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     command = add("demo", run_demo, DEMO)
@@ -267,7 +305,9 @@ def parser():
     command.add_argument("--out", type=pathlib.Path, default=out, help="folder for the pictures (default: %(default)s)")
 
     command = add("explain", run_explain, EXPLAIN, EXPLAIN_EXAMPLES)
-    command.add_argument("images", nargs="+", type=pathlib.Path, metavar="IMAGE", help="image files, PNG or JPEG")
+    command.add_argument(
+        "images", nargs="+", type=pathlib.Path, metavar="IMAGE", help="image files, or folders of them"
+    )
     command.add_argument("--preset", default="xs_coda_digits", help="a name or folder (default: %(default)s)")
     command.add_argument("--target", help="name of the class to explain (default: the predicted one)")
     out = pathlib.Path("explanations")
@@ -286,7 +326,10 @@ def parser():
     command.add_argument("--dataset", help="a name, or an .npz file (default: the preset's)")
     command.add_argument("--data-dir", help="where TFDS keeps its data")
     command.add_argument(
-        "--methods", nargs="+", help="some of the published methods (default: all that the model admits)"
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        help=f"of {', '.join(attributions.published('cifar10'))} (default: all that the model admits)",
     )
     command.add_argument(
         "--settings",
@@ -346,17 +389,16 @@ def parser():
 
 
 def main(arguments=None):
-    """Run `keras-coda` and return its exit status: 0, 2 after a wrong input, 130 when interrupted."""
+    """Run `keras-coda` and return its exit status: 0; 2 after a wrong input, or a file not read; 130 when stopped."""
     parsed = parser().parse_args(arguments)
     try:
-        parsed.run(parsed)
+        return parsed.run(parsed) or 0
     except KeyboardInterrupt:
         print("keras-coda: interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        print(f"keras-coda: {error}", file=sys.stderr)
+        complain(error)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

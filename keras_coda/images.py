@@ -1,9 +1,16 @@
 """Image files as a model takes them."""
 
+import contextlib
+import pathlib
+import warnings
+
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from keras_coda.decoding import decoded, fitted
+
+# What is taken from a folder.
+_LISTED = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 
 
 def read_image(path, image_shape, data_format="channels_last"):
@@ -11,7 +18,8 @@ def read_image(path, image_shape, data_format="channels_last"):
 
     Args:
         path: a file that Pillow reads, of 8 or 16 bits a channel. It is turned as its EXIF data say, and transparent
-            pixels are white; see `keras_coda.decoding.decoded`.
+            pixels are white; see `keras_coda.decoding.decoded`. PostScript (EPS) is not read, since reading it runs
+            another program.
         image_shape: `(H, W, C)`, or `(C, H, W)` with "channels_first"; C is 1 (gray) or 3. Where H or W is `None`, the
             image keeps its size.
         data_format: "channels_last" or "channels_first".
@@ -20,20 +28,70 @@ def read_image(path, image_shape, data_format="channels_last"):
         A float32 array of that shape, in [0, 1].
 
     Raises:
-        ValueError: the file is no image, or not of 8 or 16 bits a channel.
+        ValueError: the file is no image, a damaged one, not of 8 or 16 bits a channel, or of more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS`, which is for its user to change.
         OSError: the file cannot be read.
     """
+    with open_image(path) as file:
+        height, width, channels = _last(image_shape, data_format)
+        side = None if height is None or width is None else max(height, width)
+        try:
+            image = decoded(file, channels, side)
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read. {error}") from error
+        return to_pixels(image, image_shape, data_format)
+
+
+@contextlib.contextmanager
+def open_image(path):
+    """An image file, opened by Pillow as a context manager.
+
+    What goes wrong within the context is an error of the file.
+
+    Raises:
+        ValueError, OSError: see `read_image`.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not an image. Expected: a regular file")
+    Image.init()
+    formats = [name for name in Image.ID if name != "EPS"]
     try:
-        with Image.open(path) as file:
-            height, width, channels = _last(image_shape, data_format)
-            side = None if height is None or width is None else max(height, width)
-            try:
-                image = decoded(file, channels, side)
-            except ValueError as error:
-                raise ValueError(f"{path} cannot be read. {error}") from error
-            return to_pixels(image, image_shape, data_format)
+        # A warning would be of images of up to twice as many pixels.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            file = Image.open(path, formats=formats)
+        with file:
+            yield file
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image that Pillow can read") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(
+            f"{path} must have at most {Image.MAX_IMAGE_PIXELS:,} pixels, PIL.Image.MAX_IMAGE_PIXELS. "
+            f"Received: one too large ({error})"
+        ) from None
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # Pillow's plugins raise all kinds for damaged files
+        raise ValueError(f"{path} is a damaged image: {type(error).__name__}: {error}") from error
+
+
+def image_files(folder):
+    """The image files of a folder by their names' endings, in the order of their names."""
+    Image.init()
+    paths = sorted(pathlib.Path(folder).iterdir())
+    endings = {ending for ending, name in Image.EXTENSION.items() if name in Image.OPEN and name in _LISTED}
+    return [path for path in paths if path.suffix.lower() in endings and path.is_file() and path.name[0] != "."]
+
+
+def check_kept(images, written):
+    """Raise a ValueError where a file to write is one of the images, under whatever name."""
+    for path in written:
+        for image in images if path.exists() else ():
+            if image.exists() and path.samefile(image):
+                raise ValueError(
+                    f"{path} would take the place of {image}, which it is made of. Expected: another name or folder"
+                )
 
 
 def to_pixels(image, image_shape, data_format="channels_last"):

@@ -1,4 +1,4 @@
-"""Packages that a few functions need, imported where they are used: all else works without them."""
+"""Optional packages, imported only by the functions that need them."""
 
 import importlib
 

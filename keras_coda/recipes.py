@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import typing
 
 # A link in a checkout, a folder in an installed package.
 ZOO = pathlib.Path(__file__).parent / "zoo"
@@ -46,6 +47,22 @@ class Recipe:
     image_shape: list | None = None
     freeze: list = dataclasses.field(default_factory=list)
 
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value, kinds = getattr(self, field.name), typing.get_args(field.type) or (field.type,)
+            kinds = (int, float) if kinds == (float,) else kinds
+            if type(value) not in kinds:
+                expected = " or ".join(kind.__name__ for kind in kinds)
+                raise TypeError(f"`{field.name}` must be of type {expected}. Received: {value!r}")
+        for name, least in (("batch_size", 1), ("epochs", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise TypeError(f"`{name}` must be at least {least}. Received: {getattr(self, name)}")
+        if not self.model:
+            raise TypeError("`model` must have the arguments of a network. Received: {}")
+        # A folder is named for it.
+        if not self.name or self.name in (".", "..") or set(self.name) & {"/", "\\", "\0"}:
+            raise TypeError(f"`name` must be the name of a file. Received: {self.name!r}")
+
 
 def built_in():
     """The names of the recipes that come with the package, those in `zoo/`."""
@@ -55,8 +72,8 @@ def built_in():
 def load(name_or_path):
     """A recipe by its built-in name, or from a JSON file.
 
-    The file has the entries of `Recipe`, or those alone in which it differs from another one, its "base": the name of a
-    built-in recipe. Entries of "model" are then added to those of the base.
+    The file has the entries of `Recipe`, each of its type, or those alone in which it differs from another one, its
+    "base": the name of a built-in recipe. Entries of "model" are then added to those of the base.
 
     Raises:
         ValueError: no such recipe, or one that lacks entries or has unknown ones.
@@ -69,16 +86,21 @@ def load(name_or_path):
     return Recipe(**_entries(name_or_path))
 
 
-def _entries(name_or_path):
-    path = ZOO / f"{name_or_path}.json" if name_or_path in built_in() else pathlib.Path(name_or_path)
-    if not path.is_file():
-        raise ValueError(f"No recipe {str(name_or_path)!r}. Expected: one of {built_in()}, or the path of a JSON file.")
+def _entries(name_or_path, below=()):
+    is_built_in = name_or_path in built_in()
+    path = ZOO / f"{name_or_path}.json" if is_built_in else pathlib.Path(name_or_path)
+    fields = [field.name for field in dataclasses.fields(Recipe)]
     try:
+        if not path.is_file():
+            raise ValueError(
+                f"No recipe {str(name_or_path)!r}. Expected: one of {built_in()}, or the path of a JSON file."
+            )
+        if path in below:
+            raise TypeError(f"it is its own base, through {[str(other) for other in below]}")
         entries = json.loads(path.read_text(encoding="utf-8"))
         if "base" in entries:
-            base = _entries(entries.pop("base"))
+            base = _entries(entries.pop("base"), (*below, path))
             entries = {**base, **entries, "model": {**base["model"], **entries.get("model", {})}}
         return dataclasses.asdict(Recipe(**entries))
-    except (TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        fields = [field.name for field in dataclasses.fields(Recipe)]
+    except (TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no recipe: {error}. Expected: a JSON object with the entries {fields}") from None

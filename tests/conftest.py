@@ -31,6 +31,10 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def pytest_sessionfinish():
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     """Keras draws its own seeds from this one. (`keras.utils.set_random_seed` would import TensorFlow everywhere.)"""

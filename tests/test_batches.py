@@ -1,5 +1,7 @@
 """The order of images in training, and what is drawn for them."""
 
+import subprocess
+import sys
 import time
 
 import keras
@@ -102,6 +104,46 @@ def test_fit_takes_the_batches_of_each_epoch_in_their_order(rng):
             w, b = w - 0.4 * x[chosen].T @ error / len(chosen), b - 0.4 * error.mean(0)
     for got, want in zip(model.get_weights(), (w, b), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+FORKED = """
+import io, multiprocessing, os, sys
+os.environ["KERAS_BACKEND"] = sys.argv[1]
+import numpy as np
+from PIL import Image
+from keras_coda.data import Batches
+from keras_coda.data.stored_images import StoredImages
+
+class Source:
+    def __len__(self):
+        return 6
+    def __getitems__(self, indices):
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8), (50, 100, 150)).save(file, "png")
+        return [{"image": file.getvalue()} for _ in indices]
+
+stored = StoredImages(Source(), 8, 8)
+batches = Batches(stored, np.arange(6), 2, 1)
+first = batches[0]  # with threads, and batches under way
+
+def work(queue):
+    queue.put([batches[1][1].tolist(), stored[:2].sum().item()])
+
+queue = multiprocessing.get_context("fork").Queue()
+worker = multiprocessing.get_context("fork").Process(target=work, args=(queue,), daemon=True)
+worker.start()
+assert queue.get(timeout=60) == [batches[1][1].tolist(), stored[:2].sum().item()]
+import pickle
+again = pickle.loads(pickle.dumps(Batches(np.arange(6.0), np.arange(6), 2, 1)))
+assert again[1][1].tolist() == batches[1][1].tolist()
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_forked_workers_and_pickled_batches_go_on():
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, keras.backend.backend()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_error_in_a_thread_is_raised(images):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_coda import cli, data, presets
+import keras_coda
+from keras_coda import attributions, cli, data, presets, recipes
 from keras_coda._keras_backend import BACKENDS
 from keras_coda.images import read_image
 from keras_coda.presets.handle import bundled
@@ -143,6 +144,101 @@ def test_wrong_input_is_one_line_on_stderr_and_leaves_nothing(tmp_path, capsys):
     assert not out.exists()
 
 
+def test_pictures_never_take_the_place_of_images(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    folder = paths[0].parent
+    before = {path: path.read_bytes() for path in paths}
+    photo = folder / "photo.jpg"
+    Image.open(paths[0]).save(photo)
+    (folder / "photo.png").write_text("another file")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "digit1.png").hardlink_to(paths[1])
+    for arguments, expected in (
+        (["explain", str(paths[0]), "--out", str(folder)], "must not be the folder of the images"),
+        (["explain", str(photo), "--out", str(folder)], "photo.png"),
+        (["explain", str(paths[1]), "--out", str(linked)], "would take the place of"),
+        (["explain", str(folder), "--out", str(folder / ".." / folder.name)], "must not be the folder of the images"),
+    ):
+        (folder / "text.txt").write_text("")
+        if str(folder) in arguments:
+            photo.unlink(missing_ok=True)
+        assert cli.main(arguments) == 2
+        assert expected in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in paths} == before
+    assert (folder / "photo.png").read_text() == "another file"
+
+
+def test_a_video_is_not_written_over_itself(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    video = tmp_path / "video.gif"
+    Image.open(paths[0]).save(video, save_all=True, append_images=[Image.open(paths[1])])
+    before = video.read_bytes()
+    assert cli.main(["explain-video", str(video), "--out", str(video)]) == 2
+    assert "would take the place of" in capsys.readouterr().err
+    assert video.read_bytes() == before
+
+
+def test_files_that_cannot_be_read_are_named_and_the_others_explained(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    folder, out = paths[0].parent, tmp_path / "out"
+    (folder / "digit1.png").write_bytes(paths[1].read_bytes()[:60])
+    (folder / "notes.txt").write_text("not an image by its name")
+    assert cli.main(["explain", str(folder), str(tmp_path / "missing.png"), "--out", str(out)]) == 2
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [f"[1/4] {paths[0]}", f"[3/4] {paths[2]}"]
+    assert sorted(path.name for path in out.iterdir()) == ["digit0.png", "digit2.png"]
+    errors = printed.err.splitlines()
+    assert len(errors) == 3
+    assert "digit1.png" in errors[0]
+    assert "missing.png" in errors[1]
+    assert errors[2].startswith("keras-coda: 2 of 4 images were not read")
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["explain", str(tmp_path / "empty"), "--out", str(out)]) == 2
+    assert "without any" in capsys.readouterr().err
+
+
+def test_a_recipe_of_another_form_is_one_line_on_stderr(tmp_path, capsys):
+    good = {"base": "xs_coda_digits", "name": "mine"}
+    path = tmp_path / "mine.json"
+    for change, expected in (
+        ({"base": str(path)}, "its own base"),
+        ({"base": 3}, "No recipe '3'"),
+        ({"base": ["a"]}, "recipe"),
+        ({"seed": None}, "`seed` must be of type int. Received: None"),
+        ({"seed": -1}, "`seed` must be at least 0"),
+        ({"epochs": "3"}, "`epochs` must be of type int"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"name": "../../elsewhere"}, "`name` must be the name of a file"),
+        ({"model": {"width": 3}}, "describes no network of keras_coda"),
+        ({"model": {"filters": 3}}, "must each have an entry for every layer"),
+        ({"model": None}, "is no recipe"),
+    ):
+        path.write_text(json.dumps({**good, **change}))
+        assert cli.main(["train", str(path), "--out", str(tmp_path / "out"), "--epochs", "1"]) == 2
+        printed = capsys.readouterr().err
+        assert expected in printed
+        assert printed.count("\n") == 1
+    path.write_text(json.dumps({**vars(recipes.load("xs_coda_digits")), "model": {}}))
+    assert cli.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "`model` must have the arguments of a network" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.json"]
+
+
+def test_what_moves_a_cursor_is_printed_as_text(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    facts, classes = presets.metadata("xs_coda_digits"), ["\x1b[2J<script>\u202e\n"] * 10
+    given = {"dataset": "digits", "description": "\x07", "image_shape": facts["image_shape"]}
+    folder = presets.save(presets.load("xs_coda_digits"), tmp_path / "preset", classes=classes, **given)
+    assert cli.main(["explain", str(paths[0]), "--preset", str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert cli.main(["presets", str(folder)]) == 0
+    assert cli.main(["explain", str(paths[0]), "--preset", str(folder), "--target", "\x1b"]) == 2
+    printed = "".join(capsys.readouterr())
+    assert r"\x1b[2J<script>\u202e\n" in printed
+    assert not set(printed) & {"\x1b", "\u202e", "\x07"}
+
+
 def test_presets_lists_all_and_prints_one(capsys):
     assert cli.main(["presets"]) == 0
     lines = capsys.readouterr().out
@@ -248,6 +344,21 @@ def test_help_teaches(command, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(" ".join(["usage: keras-coda", *command]))
     assert max(map(len, printed.splitlines())) <= 120
+    words = " ".join(printed.split())
+    if not command:
+        for description in (cli.DEMO, cli.EXPLAIN, cli.EXPLAIN_VIDEO, cli.EVALUATE, cli.PRESETS, cli.TRAIN):
+            assert " ".join(description.split()) in words
+    if command == ["evaluate"]:
+        for name in attributions.published("cifar10"):
+            assert name in words
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--version"])
+    assert exit_.value.code == 0
+    expected = f"keras-coda {keras_coda.__version__} (Keras {keras.__version__}, {keras.backend.backend()})\n"
+    assert capsys.readouterr().out == expected
 
 
 def test_images_are_classified_as_arrays_are(digit_files):

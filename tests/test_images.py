@@ -1,8 +1,10 @@
 """Image files as a model takes them."""
 
+import os
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from keras_coda.images import read_image
 
@@ -49,13 +51,35 @@ def test_images_are_turned_as_their_exif_data_say(tmp_path):
     np.testing.assert_array_equal(image[:2], 1.0)
 
 
-def test_files_that_are_no_8_bit_images_are_refused_by_name(tmp_path):
+def test_files_that_are_no_such_images_are_refused_by_name(tmp_path):
     text = tmp_path / "text.png"
     text.write_text("no image")
     with pytest.raises(ValueError, match=r"text\.png is not an image"):
         read_image(text, (8, 8, 3))
-    deep = write(tmp_path / "deep.png", np.full((4, 4), 4000, "uint16"))
-    with pytest.raises(ValueError, match=r"deep\.png must have 8 bits a channel.*I;16"):
+    deep = write(tmp_path / "deep.tif", np.full((4, 4), 0.5, "float32"))
+    with pytest.raises(ValueError, match=r"deep\.tif cannot be read\. Expected 8 or 16 bits a channel.*'F'"):
         read_image(deep, (8, 8, 1))
     with pytest.raises(FileNotFoundError, match="missing"):
         read_image(tmp_path / "missing.png", (8, 8, 1))
+
+
+def test_whatever_a_file_holds_it_is_an_image_or_one_error(tmp_path, monkeypatch):
+    image = write(tmp_path / "image.png", np.full((4, 4, 3), 51, "uint8"))
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    for path, message in ((pipe, r"pipe\.png is not an image"), (tmp_path, "is not an image")):
+        with pytest.raises(ValueError, match=message):
+            read_image(path, (4, 4, 3))
+    # Reading PostScript runs a program, Ghostscript, with what the file says.
+    Image.open(image).save(tmp_path / "script.eps")
+    (tmp_path / "script.eps").rename(tmp_path / "script.png")
+    with pytest.raises(ValueError, match=r"script\.png is not an image"):
+        read_image(tmp_path / "script.png", (4, 4, 3))
+    for largest in (15, 7):  # a warning of Pillow's, and an error
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", largest)
+        with pytest.raises(ValueError, match=rf"image\.png must have at most {largest} pixels"):
+            read_image(image, (4, 4, 3))
+    monkeypatch.undo()
+    monkeypatch.setattr(ImageOps, "exif_transpose", lambda image: {}["no such tag"])
+    with pytest.raises(ValueError, match=r"image\.png is a damaged image: KeyError"):
+        read_image(image, (4, 4, 3))

@@ -1,4 +1,4 @@
-"""What has to differ by backend, behind one signature each. Only the active backend's module is imported."""
+"""Everything that differs by backend, behind one signature each. Only the active backend's module is imported."""
 
 import importlib
 

@@ -1,10 +1,10 @@
-"""Settings that several layers share, as Keras means them."""
+"""Conventions of Keras that layers share: data format and dtype."""
 
 import keras
 
 
 def standardize_data_format(data_format):
-    """The data format that is meant: `None` is Keras' setting."""
+    """The data format; `None` stands for Keras' global setting."""
     if data_format is None:
         return keras.config.image_data_format()
     if data_format not in ("channels_last", "channels_first"):
@@ -13,5 +13,5 @@ def standardize_data_format(data_format):
 
 
 def at_least_float32(dtype):
-    """The dtype for what must not be computed in half precision."""
+    """The dtype for steps that must not run in half precision."""
     return "float64" if dtype == "float64" else "float32"

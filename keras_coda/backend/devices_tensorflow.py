@@ -12,7 +12,7 @@ def _names():
 
 @functools.cache
 def _strategy(devices):
-    """One for all trainings: two strategies on the same CPU devices would number their reductions alike and clash."""
+    """The one strategy for all trainings. Two on the same CPU devices would number their reductions alike and clash."""
     return tf.distribute.MirroredStrategy(_names()[:devices])
 
 
@@ -22,26 +22,26 @@ def device_count():
 
 
 def process():
-    """`(index, count)`: which of how many processes that train together this one is, each with its part of the data."""
+    """`(index, count)`: the index of this process, and how many train together, each on its part of the data."""
     return 0, 1
 
 
 def run_on(devices, function, *arguments):
-    """`function(*arguments)`, with the models that it makes and trains on `devices` devices."""
+    """Call `function(*arguments)`. The models that it builds train on `devices` devices."""
     with _strategy(devices).scope():
         return function(*arguments)
 
 
 def replicas():
-    """By how many a loss is divided because gradients are summed over as many devices."""
+    """The number that a loss is divided by, since gradients are summed over that many devices."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def average_gradients(model):
-    """A function of a loss, which it returns: the loss' gradients in `model` will be means over all processes."""
+    """Return a function that passes a loss through. Its gradients in `model` become means over all processes."""
     return lambda loss: loss
 
 
 def summed(variables):
-    """A context in which `variables` are sums over all processes."""
+    """Context in which `variables` hold sums over all processes."""
     return contextlib.nullcontext()

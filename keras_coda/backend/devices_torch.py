@@ -21,12 +21,12 @@ def device_count():
 
 
 def process():
-    """`(index, count)`: which of how many processes that train together this one is, each with its part of the data."""
+    """`(index, count)`: the index of this process, and how many train together, each on its part of the data."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def run_on(devices, function, *arguments):
-    """`function(*arguments)`, with the models that it makes and trains on `devices` devices.
+    """Call `function(*arguments)`. The models that it builds train on `devices` devices.
 
     Outside of torchrun the function runs in new processes: it and its arguments are pickled, and so is what it returns.
     """
@@ -57,7 +57,7 @@ def _join_group():
 
 
 def _first_in_group(function, *arguments):
-    """Only the first process' result is pickled, as nobody takes those of the others."""
+    """Pickle the first process' result only. Nobody reads the others."""
     _join_group()
     result = function(*arguments)
     distributed.destroy_process_group()
@@ -65,12 +65,12 @@ def _first_in_group(function, *arguments):
 
 
 def replicas():
-    """By how many a loss is divided because gradients are summed over as many devices."""
+    """The number that a loss is divided by, since gradients are summed over that many devices."""
     return 1  # DDP takes means.
 
 
 class _Watched(torch.nn.Module):
-    """A model's parameters for DDP to watch, and as the forward pass the last thing that comes before a backward one.
+    """The module for DDP: it has the parameters, and its forward pass comes just before the backward pass.
 
     Keras' `fit` calls the model itself, and not what DDP makes of it.
     """
@@ -84,7 +84,7 @@ class _Watched(torch.nn.Module):
 
 
 def average_gradients(model):
-    """A function of a loss, which it returns: the loss' gradients in `model` will be means over all processes."""
+    """Return a function that passes a loss through. Its gradients in `model` become means over all processes."""
     if not distributed.is_initialized():
         return lambda loss: loss
     parallel = torch.nn.parallel.DistributedDataParallel(_Watched(model))
@@ -94,7 +94,7 @@ def average_gradients(model):
 
 @contextlib.contextmanager
 def summed(variables):
-    """A context in which `variables` are sums over all processes."""
+    """Context in which `variables` hold sums over all processes."""
     if not distributed.is_initialized():
         yield
         return

@@ -7,16 +7,16 @@ import platform
 import jax
 from keras import ops
 
-# Kernels of its own in the place of `keras_coda.contractions.blocked`.
+# Replaces `keras_coda.contractions.blocked`, where the backend has kernels of its own.
 cpu_kernels = None
-# What cuts patches out of images in the place of `keras_coda.linear_maps.convolution`'s own.
+# Replaces the function of `keras_coda.linear_maps.convolution` that cuts patches out of images.
 windows = None
 # One call after the other, as `keras.ops.map` does here.
 map_in_turn = ops.map
 
 
 def keep_compiled():
-    """Let later processes find what takes long to compile, in a folder of the user's cache directory.
+    """Keep compiled programs in a folder of the user's cache directory, for later processes.
 
     JAX' own settings go first: JAX_COMPILATION_CACHE_DIR is another folder, and with JAX_ENABLE_COMPILATION_CACHE=false
     nothing is kept. Each host has a folder, as code for one CPU may not run on another.
@@ -28,7 +28,7 @@ def keep_compiled():
 
 
 def is_concrete(tensor):
-    """Whether the values of `tensor` can be read now: it is not part of a function being traced."""
+    """Whether the values of `tensor` can be read now, which is not so while a function is traced."""
     return not isinstance(tensor, jax.core.Tracer)
 
 
@@ -38,7 +38,7 @@ def runs_on_cpu():
 
 
 def records_gradients(tensor):
-    """Whether a backward pass may come to `tensor`: False only where it is known that none does."""
+    """Whether a backward pass may reach `tensor`. False only where none can."""
     return True
 
 
@@ -67,7 +67,7 @@ def custom_gradient(forward, backward):
 
 
 def prefers_gpu_kernels(dtype):
-    """Whether those are the fastest for `dtype` where the backend runs, which was measured on Hopper GPUs only."""
+    """Whether `gpu_kernels` are the fastest choice for `dtype` on this device. Measured on Hopper GPUs only."""
     return dtype == "bfloat16" and getattr(jax.devices()[0], "compute_capability", None) == "9.0"
 
 

@@ -2,18 +2,18 @@
 
 import tensorflow as tf
 
-# Kernels of its own in the place of `keras_coda.contractions.blocked`.
+# Replaces `keras_coda.contractions.blocked`, where the backend has kernels of its own.
 cpu_kernels = None
-# What cuts patches out of images in the place of `keras_coda.linear_maps.convolution`'s own.
+# Replaces the function of `keras_coda.linear_maps.convolution` that cuts patches out of images.
 windows = None
 
 
 def keep_compiled():
-    """Let later processes find what takes long to compile: TensorFlow's graphs are built anew by each."""
+    """Keep compiled programs for later processes. Does nothing: each process builds TensorFlow's graphs anew."""
 
 
 def is_concrete(tensor):
-    """Whether the values of `tensor` can be read now: it is not part of a graph being traced."""
+    """Whether the values of `tensor` can be read now, which is not so while a graph is traced."""
     return not tf.is_symbolic_tensor(tensor)
 
 
@@ -23,7 +23,7 @@ def runs_on_cpu():
 
 
 def records_gradients(tensor):
-    """Whether a backward pass may come to `tensor`: False only where it is known that none does."""
+    """Whether a backward pass may reach `tensor`. False only where none can."""
     return True
 
 
@@ -54,7 +54,7 @@ def custom_gradient(forward, backward):
 
 
 def prefers_gpu_kernels(dtype):
-    """Whether those are the fastest for `dtype` where the backend runs: there are none."""
+    """Whether `gpu_kernels` are the fastest choice for `dtype`. Never: there are none."""
     return False
 
 

@@ -11,14 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from keras_coda.backend.kernels import blocked_torch
 
-# Kernels of its own in the place of `keras_coda.contractions.blocked`.
+# Replaces `keras_coda.contractions.blocked`, where the backend has kernels of its own.
 cpu_kernels = blocked_torch
 # One call after the other, as `keras.ops.map` does here.
 map_in_turn = ops.map
 
 
 def keep_compiled():
-    """Let later processes find what takes long to compile: PyTorch compiles nothing."""
+    """Keep compiled programs for later processes. Does nothing: PyTorch compiles none here."""
 
 
 def is_concrete(tensor):
@@ -32,7 +32,7 @@ def runs_on_cpu():
 
 
 def records_gradients(tensor):
-    """Whether a backward pass may come to `tensor`: False only where it is known that none does."""
+    """Whether a backward pass may reach `tensor`. False only where none can."""
     return torch.is_grad_enabled() and tensor.requires_grad
 
 
@@ -74,7 +74,7 @@ def custom_gradient(forward, backward):
 
 
 def prefers_gpu_kernels(dtype):
-    """Whether those are the fastest for `dtype` where the backend runs, which was measured on Hopper GPUs only."""
+    """Whether `gpu_kernels` are the fastest choice for `dtype` on this device. Measured on Hopper GPUs only."""
     hopper = get_device().startswith("cuda") and torch.cuda.get_device_capability() == (9, 0)
     # A graph that is compiled or exported cannot hold them.
     return hopper and dtype == "bfloat16" and not torch.compiler.is_compiling() and bool(find_spec("triton"))

@@ -14,7 +14,7 @@ from keras_coda.backend.conventions import at_least_float32
 
 # Numbers in the largest intermediate of a block: 8 MiB of float32, see docs/benchmarks.md.
 BLOCK = 2**21
-# Numbers in a patch from which on K^T x is kept for the backward pass, see docs/benchmarks.md.
+# From this patch size on, K^T x is kept for the backward pass, see docs/benchmarks.md.
 KEPT_FROM = 512
 
 

@@ -1,4 +1,4 @@
-"""What the forms of the contraction share."""
+"""The interface that the forms of the contraction share."""
 
 import keras
 from keras import ops
@@ -36,7 +36,7 @@ class Contraction:
             return z
         wide = ops.cast(z, "float32")
         largest = ops.maximum(ops.max(ops.abs(wide), axis=-1, keepdims=True), 1.0)
-        # What is divided is multiplied with again: no derivatives come through here.
+        # The scale is multiplied back later, so it has no derivatives.
         self.scale = ops.stop_gradient(ops.exp2(ops.floor(ops.log2(largest))))
         return ops.cast(wide / self.scale, z.dtype)
 

@@ -1,4 +1,4 @@
-"""Which form of the contraction is used."""
+"""The choice between the forms of the contraction."""
 
 import contextlib
 import threading

@@ -17,6 +17,8 @@ class Batches(keras.utils.PyDataset):
     come again, with a weight of 0, and the others' weights make up for it, so that a mean over the images stays what
     it was. All other weights are 1.
 
+    They can be taken in forked and other worker processes, too, such as those of a PyTorch `DataLoader`.
+
     The order of an epoch depends on its number and on the seed alone, and so does what is drawn for an image in it:
     neither depends on the batches before, nor on the number of devices and processes.
 
@@ -45,8 +47,7 @@ class Batches(keras.utils.PyDataset):
         self.process = process
         self.seed = seed
         self.augmentation = augmentation
-        # Not Keras' own workers: what they have prepared of one order they hand out in the next.
-        self._threads = ThreadPoolExecutor(AHEAD)
+        self._process_id = None
         self.shuffle(0)
 
     def shuffle(self, epoch):
@@ -58,7 +59,15 @@ class Batches(keras.utils.PyDataset):
     def __len__(self):
         return -(-len(self.images) // self.batch_size)
 
+    def __getstate__(self):
+        # Neither threads nor what they are at go to another process.
+        return {**vars(self), "_threads": None, "_prepared": {}, "_process_id": None}
+
     def __getitem__(self, number):
+        if self._process_id != os.getpid():
+            # Not Keras' own workers: what they have prepared of one order they hand out in the next. And not those of
+            # the process that this one was forked from, which do not run here.
+            self._threads, self._prepared, self._process_id = ThreadPoolExecutor(AHEAD), {}, os.getpid()
         batch = self._prepared.pop(number, None) or self._prepare(number)
         for coming in range(number + 1, min(number + AHEAD, len(self))):
             if coming not in self._prepared:

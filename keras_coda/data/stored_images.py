@@ -64,9 +64,13 @@ class StoredImages:
         return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
 
 
-@functools.cache
 def threads():
-    """The threads that decode."""
+    """The threads that decode, of this process: one that was forked has none of those of the other."""
+    return _threads_of(os.getpid())
+
+
+@functools.cache
+def _threads_of(process):
     return ThreadPoolExecutor(os.cpu_count())
 
 

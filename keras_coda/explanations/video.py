@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence
 
 from keras_coda import plots
 from keras_coda.explanations.explainer import explain
-from keras_coda.images import read_image, to_pixels
+from keras_coda.images import check_kept, open_image, read_image, to_pixels
 
 # Written by Pillow; all others by FFmpeg.
 ANIMATIONS: dict[str, dict[str, Any]] = {".gif": {}, ".webp": {"quality": 90}}
@@ -47,8 +47,8 @@ def explain_video(
         The number of frames.
 
     Raises:
-        ValueError: the input has no frames or cannot be read as a video; the output is of another format; a target or
-            classes that do not fit the model.
+        ValueError: the input has no frames or cannot be read as a video; the output is of another format, or would
+            take the place of the input; a target or classes that do not fit the model.
         ImportError: a video is read or written without the extra `video`.
         OSError: a file cannot be read or written.
 
@@ -58,6 +58,7 @@ def explain_video(
     """
     video, path = pathlib.Path(video), pathlib.Path(path)
     write = _writer(path)
+    check_kept(_images(video) if video.is_dir() else [video], [path])
     if frames_a_second is None:
         frames_a_second = _frames_a_second(video)
     elif not 0 < frames_a_second < np.inf:
@@ -121,7 +122,7 @@ def _frames(video, image_shape, data_format):
         for path in _images(video):
             yield read_image(path, image_shape, data_format)
     elif _is_animation(video):
-        with Image.open(video) as file:
+        with open_image(video) as file:
             for frame in ImageSequence.Iterator(file):
                 yield to_pixels(frame, image_shape, data_format)
     else:
@@ -133,7 +134,7 @@ def _frames_a_second(video):
     if video.is_dir():
         return FRAMES_A_SECOND
     if _is_animation(video):
-        with Image.open(video) as file:
+        with open_image(video) as file:
             # Of a WebP file, known once the frame is read.
             durations = [(frame.load(), frame.info.get("duration", 0))[1] for frame in ImageSequence.Iterator(file)]
         return 1000 / np.mean(durations) if any(durations) else FRAMES_A_SECOND
@@ -146,9 +147,9 @@ def _images(folder):
 
 def _is_animation(video):
     try:
-        with Image.open(video):
+        with open_image(video):
             return True
-    except UnidentifiedImageError:
+    except ValueError:
         return False
 
 

@@ -33,7 +33,7 @@ class Grids:
 
 
 def make_grids(model, images, labels, size=3, count=500, confidence=0.5, seed=0, batch_size=32):
-    """Grids of the images that a model is most confident of, with each class at most once a grid (paper, 4.2).
+    """Grids of a model's most confident images. A grid has each class at most once (paper, 4.2).
 
     The images are those classified correctly with a probability of their class above `confidence`, taken from the
     most confident on, each in one grid and at most `count` of a class, since no grid has two. Which of them share a
@@ -102,7 +102,7 @@ def draw_grids(classifier, images, labels, size, count, confidence, seed, batch_
         order[labels[candidates] == label] = np.arange(of_class[label])
     chosen = candidates[order < made][: cells * made]
     rng = np.random.default_rng(seed)
-    # Class by class, the images go to one grid after the other, so that those of a class go to different grids.
+    # Deal the images out class by class, one to each grid in turn, so that images of a class go to different grids.
     place = np.lexsort([rng.random(len(chosen)), rng.permutation(classifier.classes)[labels[chosen]]])
     grids = chosen[place].reshape(cells, made).T
     return rng.permuted(rng.permutation(grids), axis=1)

@@ -1,4 +1,4 @@
-"""Insertion and deletion: the probability of a class as all pixels come or go, the most important first."""
+"""Insertion and deletion: the probability of a class as pixels are added or removed, the most important first."""
 
 import numpy as np
 from scipy import integrate, ndimage

@@ -1,4 +1,4 @@
-"""The localisation metric: how much of a class' positive attribution is on the image of that class."""
+"""The localisation metric: the share of a class' positive attribution that lies on the image of that class."""
 
 import keras
 import numpy as np

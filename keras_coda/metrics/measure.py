@@ -38,9 +38,10 @@ def evaluate(
 ):
     """Measure attribution methods on a model by the paper's metrics (4.2), or by insertion and deletion.
 
-    The work is done in pieces, each a file in `directory`, written whole or not at all. After an interruption, the same
-    call goes on with the pieces that are missing. Methods can be added later: a method is known by its name and the
-    plain data among its public attributes. All else must be as before.
+    The work is done in pieces, each a file in `directory`, written whole or not at all, with its checksum. After an
+    interruption, the same call goes on with the pieces that are missing, or not as they were written. Methods can be
+    added later: a method is known by its name and the plain data among its public attributes. All else must be as
+    before.
 
     Localisation is measured on grids of the images that the model is most confident of (see `make_grids`), the other
     metrics on the first images, for the class of their label; they share one attribution an image. "seconds" is the
@@ -106,7 +107,7 @@ def evaluate(
         "piece": piece,
         "images": pieces.digest([images, labels]),
         "weights": pieces.digest(classifier.model.get_weights()),
-        # What the weights do not say, such as the temperature.
+        # The weights do not determine these: the temperature, for one.
         **({"input": classifier.input} if classifier.input != "encoded" else {}),
         pieces.OUTPUTS: classifier.outputs(classifier.source(images[:1])).tolist(),
     }
@@ -120,7 +121,7 @@ def evaluate(
         ranked = RankedPixels(classifier, batch_size)
         kinds.append(_Images(ranked, images[:removed], labels[:removed], curves, fraction, points, sigma))
     paths = []
-    # All before the first is used: one that this model does not admit is better found out now than after hours.
+    # Make all methods before the first runs, so that one that refuses this model does so now and not after hours.
     for name, method in {name: make(classifier.model) for name, make in methods.items()}.items():
         for kind in kinds:
             paths += _measure(files, name, method, kind, piece, verbose)
@@ -132,13 +133,13 @@ def _measure(files, name, method, kind, piece, verbose):
     """Write the pieces of one method that are missing, and return the paths of all."""
     starts = range(0, len(kind), piece)
     paths = [files.path(name, method, kind.name, start) for start in starts]
-    missing = [(start, path) for start, path in zip(starts, paths, strict=True) if not path.exists()]
+    missing = [(start, path) for start, path in zip(starts, paths, strict=True) if pieces.read(path) is None]
     if missing and verbose:
         print(f"{name}: {', '.join(kind.metrics)}")
     progress = keras.utils.Progbar(len(missing), verbose=verbose, unit_name="piece")
     for number, (start, path) in enumerate(missing, start=1):
         items = np.arange(start, min(start + piece, len(kind)))
-        # As many in the last piece as in the others: for another number, methods would be compiled once more.
+        # Pad the last piece to the size of the others. Another size would compile the methods again.
         filled = np.resize(items, min(piece, len(kind)))
         images, targets = kind.inputs(filled)
         if number == 1:

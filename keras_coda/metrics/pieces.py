@@ -1,18 +1,25 @@
-"""Files of an evaluation that are written whole or not at all, and what says that they belong to it."""
+"""The files of an evaluation, each written whole or not at all, with a digest of the settings that they belong to.
+
+The last line of a piece is its checksum. A piece that was cut, altered or swapped counts as missing and is measured
+anew. So is one from before there were checksums.
+"""
 
 import hashlib
+import io
 import json
 import pathlib
 import urllib.parse
 
 import keras
 import numpy as np
+import pandas as pd
 
 from keras_coda.files import written_whole
 
 SETTINGS = "settings.json"
 OUTPUTS = "outputs"
 
+_CHECKSUM = "# SHA-256 "
 _PLAIN = (bool, int, float, str, tuple, list, np.generic, type(None))
 
 
@@ -35,7 +42,15 @@ class Pieces:
             with written_whole(path) as file:
                 json.dump(settings, file, indent=1)
             return
-        found = json.loads(path.read_text())
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError(f"it holds {found!r:.40}")
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is not as it was written: {error}. Expected: the settings of the evaluation, to go on with "
+                "it. Delete the folder, or write elsewhere."
+            ) from error
         differing = sorted(key for key in found.keys() | settings.keys() if not _same(key, found, settings))
         if differing:
             raise ValueError(
@@ -51,17 +66,55 @@ class Pieces:
 
 
 def write(path, table):
-    """Write the rows of a piece."""
+    """Write the rows of a piece, and its checksum."""
+    text = _to_csv(table)
     with written_whole(path) as file:
-        table.to_csv(file, index=False, float_format="%.7g", lineterminator="\n")
+        file.write(f"{text}{_CHECKSUM}{_sum(path, text)}\n")
+
+
+def write_table(path, table):
+    """Write a table that is for people, too, and is made anew from pieces: without a checksum."""
+    with written_whole(path) as file:
+        file.write(_to_csv(table))
+
+
+def read(path):
+    """The CSV text of a piece, or `None` where it is missing or not as it was written."""
+    try:
+        text, _, checksum = path.read_text(encoding="utf-8").rpartition(_CHECKSUM)
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if text and checksum == f"{_sum(path, text)}\n" else None
+
+
+def table(path):
+    """The rows of a piece as a DataFrame, or `None` where it is missing or not as it was written."""
+    text = read(path)
+    return None if text is None else pd.read_csv(io.StringIO(text))
 
 
 def join(paths, path):
-    """Write the table of all pieces, which have the same columns."""
+    """Write the table of all pieces, which have the same columns.
+
+    Raises:
+        ValueError: one was altered since it was measured.
+    """
     with written_whole(path) as whole:
         for number, piece in enumerate(paths):
-            header, rows = piece.read_text(encoding="utf-8").split("\n", 1)
+            text = read(piece)
+            if text is None:
+                raise ValueError(f"{piece} was altered while the evaluation ran. Expected: it as it was written")
+            header, rows = text.split("\n", 1)
             whole.write(rows if number else f"{header}\n{rows}")
+
+
+def _to_csv(table):
+    return table.to_csv(index=False, float_format="%.7g", lineterminator="\n")
+
+
+def _sum(path, text):
+    # With the name, so that a piece in the place of another is found out.
+    return hashlib.sha256(f"{path.name}\n{text}".encode()).hexdigest()
 
 
 def digest(arrays):
@@ -75,13 +128,13 @@ def digest(arrays):
 
 def _same(key, found, settings):
     if key == OUTPUTS and key in found and key in settings:
-        # Those of one model differ in their last digits between machines.
+        # One model's outputs differ in their last digits between machines.
         return np.shape(found[key]) == np.shape(settings[key]) and np.allclose(found[key], settings[key], 1e-3, 1e-3)
     return found.get(key) == settings.get(key)
 
 
 def _settings_of(method):
-    """Eight digits that differ where a method has other settings, as far as public attributes of plain data say."""
+    """Eight digits of a hash of a method's settings: its public attributes of plain data."""
     sha = hashlib.sha256(type(method).__name__.encode())
     for name, value in sorted(vars(method).items()):
         # A layer, such as that of Grad-CAM, by its name.

@@ -109,7 +109,7 @@ def _curves(table):
 
 
 def _interval(values, confidence_level):
-    """The confidence interval of the mean over the first axis; no wider than a point where values do not vary."""
+    """The confidence interval of the mean over the first axis. Its width is 0 where the values do not vary."""
     if len(values) == 1:
         return values[0], values[0]
     interval = stats.bootstrap(

@@ -1,4 +1,4 @@
-"""The sanity check of attributions: do they change when the model forgets what it has learned?"""
+"""The sanity check of attributions: do maps change when the model's weights are randomised?"""
 
 import contextlib
 import random
@@ -81,7 +81,7 @@ def _layers_with_weights(model):
 
 
 def _new_weights(layer):
-    """Weights as a new layer of this configuration has them, also where its initializers have fixed seeds."""
+    """Fresh initial weights for a layer, even where its initializers have fixed seeds."""
     fresh = type(layer).from_config(_without_seeds(layer.get_config()))
     fresh.build_from_config(layer.get_build_config())
     return fresh.get_weights()
@@ -97,7 +97,7 @@ def _without_seeds(config):
 def _drawn_from(seed):
     """Keras draws the seeds of initializers from Python's generator, which is as before afterwards."""
     state = random.getstate()
-    # Not as a user may have done it before making the model, whose first weights would then be drawn again.
+    # A seed that users hardly use. With theirs, the model's own first weights would be drawn again.
     random.seed(f"sanity check {seed}")
     try:
         yield

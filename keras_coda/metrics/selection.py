@@ -1,4 +1,4 @@
-"""Which images the metrics are taken on."""
+"""The images that the metrics are measured on."""
 
 import itertools
 
@@ -50,6 +50,9 @@ def collect(data, limit=None):
 def most_confident(model, images, labels, confidence=0.5, batch_size=32):
     """The images that a model classifies correctly and with confidence, the most confident first (paper, 4.2).
 
+    They are in the order of the logit of their class, or after a softmax of its log-odds: in float32 all probabilities
+    above a logit of 17 are 1.
+
     Args:
         model: a Keras model that `keras_coda.attributions.Classifier` takes, or a `Classifier`.
         images: array of N images as the model takes them.
@@ -72,13 +75,29 @@ def most_confident(model, images, labels, confidence=0.5, batch_size=32):
     # Encoded images in float32 are many times as large as 8-bit ones, so not all at once.
     size = 32 * batch_size
     parts = [
-        classifier.probabilities(classifier.outputs(classifier.source(images[start : start + size]), batch_size))
+        classifier.outputs(classifier.source(images[start : start + size]), batch_size)
         for start in range(0, len(images), size)
     ]
-    probabilities = np.concatenate(parts)
-    of_label = np.take_along_axis(probabilities, labels[:, np.newaxis], axis=-1)[:, 0]
-    chosen = np.flatnonzero((probabilities.argmax(-1) == labels) & (of_label > confidence))
-    return chosen[np.argsort(-of_label[chosen], kind="stable")]
+    outputs = np.concatenate(parts)
+    of_label = _of(labels, classifier.probabilities(outputs))
+    # No activation changes the order of the outputs.
+    chosen = np.flatnonzero((outputs.argmax(-1) == labels) & (of_label > confidence))
+    order = _confidence(classifier, outputs, labels)
+    return chosen[np.argsort(-order[chosen], kind="stable")]
+
+
+def _of(labels, values):
+    return np.take_along_axis(values, labels[:, np.newaxis], axis=-1)[:, 0]
+
+
+def _confidence(classifier, outputs, labels):
+    """`(N,)`, which grow with the probability of the label, and differ where that is 1."""
+    of_label = _of(labels, outputs).astype("float64")
+    if classifier.activation is not keras.activations.softmax:
+        return of_label
+    others = outputs.astype("float64")
+    np.put_along_axis(others, labels[:, np.newaxis], -np.inf, axis=-1)
+    return of_label - np.logaddexp.reduce(others, axis=-1)
 
 
 def as_classifier(model):

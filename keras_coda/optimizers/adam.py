@@ -49,5 +49,5 @@ class Adam(keras.optimizers.Adam):
 
 
 def _one_minus_power(beta, step):
-    """1 - beta^step, to all digits, where the power is near 1."""
+    """1 - beta^step without cancellation where the power is near 1."""
     return -ops.expm1(step * math.log(beta)) if beta else 1.0

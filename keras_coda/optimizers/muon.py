@@ -41,7 +41,7 @@ class Muon(keras.optimizers.Muon):
     def __init__(self, learning_rate=0.03, weight_decay=0.3, name="muon", **kwargs):
         super().__init__(learning_rate, weight_decay=weight_decay, name=name, **kwargs)
 
-    # Keras decides by this on a variable's state and weight decay.
+    # Keras calls this to decide a variable's state and weight decay.
     def _should_use_adamw(self, variable):
         return not hasattr(variable, "patch_axes") and super()._should_use_adamw(variable)
 

@@ -50,7 +50,7 @@ def target_and_strongest_other(logits, targets=None):
 
 
 def weights_limit(weights, data_format=None):
-    """Where weights get their full colour: the strength of a pixel at the 99.5th percentile over the image.
+    """The strength at which weights get their full colour: the 99.5th percentile over the image.
 
     The strength is the norm of a pixel's positive weights, for an encoded image; the absolute weights otherwise.
 
@@ -66,7 +66,7 @@ def weights_limit(weights, data_format=None):
 
 
 def weights_to_rgba(weights, contribution_map=None, data_format=None, limit=None):
-    """Weights as colours, the way the input encoding turns colours into channels.
+    """Weights as RGBA colours: the inverse of the input encoding, which turns colours into channels.
 
     For an encoded image only positive weights are shown. Each colour is its share w_c / (w_c + w_c') of the weights
     of the image and of the negative image, so that weights proportional to an encoded image have that image's
@@ -173,7 +173,7 @@ def plot_contribution_map(contribution_map, ax=None, limit=None):
 
 
 def contribution_limit(maps):
-    """Where the scale of contribution maps ends: the 99.5th percentile of the absolute contributions, over all maps."""
+    """The end of the colour scale of contribution maps: the 99.5th percentile of absolute values over all maps."""
     return np.percentile(np.abs(maps), PERCENTILE) or np.abs(maps).max() or 1.0
 
 

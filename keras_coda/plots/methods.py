@@ -1,4 +1,4 @@
-"""How methods are called and coloured in charts."""
+"""Names and colours of methods in charts."""
 
 NAMES = {
     "contributions": "contributions",
@@ -38,5 +38,5 @@ COLOURS = {
 
 
 def name_of(method):
-    """What a method's key, such as "grad_cam", is called in words."""
+    """The display name of a method's key, such as "grad_cam"."""
     return NAMES.get(method, method)

@@ -68,7 +68,7 @@ def attribution(attribution_map, limit=None):
 
 
 def ranking(attribution_map):
-    """A panel with a map of which zero has no meaning, from its least value in blue to its largest in red."""
+    """A panel with a map that has no meaningful zero: blue at its minimum, red at its maximum."""
 
     def draw(ax):
         drawn = plots.plot_contribution_map(attribution_map, ax)

@@ -4,10 +4,12 @@ Keras' deserialisation imports modules and calls functions that the JSON names. 
 name what dynamic linear chains consist of, and nothing else.
 """
 
+import contextlib
 import json
 import types
 
 import keras
+from keras.src.backend.common import global_state
 
 from keras_coda import layers
 from keras_coda.linear_maps import chain
@@ -35,6 +37,9 @@ _OWN_CLASSES = {
     for cls in (CoDANet, *(getattr(layers, name) for name in layers.__all__))
     if isinstance(cls, type)
 }
+# Where Keras keeps the variables that get their values later.
+_UNINITIALIZED = "uninitialized_variables"
+MOST_ENTRIES, MOST_VALUES = 1000, 100_000
 _NEEDED_KEYS = {"module", "class_name", "config", "registered_name"}
 _KEYS = _NEEDED_KEYS | {"build_config", "name", "inbound_nodes"}
 _EXPECTED = (
@@ -61,13 +66,14 @@ def serialize(model):
     return json.dumps(json.loads(text, object_hook=without_training), indent=2) + "\n"
 
 
-def deserialize(text, source, dtype=None):
+def deserialize(text, source, dtype=None, parameters=None):
     """The untrained model of `serialize`'s text.
 
     Args:
         text: string.
         source: what error messages call the text.
         dtype: a dtype policy or its name, for all layers. Default: those in the text.
+        parameters: integer, how many the model must have, which is known before they get memory. Default: any number.
 
     Returns:
         A built Keras model.
@@ -85,10 +91,16 @@ def deserialize(text, source, dtype=None):
     try:
         architecture = plain.parse(text, source, with_policy)
         _check_model(architecture, source)
-        model = keras.saving.deserialize_keras_object(architecture, safe_mode=True)
-        chain(model)
-        if not getattr(model, "inputs", None):
-            raise ValueError("it does not say what inputs it takes")
+        with _without_memory():
+            model = keras.saving.deserialize_keras_object(architecture, safe_mode=True)
+            chain(model)
+            if not getattr(model, "inputs", None):
+                raise ValueError("it does not say what inputs it takes")
+            if parameters is not None and model.count_params() != parameters:
+                raise PresetError(
+                    f"{source} describes a model of {model.count_params():,} parameters. "
+                    f"Expected from the metadata beside it: {parameters:,}"
+                )
     except PresetError:
         raise
     except Exception as error:  # Keras and the layers raise all kinds for what does not fit together
@@ -96,11 +108,37 @@ def deserialize(text, source, dtype=None):
     return model
 
 
+@contextlib.contextmanager
+def _without_memory():
+    """A context in which variables are made that get memory and values when it is left; and none after an error."""
+    others = [*global_state.get_global_attribute(_UNINITIALIZED, [])]
+    with keras.StatelessScope():
+        try:
+            yield
+        except BaseException:
+            # Of those made so far: Keras would give them values now, however large they are.
+            global_state.set_global_attribute(_UNINITIALIZED, others)
+            raise
+
+
 def _check_model(architecture, source):
+    _check_size(architecture, source)
     _check(architecture, source, "")
     value = architecture if isinstance(architecture, dict) else {}
     if _name(value) not in _MODELS and value.get("registered_name") != "keras_coda>CoDANet":
         raise PresetError(f"{source} does not describe a model. {_EXPECTED} Received: {architecture!r:.200}")
+
+
+def _check_size(value, source):
+    """A text of some kilobytes may ask for more layers than could be made in hours."""
+    values = [value]
+    for count, value in enumerate(values):
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if len(inner) > MOST_ENTRIES or count > MOST_VALUES:
+            raise PresetError(
+                f"{source} is too large. Expected: at most {MOST_ENTRIES} entries in a list, and {MOST_VALUES:,} values"
+            )
+        values.extend(inner)
 
 
 def _check(value, source, path):

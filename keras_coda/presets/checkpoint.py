@@ -1,7 +1,7 @@
 """Checkpoints of the paper's authors, for users who hold them, as networks of this package."""
 
-import pickle
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from keras_coda.models.sizes import SIZES
 from keras_coda.presets.errors import PresetError
 
 # Of layer i: B (r, c, k, k), then A (c k k n, r, 1, 1) and b (c k k n), of which the units n vary fastest.
-_KEY = re.compile(r"(?:module\.)?(\d+)\.weight_mod\.weighting_f\.(0\.weight|1\.weight|1\.bias)")
+_KEY = re.compile(r"(?:module\.)?([0-9]{1,9})\.weight_mod\.weighting_f\.(0\.weight|1\.weight|1\.bias)")
 _PARTS = ("0.weight", "1.weight", "1.bias")
 _FORM = "a state dict with i.weight_mod.weighting_f.0.weight, .1.weight and .1.bias for each layer i"
 
@@ -98,18 +98,41 @@ def _read(path):
     if not path.is_file():
         raise PresetError(f"Expected a checkpoint file. Received: {str(path)!r}, which does not exist or is none")
     try:
+        _check_stored(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return {key: value.float().numpy() for key, value in state.items()}
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, AttributeError, ValueError) as error:
+        if not isinstance(state, dict):
+            raise ValueError(f"it holds a {type(state).__name__}")
+        tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+        others = [key for key, value in state.items() if value is not tensors.get(key)]
+        wrong = [
+            key for key, value in tensors.items() if value.layout != torch.strided or not value.is_floating_point()
+        ]
+        if others or wrong:
+            raise ValueError(f"these are no dense tensors of floating-point numbers: {[*others, *wrong]!r:.200}")
+        # Before any becomes an array: of one number in the file a tensor can make as many as it says it has.
+        declared = sum(value.numel() * value.element_size() for value in tensors.values())
+        if declared > path.stat().st_size:
+            raise ValueError(f"its tensors are of {declared:,} bytes, and the file is of {path.stat().st_size:,}")
+        return {key: value.float().numpy() for key, value in tensors.items()}
+    except Exception as error:  # PyTorch raises all kinds for what is none of its files
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise PresetError(f"{path} is no checkpoint that can be read. Expected: {_FORM}. {reason[0]}") from error
+
+
+def _check_stored(path):
+    """PyTorch's files are archives of what is not compressed. One that is would become larger than it is."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > path.stat().st_size:
+            raise ValueError(f"its entries are of {size:,} bytes, and the file is of {path.stat().st_size:,}")
 
 
 def _layers(state, path):
     """B `(k, k, c, r)`, A `(k, k, c, r, n)` and b `(k, k, c, n)` of each layer, as `DAUConv2D` has them."""
     found: dict[int, dict[str, np.ndarray]] = {}
     for key, value in state.items():
-        match = _KEY.fullmatch(key)
+        match = _KEY.fullmatch(key) if isinstance(key, str) else None
         if match is None:
             raise PresetError(f"{path} is no checkpoint of a CoDA-Net. Expected: {_FORM}. Received: {key!r}")
         found.setdefault(int(match[1]), {})[match[2]] = value
@@ -123,9 +146,15 @@ def _layers(state, path):
             raise PresetError(f"{path}: layer {number} lacks {', '.join(missing)}. Expected: {_FORM}")
         b, a, bias = (found[number][part] for part in _PARTS)
         shapes = f"B {b.shape}, A {a.shape}, b {bias.shape}"
-        if b.ndim != 4 or b.shape[2] != b.shape[3] or channels not in (None, b.shape[1]):
+        if (
+            b.ndim != 4
+            or bias.ndim != 1
+            or not b.size
+            or b.shape[2] != b.shape[3]
+            or channels not in (None, b.shape[1])
+        ):
             raise PresetError(
-                f"{path}: layer {number} does not fit. Expected: B of shape (r, {channels or 'c'}, k, k). "
+                f"{path}: layer {number} does not fit. Expected: B of shape (r, {channels or 'c'}, k, k), b of (m,). "
                 f"Received: {shapes}"
             )
         rank, c, k, _ = b.shape

@@ -1,4 +1,4 @@
-"""What is to be known of a preset: the content of its metadata.json."""
+"""Preset metadata: the content of metadata.json."""
 
 import json
 

@@ -18,6 +18,9 @@ from keras_coda.version import __version__
 # Bytes, for all that is not weights.
 SPARE = 2**20
 
+# Parameters that a preset gets without showing weights for them: 1 GiB, four times the paper's largest network.
+MOST_UNTRAINED = 2**28
+
 CONFIG, WEIGHTS, METADATA = FILES = ("config.json", facts.WEIGHTS, "metadata.json")
 WEIGHTS_DTYPES = ("float32", "float16")
 
@@ -98,10 +101,16 @@ def _loaded(preset, load_weights, dtype):
     config = folder / CONFIG
     text = _config(config, expected)
     if not load_weights:
+        if expected["parameters"] > MOST_UNTRAINED:
+            raise PresetError(
+                f"{folder / METADATA} says {expected['parameters']:,} parameters, of which no weights are to be read. "
+                f"Expected: at most {MOST_UNTRAINED:,}"
+            )
         return _untrained(text, config, dtype, expected)
     with weights.whole(folder, expected) as file:
         model = _untrained(text, config, dtype, expected)
         try:
+            weights.check_plain(file)
             model.load_weights(file)
         except Exception as error:  # h5py and Keras raise all kinds
             raise PresetError(f"{folder / WEIGHTS} does not fit {config}: {error}") from error
@@ -124,7 +133,7 @@ def _config(path, expected):
 
 def _untrained(text, config, dtype, expected):
     """The network of `text`, the content of the file `config`, which must be what the metadata `expected` say."""
-    model = architecture.deserialize(text, config, dtype)
+    model = architecture.deserialize(text, config, dtype, expected["parameters"])
     parameters, classes = model.count_params(), model.output_shape[-1]
     if (parameters, classes) != (expected["parameters"], len(expected["classes"])):
         raise PresetError(

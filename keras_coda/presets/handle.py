@@ -1,4 +1,4 @@
-"""From what a user calls a preset to the local folder it lies in."""
+"""Resolve a preset's name, path or Hub address to a local folder."""
 
 import os
 import pathlib
@@ -63,10 +63,14 @@ def resolve(handle, files):
                 f"The weights of {handle!r} are not released, or not in the package. For the untrained architecture: "
                 f"keras_coda.presets.load({handle!r}, load_weights=False)"
             )
-    path = pathlib.Path(handle).expanduser()
-    if path.is_dir():
+    try:
+        path = pathlib.Path(handle).expanduser()
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a folder that may not be read, no such home
+        raise PresetError(f"Expected the folder of a preset. Received: {str(handle)!r:.200}: {error}") from error
+    if is_folder:
         return path
-    if path.exists():
+    if exists:
         raise PresetError(f"Expected the folder of a preset. Received: {str(path)!r}, a file")
     if isinstance(handle, os.PathLike) or handle.startswith((".", "~")) or "/" in handle or os.sep in handle:
         raise PresetError(f"Expected the folder of a preset. Received: {str(path)!r}, which does not exist")

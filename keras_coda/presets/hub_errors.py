@@ -1,4 +1,4 @@
-"""What goes wrong between the Hub's client and the Hub, in one sentence each."""
+"""Errors of the Hub and its client, each explained in one sentence."""
 
 import time
 
@@ -13,7 +13,7 @@ _ACCESS = (
 
 
 def patiently(call, *arguments, **options):
-    """What a function of the client returns, called again a few times while the Hub is busy.
+    """Call a function of the client, again a few times while the Hub is busy.
 
     The client asks again itself, but not for every request.
     """

@@ -1,4 +1,4 @@
-"""The names of the paper's networks (paper, 4.1), whether or not their weights are released."""
+"""The paper's networks by name (paper, 4.1), with or without released weights."""
 
 from typing import NamedTuple
 

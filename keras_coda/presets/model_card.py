@@ -1,8 +1,10 @@
 """The page of a preset on the Hugging Face Hub: its README.md."""
 
+import json
 import re
 
 from keras_coda.presets import hub
+from keras_coda.text import markdown
 
 PICTURE = "explanations.png"
 _TASK = "image-classification"
@@ -40,7 +42,7 @@ to the logit.
 import keras_coda
 import numpy as np
 
-preset = "{handle}"
+preset = {handle}
 model = keras_coda.presets.load(preset)
 classes = keras_coda.presets.metadata(preset)["classes"]
 
@@ -105,10 +107,11 @@ def model_card(facts, handle, has_picture=False):
         **({"model_name": facts["name"], "eval_results": measured} if measured else {}),
     )
     picture = f"\n![Images, and what their pixels contribute to the logits]({PICTURE})\n" if has_picture else ""
-    layout = f" ({facts['data_format']})" if facts["data_format"] else ""
+    layout = f" ({markdown(facts['data_format'])})" if facts["data_format"] else ""
     body = _BODY.format(
-        **{key: facts[key] for key in ("name", "description", "dataset", "parameters", "image_shape")},
-        handle=handle,
+        **{key: markdown(facts[key]) for key in ("name", "description", "dataset")},
+        **{key: facts[key] for key in ("parameters", "image_shape")},
+        handle=json.dumps(handle),
         picture=picture,
         layout=layout,
         shape=(2, *(64 if size is None else size for size in facts["image_shape"])),
@@ -140,18 +143,18 @@ def _table(results):
         return "None were recorded."
     rows = ["| result | value | how it was measured |", "| --- | --- | --- |"]
     for key, value in results.items():
-        shown = f"{value:.4g}" if isinstance(value, float) else value
-        rows.append(f"| {key.replace('_', ' ')} | {shown} | {_how(key, results)} |")
+        shown = f"{value:.4g}" if isinstance(value, float) else markdown(value)
+        rows.append(f"| {markdown(key.replace('_', ' '))} | {shown} | {markdown(_how(key, results))} |")
     return "\n".join(rows)
 
 
 def _how(key, results):
     try:
         return _HOW.get(key, "").format_map(results)
-    except KeyError:  # a result of the user's own, without the numbers of images
+    except (KeyError, ValueError, AttributeError, IndexError):  # the user's own, without the numbers of images
         return ""
 
 
 def _shortened(classes, most=20):
-    names = ", ".join(classes[:most])
+    names = ", ".join(map(markdown, classes[:most]))
     return f"{names}, and {len(classes) - most} more" if len(classes) > most else names

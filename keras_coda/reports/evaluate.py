@@ -1,4 +1,4 @@
-"""From a model and methods to a folder with the measured scores and the report."""
+"""Evaluate methods on a model: a folder with the scores and a report."""
 
 import functools
 import json
@@ -143,14 +143,14 @@ def _sanity(subject, methods, made, directory, count, seed, verbose):
     for name, make in methods.items():
         for mode in MODES:
             path = files.path(name, made[name], mode, 0)
-            if not path.exists():
+            if pieces.read(path) is None:
                 if verbose:
                     print(f"{name}: sanity check, {mode}")
                 table = sanity_check(subject.model, make, images, labels, mode, seed, verbose)
                 pieces.write(path, table.assign(mode=mode, method=name))
-            tables.append(pd.read_csv(path))
+            tables.append(pieces.table(path))
     table = pd.concat(tables, ignore_index=True)
-    pieces.write(directory / SANITY, table)
+    pieces.write_table(directory / SANITY, table)
     return table
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation has measured, as `evaluate` leaves it in a folder."""
+"""The result of an evaluation, as `evaluate` saves it in a folder."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from keras_coda.metrics import Results
 
 FACTS = "evaluation.json"
 SANITY = "sanity.csv"
-# What post-hoc methods are for, see `keras_coda.attributions.Attribution`: "encoded", "image", or both.
+# The input that post-hoc methods explain: "encoded", "image", or both. See `keras_coda.attributions.Attribution`.
 INPUT = "input of post-hoc methods"
 
 
@@ -57,7 +57,7 @@ class Evaluation:
 
     @property
     def mark(self):
-        """What published scores of post-hoc methods get where they are of another definition than the measured ones."""
+        """The mark beside published scores of post-hoc methods whose definition differs from the measured ones."""
         return "" if self.facts.get(INPUT) == "image" else " *"
 
     @property
@@ -71,7 +71,7 @@ class Evaluation:
         return 1 / self.facts["images in a grid"]
 
     def preset_results(self):
-        """What the metadata of a preset are to say, for `keras_coda.presets.add_results`: a dict.
+        """The dict of results for a preset's metadata, see `keras_coda.presets.add_results`.
 
         Of the accuracy, and of localisation and removal by the model's contributions as far as they were measured, with
         the numbers of images.

@@ -1,11 +1,11 @@
-"""Published scores to draw beside measured ones."""
+"""Published scores, drawn beside measured ones."""
 
 import json
 import pathlib
 
 import numpy as np
 
-# What is measured here, as the file calls it.
+# Our names of the metrics, and the sections of the file.
 SECTIONS = {"localisation": "localisation", "removal_least_first": "pixel_removal"}
 
 

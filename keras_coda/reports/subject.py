@@ -1,4 +1,4 @@
-"""A model and the images that it is evaluated and shown with."""
+"""A model with the images for its evaluation."""
 
 import functools
 import pathlib

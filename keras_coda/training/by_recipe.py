@@ -1,5 +1,6 @@
 """From a recipe to a preset."""
 
+import contextlib
 import importlib.util
 import pathlib
 import shutil
@@ -13,6 +14,7 @@ from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet
 from keras_coda.presets.folder import check_target
 from keras_coda.training import fitting
+from keras_coda.training.state import alone
 
 # How many logits `evaluate` explains; how many images it predicts and explains at once, for the memory.
 EXPLAINED = 5120
@@ -72,7 +74,7 @@ def train(
     Raises:
         ValueError: an unknown data set, optimizer or schedule; `epochs` or `limit_minutes` is not positive, or too
             short; there are not as many devices, or they cannot share a batch equally; or the state in the folder is
-            damaged, or that of another training.
+            damaged, or that of another training, or another one writes to it now.
         PresetError: `directory` is there, and `overwrite` is false; there is no preset `start`, or its weights are not
             those of the recipe's network.
         FloatingPointError: the loss became NaN or infinite. The network after the last epoch before that is saved as
@@ -119,6 +121,14 @@ def train(
         limit_minutes=limit_minutes,
         began=began,
     )
+    # One process has it for all; those that it starts do not ask.
+    with alone(run.state) if backend.process()[0] == 0 else contextlib.nullcontext():
+        return _trained(run, dataset, directory, overwrite)
+
+
+def _trained(run, dataset, directory, overwrite):
+    """Train, evaluate and save: see `train`."""
+    recipe, devices = run.recipe, run.devices
     if devices is None:
         model, fitted = fitting.fit(run, dataset)
         weights = model.get_weights()

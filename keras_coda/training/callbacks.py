@@ -55,10 +55,29 @@ class StopOnNaN(keras.callbacks.Callback):
     """Ends a training of which the loss is NaN or infinite, once that has been read: see `Callbacks`.
 
     Keras' `TerminateOnNaN` would end one process at one step and another at another one, where several train together
-    and read at different times. They end with the epoch.
+    and read at different times. They end with the epoch. The weights are looked at then, too: those of the last step
+    may be NaN after a finite loss.
+
+    Attributes:
+        finite: whether the loss and, at the end of an epoch, the weights were finite.
     """
+
+    finite = True
 
     def on_train_batch_end(self, batch, logs=None):
         ends = backend.process()[1] == 1 or batch + 1 == self.params["steps"]
         if ends and logs and not np.isfinite(logs["loss"]):
-            self.model.stop_training = True
+            self._stop()
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = float((logs or {}).get("loss", 0.0))
+        if not (np.isfinite(loss) and all(map(_is_finite, self.model.get_weights()))):
+            self._stop()
+
+    def _stop(self):
+        self.finite = False
+        self.model.stop_training = True
+
+
+def _is_finite(array):
+    return bool(np.isfinite(array.astype("float32")).all())

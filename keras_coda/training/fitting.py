@@ -1,4 +1,4 @@
-"""The training itself, as each process that takes part in it runs it."""
+"""The training loop, as each process of a training runs it."""
 
 import dataclasses
 import math
@@ -7,7 +7,6 @@ import time
 from typing import NamedTuple
 
 import keras
-import numpy as np
 
 from keras_coda import backend
 from keras_coda.data.augmentation import Augmentation
@@ -24,7 +23,7 @@ from keras_coda.training.state import State
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What `keras_coda.train` was asked for; see there."""
+    """The arguments of `keras_coda.train`; see there."""
 
     recipe: Recipe
     epochs: int
@@ -63,7 +62,11 @@ class Fitted(NamedTuple):
 
 
 def network(kind, recipe, dataset, dtype=None):
-    """The untrained network of a recipe, of the class `kind`."""
+    """The untrained network of a recipe, of the class `kind`.
+
+    Raises:
+        ValueError: the recipe describes none.
+    """
     arguments = {
         "image_shape": (None, None, dataset.x_train.shape[-1]),
         "data_format": "channels_last",
@@ -71,9 +74,14 @@ def network(kind, recipe, dataset, dtype=None):
         "dtype": dtype or recipe.dtype,
         **recipe.model,
     }
-    if "size" in arguments:
-        return kind.from_size(arguments.pop("size"), len(dataset.classes), **arguments)
-    return kind(**arguments)
+    try:
+        if "size" in arguments:
+            return kind.from_size(arguments.pop("size"), len(dataset.classes), **arguments)
+        return kind(**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"The recipe {recipe.name!r} describes no network of keras_coda: {error}. Received: model={recipe.model}"
+        ) from error
 
 
 def optimizer(recipe, steps):
@@ -142,23 +150,23 @@ def fit(run, dataset, others=()):
 
     epochs = math.ceil(state.steps / len(batches))
     count = time_limit.StopAfter(state.steps, state.epoch * len(batches), deadline)
+    watch = StopOnNaN()
     callbacks = [
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch)),
-        StopOnNaN(),
+        watch,
         count,
         state,
         *others,
     ]
     if run.logs is not None and first:
-        callbacks += _logs(run, dataset, state, epochs)
+        callbacks += _logs(run, dataset, state, epochs, watch)
     if state.epoch < epochs:
         callbacks = Callbacks(callbacks, model, run.verbose if first else 0, epochs, len(batches))
         model.fit(batches, epochs=epochs, initial_epoch=state.epoch, shuffle=False, callbacks=callbacks)
-    finite = bool(np.isfinite(state.history[-1]["loss"]))
-    if not finite:
+    if not watch.finite:
         state.restore(model)
-    trained = count.done / len(batches) if finite else state.epoch
-    return model, Fitted(int(trained) if trained == int(trained) else trained, finite)
+    trained = count.done / len(batches) if watch.finite else state.epoch
+    return model, Fitted(int(trained) if trained == int(trained) else trained, watch.finite)
 
 
 def fitted_weights(*arguments):
@@ -181,7 +189,7 @@ def _compile(model, recipe, steps):
     model.compile(optimizer(recipe, steps), OneVsRestCrossentropy(), weighted_metrics=["accuracy"])
 
 
-def _logs(run, dataset, state, epochs):
+def _logs(run, dataset, state, epochs, watch):
     """Callbacks for people to see what goes on."""
     run.logs.mkdir(parents=True, exist_ok=True)
     yield logs.Table(state, run.logs / logs.TABLE)
@@ -190,7 +198,7 @@ def _logs(run, dataset, state, epochs):
     if run.devices is None:
         shown = logs.first_of_each_class(dataset.y_test)
         images, labels = dataset.x_test[shown], dataset.y_test[shown]
-        yield logs.Maps(images, labels, dataset.classes, run.logs / logs.MAPS, epochs)
+        yield logs.Maps(images, labels, dataset.classes, run.logs / logs.MAPS, epochs, watch)
 
 
 def _seconds_after(model, recipe, dataset):

@@ -1,4 +1,4 @@
-"""What a training leaves for people to look at: a table of its epochs, and how contribution maps sharpen."""
+"""Training logs for people: a table of the epochs, and pictures of how contribution maps sharpen."""
 
 import pathlib
 
@@ -45,10 +45,12 @@ class Maps(keras.callbacks.Callback):
         classes: the classes' names.
         directory: path of the folder for a picture an epoch, and at the end the animation of all.
         epochs: integer, how many there will be.
+        watch: the `StopOnNaN`, which comes before this in the list of callbacks: what is not finite is not drawn.
     """
 
-    def __init__(self, images, labels, classes, directory, epochs):
+    def __init__(self, images, labels, classes, directory, epochs, watch):
         super().__init__()
+        self._watch = watch
         self._arguments = images, labels, classes
         self._directory = pathlib.Path(directory)
         self._drawn = {0, epochs, *(2**power for power in range(epochs.bit_length()))}
@@ -58,7 +60,7 @@ class Maps(keras.callbacks.Callback):
             self._draw(0)
 
     def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 in self._drawn:
+        if epoch + 1 in self._drawn and self._watch.finite:
             self._draw(epoch + 1)
 
     def on_train_end(self, logs=None):

@@ -9,7 +9,7 @@ import time
 import keras
 import numpy as np
 
-from keras_coda.files import sha256, written_whole
+from keras_coda.files import Lock, sha256, written_whole
 
 KEPT = 2
 
@@ -109,7 +109,7 @@ class State(keras.callbacks.Callback):
         try:
             with _explained(self):
                 with open(partial, "wb") as file:
-                    np.savez(file, *map(keras.ops.convert_to_numpy, _variables(self.model)))
+                    np.savez(file, *map(_storable, _variables(self.model)))
                 os.replace(partial, weights)
                 content = {"plan": self.plan, "steps": self.steps, "epoch": self.epoch, "history": self.history}
                 with written_whole(path) as file:
@@ -122,6 +122,29 @@ class State(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
+def alone(directory):
+    """A context in which no other training has the folder of its state.
+
+    Raises:
+        ValueError: another one has it.
+        OSError: the folder cannot be written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = Lock(directory / ".lock")
+    except OSError as error:
+        raise OSError(f"The state of the training cannot be written to {directory}: {error}.") from error
+    if not lock.taken:
+        raise ValueError(
+            f"Another training writes to {directory} now. Expected: one at a time. Wait for it, or write elsewhere."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
 def _explained(state):
     """A context in which errors of writing say what is kept."""
     try:
@@ -129,6 +152,12 @@ def _explained(state):
     except OSError as error:
         kept = f"{state.last.stem} is whole, and the same command goes on from it" if state.last else "No state is kept"
         raise OSError(f"The state of the training cannot be written to {state.directory}: {error}. {kept}.") from error
+
+
+def _storable(variable):
+    """A variable as an array of a dtype that NumPy's files have; bfloat16 is part of float32."""
+    array = keras.ops.convert_to_numpy(variable)
+    return array.astype("float32") if array.dtype.kind == "V" else array
 
 
 def _variables(model):

@@ -180,7 +180,7 @@ def test_models_without_an_encoding_are_the_same():
 
 
 def test_other_data_formats():
-    first = small_coda_net(image_shape=(3, 12, 10), data_format="channels_first")
+    first = tiny_models.coda_net(image_shape=(3, 12, 10), data_format="channels_first")
     last = tiny_models.coda_net()
     first.set_weights(last.get_weights())
     images = tiny_models.images()

@@ -26,8 +26,16 @@ def make(name, model, **settings):
     return METHODS[name](model, batch_size=4, **SMALLER.get(name, {}), **settings)
 
 
-# Compiling gradients of these takes long: one method of each kind.
-OF_LARGE_MODELS = ["deep_lift", "grad_cam", "guided_backpropagation", "input_x_gradient", "lime_1", "occlusion_9"]
+# Compiling gradients of these takes long: one method of each kind, and DeepLIFT, whose every rule is tested on small
+# networks, where nothing is compiled.
+OF_LARGE_MODELS = [
+    pytest.param("deep_lift", marks=pytest.mark.one_backend),
+    "grad_cam",
+    "guided_backpropagation",
+    "input_x_gradient",
+    "lime_1",
+    "occlusion_9",
+]
 
 
 @pytest.fixture(scope="module", params=["EfficientNetB0", pytest.param("ResNet50", marks=pytest.mark.one_backend)])

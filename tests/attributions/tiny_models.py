@@ -39,7 +39,7 @@ def linear(data_format="channels_last"):
     )
 
 
-def coda_net():
+def coda_net(image_shape=IMAGE_SHAPE, data_format="channels_last"):
     """A CoDA-Net, with an input encoding. Two layers, as compilation is most of the time of these tests."""
     layout = {"filters": [5, CLASSES], "kernel_sizes": [3, 1], "ranks": [3, 3], "strides": [2, 1]}
-    return draw_weights(small_coda_net(image_shape=IMAGE_SHAPE, **layout))
+    return draw_weights(small_coda_net(image_shape=image_shape, data_format=data_format, **layout))

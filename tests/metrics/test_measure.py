@@ -131,21 +131,49 @@ class TestEvaluate:
     def test_a_file_half_written_is_ignored(self, tmp_path, model, data, monkeypatch):
         whole = metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "whole", **SETTINGS)
 
-        def killed(self, file, **kwargs):
-            file.write("metric,method,item\nlocali")
-            file.flush()
-            raise KeyboardInterrupt
+        def killed(source, target):
+            if "pieces" in str(target):
+                raise KeyboardInterrupt
+            source.rename(target)
 
         with monkeypatch.context() as patched:
-            patched.setattr(pd.DataFrame, "to_csv", killed)
+            patched.setattr("os.replace", killed)
             # After a kill -9 nothing cleans up.
             patched.setattr("pathlib.Path.unlink", lambda self, missing_ok: None)
             with pytest.raises(KeyboardInterrupt):
                 metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "parts", **SETTINGS)
         (leftover,) = (tmp_path / "parts" / "pieces").iterdir()
-        assert leftover.read_text().endswith("locali")
+        leftover.write_text(leftover.read_text()[:26])
         results = metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "parts", **SETTINGS)
         pd.testing.assert_frame_equal(scores(results), scores(whole))
+
+    @pytest.mark.parametrize("damage", ["cut", "a digit", "a row less", "of others", "no checksum", "no text", "empty"])
+    def test_a_damaged_piece_is_measured_anew(self, tmp_path, model, data, damage):
+        whole = metrics.evaluate(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
+        first, other, *_ = sorted((tmp_path / "pieces").iterdir())
+        text = first.read_text()
+        lines = text.splitlines(keepends=True)
+        damaged = {
+            "cut": text[: len(text) // 2],
+            "a digit": text.replace("0.", "1.", 1),
+            "a row less": "".join(lines[:1] + lines[2:]),
+            "of others": other.read_text(),
+            "no checksum": "".join(lines[:-1]),
+            "no text": "\udcff",
+            "empty": "",
+        }[damage]
+        assert damaged != text
+        first.write_text(damaged, errors="surrogateescape")
+        again = Method()
+        results = metrics.evaluate(model, *data, {"a": again}, tmp_path, **SETTINGS)
+        pd.testing.assert_frame_equal(scores(results), scores(whole))
+        assert again.calls == 2  # the piece, and the call that compiles
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])
+    def test_damaged_settings_are_named(self, tmp_path, model, data, text):
+        (tmp_path / "settings.json").write_text(text, errors="surrogateescape")
+        with pytest.raises(ValueError, match=r"settings\.json is not as it was written"):
+            metrics.evaluate(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
 
     def test_methods_can_be_added_and_changed(self, tmp_path, model, data):
         metrics.evaluate(model, *data, {"a": Method()}, tmp_path, **SETTINGS)

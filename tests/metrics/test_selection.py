@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from colour_model import colour_images, colour_model
 
-from keras_coda import data, metrics
+from keras_coda import attributions, data, metrics
 
 
 class Batches(keras.utils.PyDataset):
@@ -63,6 +63,14 @@ class TestMostConfident:
         np.testing.assert_array_equal(
             metrics.most_confident(colour_model(), images, labels, confidence=0), [1, 4, 2, 0]
         )
+
+    @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+    def test_tells_confident_ones_apart_whose_probability_is_1(self, activation):
+        values = np.array([20.0, 40.0, 30.0, 60.0])
+        classifier = attributions.Classifier(colour_model(), activation=activation)
+        images = colour_images([0, 1, 2, 0], values)
+        np.testing.assert_array_equal(classifier.probabilities(classifier.outputs(images)).max(-1), 1)
+        np.testing.assert_array_equal(metrics.most_confident(classifier, images, [0, 1, 2, 0]), np.argsort(-values))
 
     def test_takes_labels_as_a_column(self):
         images = colour_images([0, 1], [3.0, 4.0])

@@ -1,6 +1,7 @@
 """A checkpoint in the authors' format: the network written from the equations in PyTorch has equal logits and maps."""
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -119,6 +120,27 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_executed(tmp_path, monkeyp
     ):
         with pytest.raises(presets.PresetError, match=message):
             presets.load_checkpoint(saved(weights, tmp_path), **given)
+    number = torch.zeros(1)
+    for weights, message in (
+        # 4 GiB of one number
+        ({**good, first: number.expand(2**10, 2**10, 2**5, 2**5)}, r"its tensors are of .* and the file is of"),
+        ({**good, first: good[first].to_sparse()}, "no dense tensors"),
+        ({**good, first: good[first].to(torch.complex64)}, "no dense tensors"),
+        ({**good, first: [1.0]}, "no dense tensors"),
+        ({**good, (0, "weight"): good[first]}, r"Received: \(0, 'weight'\)"),
+        ({**good, first: good[first][:, :0]}, "layer 0 does not fit"),
+        ({**good, first: good[first][:, :, :0, :0]}, "layer 0 does not fit"),
+        ({**good, "0.weight_mod.weighting_f.1.bias": number[0]}, "layer 0 does not fit"),
+        ({"9" * 5000 + first[1:]: good[first]}, "no checkpoint of a CoDA-Net"),
+        ("text", "no checkpoint that can be read"),
+    ):
+        with pytest.raises(presets.PresetError, match=message):
+            presets.load_checkpoint(saved(weights, tmp_path), **given)
+    with zipfile.ZipFile(saved(good, tmp_path)) as plain, zipfile.ZipFile(tmp_path / "bomb.pt", "w", 8) as packed:
+        for entry in plain.infolist():
+            packed.writestr(entry.filename, plain.read(entry) + bytes(2**20))
+    with pytest.raises(presets.PresetError, match="its entries are of"):
+        presets.load_checkpoint(tmp_path / "bomb.pt", **given)
     path = saved(good, tmp_path)
     for settings, message in (
         ({}, "says neither strides nor temperature"),

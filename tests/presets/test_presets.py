@@ -440,10 +440,12 @@ def test_no_bit_of_the_texts_changes_what_is_loaded(saved, tmp_path_factory, fil
     try:
         model, facts = presets.load(folder, load_weights=False), presets.metadata(folder)
     except presets.PresetError as error:
-        assert str(folder / file) in str(error)
+        message = str(error)
     else:  # one space for another
         assert model.get_config() == saved["coda_net"][1].get_config()
         assert facts == presets.metadata(original)
+        return
+    assert str(folder / file) in message
 
 
 @pytest.mark.parametrize("key", ["config_sha256", "metadata_sha256"])
@@ -487,6 +489,94 @@ def test_weights_that_are_not_finite_are_not_loaded(folder, value):
     edit(folder / "metadata.json", lambda facts: facts.update(weights_sha256=digest))
     with pytest.raises(presets.PresetError, match=f"of {folder} has NaN or infinite values"):
         presets.load(folder)
+
+
+def as_large(facts):
+    facts["parameters"] = 54 * 10**6 + 54 * 10**6 * 4 + 54 * 4 + (4 * 2 + 4 * 2 * 3 + 4 * 3)
+
+
+@pytest.mark.parametrize("load_weights", [True, False])
+@pytest.mark.parametrize("change", [None, as_large])
+def test_a_small_file_gets_no_large_network(saved, tmp_path, monkeypatch, change, load_weights):
+    """A rank of a million: of 270 million parameters, whether or not the metadata say so. None of them is drawn."""
+    folder = without_checksums(pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset")))
+    edit(folder / "config.json", lambda config: config["config"].update(ranks=[10**6, 2]))
+    if change is not None:
+        edit(folder / "metadata.json", change)
+    for cls in (keras.initializers.RandomUniform, keras.initializers.VarianceScaling):
+        monkeypatch.setattr(cls, "__call__", lambda self, shape, dtype=None: pytest.fail(f"drew {shape}"))
+    with pytest.raises(presets.PresetError, match="parameters"):
+        presets.load(folder, load_weights=load_weights)
+    monkeypatch.undo()
+    # Nor is it drawn later, when another network is made.
+    assert sum(array.size for array in coda_net().get_weights()) == saved["coda_net"][1].count_params()
+
+
+@pytest.mark.parametrize("count", [10**3 + 1, 10**5])
+def test_a_small_file_gets_no_long_network(saved, tmp_path, count):
+    folder = without_checksums(pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset")))
+    lists = {key: [1] * count for key in ("filters", "kernel_sizes", "ranks", "strides")}
+    edit(folder / "config.json", lambda config: config["config"].update(lists))
+    with pytest.raises(presets.PresetError, match=r"config\.json is too large"):
+        presets.load(folder)
+    (folder / "config.json").write_bytes(b" " * 2**23)
+    with pytest.raises(presets.PresetError, match=r"config\.json must have at most 4,194,304 bytes"):
+        presets.load(folder)
+
+
+def spoil(file):
+    """Ways in which a file is none, or none that may be read."""
+    yield "directory", lambda: file.mkdir()
+    yield "pipe", lambda: os.mkfifo(file)
+    yield "device", lambda: file.symlink_to("/dev/zero")
+    yield "loop", lambda: file.symlink_to(file)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_what_is_no_regular_file_is_refused(folder, name):
+    for _, make in spoil(folder / name):
+        (folder / name).unlink() if not (folder / name).is_dir() else (folder / name).rmdir()
+        make()
+        with pytest.raises(presets.PresetError, match=name):
+            presets.load(folder)
+    with pytest.raises(presets.PresetError, match="Expected the folder of a preset"):
+        presets.load("/" + "a" * 1000)
+
+
+def test_weights_of_other_files_or_larger_than_theirs_are_refused(folder, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = folder / "model.weights.h5"
+    original = path.read_bytes()
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(10**5))
+    with h5py.File(path) as file:
+        names = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        name, shape = names[0], file[names[0]].shape
+
+    def external(file):
+        file.create_dataset(name, shape, "float32", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+
+    def linked(file):
+        with h5py.File(tmp_path / "other.h5", "w") as other:
+            other["x"] = np.ones(shape, "float32")
+        file[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), "x")
+
+    def large(file):
+        file.create_dataset(name, (2**34,), "float32", chunks=(2**20,))
+
+    def texts(file):
+        file[name] = np.full(shape, b"1.0")
+
+    for change in (external, linked, large, texts):
+        path.write_bytes(original)
+        with h5py.File(path, "r+") as file:
+            del file[name]
+            change(file)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        edit(folder / "metadata.json", lambda facts, digest=digest: facts.update(weights_sha256=digest))
+        with pytest.raises(presets.PresetError, match=r"model\.weights\.h5 does not fit"):
+            presets.load(folder)
 
 
 # Hostile architectures.

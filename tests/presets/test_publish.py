@@ -14,6 +14,7 @@ from loopback_hub import TOKEN, Repository
 from PIL import Image
 
 from keras_coda import presets
+from keras_coda.presets.model_card import model_card
 
 pytestmark = pytest.mark.one_backend
 
@@ -231,3 +232,22 @@ def test_the_script(hub, preset, set_environment, tmp_path, monkeypatch, capsys)
     assert capsys.readouterr().out.startswith(f"{hub.url}/user/tiny/commit/")
     assert hub.repositories["user/tiny"].messages[-1] == "from a script"
     assert "explanations.png" in published(hub, branch="v1")
+
+
+def test_names_on_the_card_are_text_and_nothing_else(preset):
+    facts = presets.metadata(preset[0])
+    hostile = "<script>alert(1)</script> [x](http://evil) | `b` *c*\n# Title\x1b[2J"
+    facts.update(
+        name=hostile,
+        description=hostile,
+        dataset=hostile,
+        classes=[hostile] * len(facts["classes"]),
+        results={hostile: hostile, "test_accuracy": 0.5, "localisation": "{"},
+    )
+    text = str(model_card(facts, "hf://user/tiny"))
+    body = text.split("\n---\n", 1)[1]
+    assert "<script" not in body
+    assert "\x1b" not in text
+    assert "](http" not in body
+    assert "\n# Title" not in body
+    assert r"&lt;script&gt;alert(1)&lt;/script&gt; \[x\](http://evil) \| \`b\` \*c\* \# Title\\x1b" in body

@@ -118,6 +118,66 @@ def test_a_training_that_diverges_ends_with_the_last_good_epoch(recipe, few_digi
         np.testing.assert_array_equal(got, want)
 
 
+def test_what_is_not_finite_is_not_drawn(recipe, few_digits, tmp_path, monkeypatch):
+    """Maps are drawn after epochs 1, 2, 3 of 3; in the third they cannot be."""
+    monkeypatch.setattr(fitting, "Batches", Poisoned)
+    with pytest.raises(FloatingPointError, match=r"in epoch 3\..*after epoch 2.*last_good"):
+        training.train(recipe, tmp_path / "preset", epochs=3, verbose=0, logs=tmp_path / "logs")
+    assert [path.stem for path in sorted((tmp_path / "logs" / "maps").iterdir())] == [
+        f"epoch_0000{epoch}" for epoch in (0, 1, 2)
+    ]
+    assert presets.metadata(tmp_path / "preset.last_good")["results"]["epochs"] == 2
+
+
+def test_weights_that_are_not_finite_are_not_kept(recipe, few_digits, tmp_path, monkeypatch):
+    nan = [np.nan * array for array in fitting.network(CoDANet, recipe, few_digits).get_weights()]
+    get_weights, end = CoDANet.get_weights, fitting.StopOnNaN.on_epoch_end
+
+    def on_epoch_end(watch, epoch, logs=None):
+        monkeypatch.setattr(CoDANet, "get_weights", (lambda model: nan) if epoch == 1 else get_weights)
+        end(watch, epoch, logs)
+        monkeypatch.setattr(CoDANet, "get_weights", get_weights)
+
+    monkeypatch.setattr(fitting.StopOnNaN, "on_epoch_end", on_epoch_end)
+    with pytest.raises(FloatingPointError, match=r"in epoch 2\..*after epoch 1.*last_good"):
+        training.train(recipe, tmp_path / "preset", epochs=3, verbose=0)
+    assert presets.metadata(tmp_path / "preset.last_good")["results"]["epochs"] == 1
+
+
+def test_a_training_in_bfloat16_goes_on(recipe, few_digits, tmp_path, monkeypatch):
+    low = dataclasses.replace(recipe, dtype="bfloat16")
+    whole, _ = training.train(low, tmp_path / "whole", epochs=3, verbose=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(State, "on_epoch_begin", _interrupt_at(1))
+        with pytest.raises(KeyboardInterrupt):
+            training.train(low, tmp_path / "preset", epochs=3, verbose=0)
+    model, results = training.train(low, tmp_path / "preset", epochs=3, verbose=0)
+    assert results["epochs"] == 3
+    for got, want in zip(model.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_of_two_trainings_into_one_folder_the_second_is_refused_before_it_trains(recipe, few_digits, tmp_path):
+    """The second one starts in the middle of the first, of another seed."""
+    errors = []
+
+    class Second(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                try:
+                    training.train(dataclasses.replace(recipe, seed=1), tmp_path / "preset", epochs=1, verbose=0)
+                except ValueError as error:
+                    errors.append(str(error))
+
+    fit = fitting.fit
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fitting, "fit", lambda run, dataset: fit(run, dataset, [Second()] if run.epochs == 2 else ()))
+        training.train(recipe, tmp_path / "preset", epochs=2, verbose=0)
+    assert len(errors) == 1
+    assert "Another training writes to" in errors[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["preset"]
+
+
 @pytest.mark.one_backend
 def test_a_training_that_diverges_at_once_leaves_no_preset(recipe, tmp_path):
     diverging = dataclasses.replace(recipe, learning_rate=float("nan"))

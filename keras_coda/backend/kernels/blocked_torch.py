@@ -12,7 +12,7 @@ import torch
 BLOCK = 2**20
 # Patches in a block. Fewer would read a kernel that is larger than the cache too often.
 PATCHES = 2048
-# Numbers in a patch from which on K^T x is kept for the backward pass, see docs/benchmarks.md.
+# From this patch size on, K^T x is kept for the backward pass, see docs/benchmarks.md.
 KEPT_FROM = 256
 # Rows at once of the upper triangle of z z^T.
 TRIANGLE_ROWS = 16
@@ -149,7 +149,7 @@ def _outer(z, y, out):
 
 
 def _parts(size):
-    """In how many parts to sum over rows, with a total of `size` numbers for each: the threads, or 1 for large totals.
+    """The number of partial sums over rows: one for each thread, or a single one where a sum has many numbers (`size`).
 
     In one product MKL's threads share the columns, and read rows that another thread wrote. Where their processors have
     no cache in common, the next to write there waits: up to four times as long for all.

@@ -1,10 +1,10 @@
-"""How much of the trilinear form a program of a fused GPU kernel takes at once, in Triton and in Pallas alike."""
+"""Tile sizes of the fused GPU kernels, for Triton and Pallas alike."""
 
 from typing import NamedTuple
 
 
 class Tiles(NamedTuple):
-    """How many patches, inputs (d), ranks (r) and units (n) a program takes at once: powers of two."""
+    """The tile of one program: how many patches, inputs (d), ranks (r) and units (n). Powers of two."""
 
     patches: int
     inputs: int

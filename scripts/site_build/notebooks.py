@@ -1,0 +1,96 @@
+"""MkDocs hook: runs the notebooks of docs/tutorials and makes a page of each, with what its cells gave.
+
+A notebook is a Python file with cells (`# %%`, Jupytext's percent format). Beside its page lies the executed .ipynb file. A
+cell that fails ends the build. An executed notebook is kept in build/notebooks, and taken again while neither it nor
+the package has changed.
+"""
+
+import base64
+import hashlib
+import pathlib
+import time
+
+import jupytext
+import nbclient
+import nbformat
+from mkdocs.exceptions import PluginError
+from mkdocs.plugins import get_plugin_logger
+from mkdocs.structure.files import File
+
+FOLDER = "tutorials"
+SECONDS = 300
+log = get_plugin_logger(__name__)
+
+
+def digest(path, root):
+    """Changes when the notebook or the package does."""
+    contents = [path, *sorted((root / "keras_coda").rglob("*.py"))]
+    return hashlib.sha256(b"".join(content.read_bytes() for content in contents)).hexdigest()[:16]
+
+
+def executed(path, root):
+    """The notebook with its outputs, from build/notebooks or by running it."""
+    kept = root / "build" / "notebooks" / f"{path.stem}-{digest(path, root)}.ipynb"
+    if not kept.is_file():
+        notebook = jupytext.read(path)
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        work = root / "build" / "notebooks" / path.stem
+        work.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        try:
+            nbclient.NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(work)}}).execute()
+        except nbclient.exceptions.CellExecutionError as error:
+            raise PluginError(f"{path.relative_to(root)}: a cell failed\n{error}") from error
+        log.info(f"Ran {path.name} in {time.monotonic() - began:.0f} s")
+        nbformat.write(notebook, kept)
+    return nbformat.read(kept, as_version=4)
+
+
+def outputs_of(cell, name, images):
+    """The outputs of a cell as Markdown. Pictures go into `images`, by their file names."""
+    lines = []
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if output.output_type == "stream":
+            lines += ["```text", output.text.rstrip(), "```"] if output.name == "stdout" else []
+        elif "image/png" in data:
+            file = f"{name}_{len(images) + 1}.png"
+            images[file] = base64.b64decode(data["image/png"])
+            lines += [f"![{cell.metadata.get('alt', 'What the code above draws')}]({file})"]
+        elif "text/html" in data:
+            lines += ['<div class="output" markdown="0">', data["text/html"], "</div>"]
+        elif "text/plain" in data:
+            lines += ["```text", data["text/plain"], "```"]
+        lines.append("")
+    return ['<div class="outputs" markdown>', "", *lines, "</div>", ""] if any(lines) else []
+
+
+def as_page(notebook, name):
+    """A notebook as Markdown, and its pictures."""
+    lines: list[str] = []
+    images: dict[str, bytes] = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            lines += [cell.source, ""]
+        elif cell.cell_type == "code":
+            lines += ["```python", cell.source, "```", "", *outputs_of(cell, name, images)]
+    return "\n".join(lines), images
+
+
+def on_files(files, config):
+    """Replace the notebooks' sources by their pages, pictures and .ipynb files."""
+    root = pathlib.Path(config.config_file_path).parent
+    for file in [file for file in files if file.src_uri.startswith(f"{FOLDER}/") and file.src_uri.endswith(".py")]:
+        path = pathlib.Path(file.abs_src_path)
+        notebook = executed(path, root)
+        page, images = as_page(notebook, path.stem)
+        note = (
+            f'\n\n[:material-download: Notebook]({path.stem}.ipynb){{ .md-button }} '
+            f"[:material-code-tags: Source]({path.name}){{ .md-button }}\n"
+        )
+        files.remove(file)
+        files.append(File.generated(config, f"{FOLDER}/{path.stem}.md", content=page + note))
+        files.append(File.generated(config, f"{FOLDER}/{path.stem}.ipynb", content=nbformat.writes(notebook)))
+        for name, content in images.items():
+            files.append(File.generated(config, f"{FOLDER}/{name}", content=content))
+    return files

@@ -1,0 +1,101 @@
+"""The README and the site: every Python block runs, in order; commands have options that exist; the API is complete.
+
+A block that cannot run here has a line above it, `<!-- not run: why -->`. Notebooks run when the site is built.
+"""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import re
+import shlex
+import textwrap
+
+import pytest
+from on_backend import BACKEND
+
+import keras_coda
+from keras_coda import cli
+
+ROOT = pathlib.Path(__file__).parent.parent
+FENCE = re.compile(
+    r"(?:^ *<!-- not run: (?P<reason>.+?) -->\n)?^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix() for files in ("*.md", "docs/**/*.md", "zoo/**/*.md") for path in ROOT.glob(files)
+)
+
+
+def blocks(page, language):
+    """`(first line, text, why it is not run, or None)` of the blocks of a page."""
+    content = (ROOT / page).read_text("utf-8")
+    for match in FENCE.finditer(content):
+        if match["language"] == language:
+            yield content.count("\n", 0, match.start("text")) + 1, textwrap.dedent(match["text"]), match["reason"]
+
+
+@pytest.fixture
+def _as_found():
+    yield
+    keras_coda.set_contraction("auto")
+
+
+# One backend is enough: what the blocks call is tested on all three elsewhere.
+@pytest.mark.skipif(BACKEND != "torch", reason="blocks run on PyTorch, which needs the least time")
+@pytest.mark.usefixtures("_as_found")
+@pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page, "python"))])
+def test_blocks_run_in_order(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for line, text, reason in blocks(page, "python"):
+        # An error then has the page and the line.
+        tree = ast.increment_lineno(ast.parse(text), line - 1)
+        if reason is None:
+            exec(compile(tree, ROOT / page, "exec"), names)
+
+
+def commands(page):
+    """The lines of a page's shell blocks, without comments and what is set before them."""
+    for _, text, _ in blocks(page, "bash"):
+        for line in re.sub(r"\\\n *", " ", text).splitlines():
+            for command in re.split(r" && |; ", line):
+                words = shlex.split(command, comments=True)
+                while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                    words.pop(0)
+                if words:
+                    yield words
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page, "bash"))])
+def test_commands_exist(page, capsys):
+    for words in commands(page):
+        if pathlib.PurePath(words[0]).name == "keras-coda":
+            try:
+                cli.parser().parse_args(words[1:])
+            except SystemExit as exit:
+                assert exit.code == 0, f"{shlex.join(words)}\n{capsys.readouterr().err}"
+        if pathlib.PurePath(words[0]).name in ("python", "python3", "bash") and words[1:2] != ["-m"] and words[1:]:
+            assert (ROOT / words[1]).is_file(), shlex.join(words)
+
+
+def public_names(module):
+    """What a module offers: its `__all__`, or the classes and functions that are its own."""
+    if hasattr(module, "__all__"):
+        return module.__all__
+    own = inspect.getmembers(module, lambda member: getattr(member, "__module__", None) == module.__name__)
+    return [name for name, _ in own if not name.startswith("_")]
+
+
+def test_api_is_complete():
+    pages = [page.read_text("utf-8") for page in (ROOT / "docs" / "api").glob("*.md")]
+    shown = []
+    for name in re.findall(r"^::: (\S+)$", "\n".join(pages), re.MULTILINE):
+        owner, _, last = name.rpartition(".")
+        found = getattr(importlib.import_module(owner), last)
+        shown.append(found)
+        if inspect.ismodule(found):
+            shown += [getattr(found, member) for member in public_names(found)]
+    for name in set(keras_coda.__all__) - {"__version__"}:
+        public = getattr(keras_coda, name)
+        assert any(public is one for one in shown), name
