@@ -23,6 +23,7 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
 from keras_coda import data, presets
+from keras_coda.export import export
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "docs" / "demo"
@@ -48,7 +49,7 @@ def build(out, model=None, samples="dataset", npm=ROOT / "build" / "npm"):
 
     Args:
         out: the folder to write.
-        model: the ONNX file, with inputs and outputs as `keras_coda.export` gives them. Default: the preset is exported.
+        model: an ONNX file as `keras_coda.export` writes it. Default: the preset is exported.
         samples: "dataset" or "drawings".
         npm: folder where the package of onnxruntime-web is kept between builds.
 
@@ -66,9 +67,9 @@ def build(out, model=None, samples="dataset", npm=ROOT / "build" / "npm"):
     height, width, _ = metadata["image_shape"]
 
     if model is None:
-        from keras_coda import export
-
-        export(network, out / "model.onnx", explain="all")
+        export(
+            network, out / "model.onnx", explain="all", classes=metadata["classes"], image_shape=metadata["image_shape"]
+        )
     else:
         shutil.copyfile(model, out / "model.onnx")
     runtimes = unpack_runtime(npm_package(npm), out / "onnxruntime")
@@ -167,7 +168,17 @@ def drawings(size=256):
     shape("#333333", (0.44, 0.22), (0.52, 0.22), (0.52, 0.42), (0.44, 0.42))
 
     car, shape, draw = picture("#cfd8dc", "#616161", 0.66)
-    shape("#c62828", (0.06, 0.52), (0.26, 0.48), (0.38, 0.32), (0.7, 0.32), (0.8, 0.5), (0.95, 0.54), (0.95, 0.7), (0.06, 0.7))
+    shape(
+        "#c62828",
+        (0.06, 0.52),
+        (0.26, 0.48),
+        (0.38, 0.32),
+        (0.7, 0.32),
+        (0.8, 0.5),
+        (0.95, 0.54),
+        (0.95, 0.7),
+        (0.06, 0.7),
+    )
     shape("#263238", (0.32, 0.48), (0.4, 0.36), (0.68, 0.36), (0.74, 0.48))
     for centre in (0.26, 0.75):
         box = [(centre - 0.1) * size, 0.6 * size, (centre + 0.1) * size, 0.8 * size]
@@ -207,7 +218,9 @@ def kept_files(out, runtimes):
 def main(arguments=None):
     """Build the demo and say what it weighs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build" / "demo", help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=ROOT / "build" / "demo", help="folder (default: %(default)s)"
+    )
     parser.add_argument("--model", type=pathlib.Path, help="an ONNX file made before (default: the preset is exported)")
     parser.add_argument("--samples", choices=("dataset", "drawings"), default="dataset", help="(default: %(default)s)")
     parsed = parser.parse_args(arguments)

@@ -81,7 +81,7 @@ function showAnswer(image, sample) {
   chosen = order[0];
   fillClasses(order);
   show(chosen);
-  at("truth").textContent = `${sample ? `Its label: ${sample.label}. ` : ""}Point at a class to see its pixels`;
+  at("truth").textContent = `${sample ? `Its label: ${sample.label}. ` : ""}Choose a class to see its pixels`;
   const size = image.width === description.width && image.height === description.height ? ""
     : `${image.width} × ${image.height} pixels, cut and scaled to ${description.width} × ${description.height}. `;
   at("status").textContent =
