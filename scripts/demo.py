@@ -22,8 +22,8 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
+import keras_coda
 from keras_coda import data, presets
-from keras_coda.export import export
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "docs" / "demo"
@@ -67,9 +67,8 @@ def build(out, model=None, samples="dataset", npm=ROOT / "build" / "npm"):
     height, width, _ = metadata["image_shape"]
 
     if model is None:
-        export(
-            network, out / "model.onnx", explain="all", classes=metadata["classes"], image_shape=metadata["image_shape"]
-        )
+        shape = tuple(metadata["image_shape"])
+        keras_coda.export(network, out / "model.onnx", explain="all", classes=metadata["classes"], image_shape=shape)
     else:
         shutil.copyfile(model, out / "model.onnx")
     runtimes = unpack_runtime(npm_package(npm), out / "onnxruntime")
