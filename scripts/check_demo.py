@@ -403,9 +403,8 @@ def check_times(browser, url):
     answered = time.perf_counter() - started
     first = page.evaluate("last.milliseconds")
     context.close()
-    print(
-        f"       page loaded after {loaded:.2f} s, first answer after {answered:.2f} s, the network's part {first:.0f} ms"
-    )
+    text = f"page loaded after {loaded:.2f} s, first answer after {answered:.2f} s"
+    print(f"       {text}, of which {first:.0f} ms in the network")
 
 
 def main(arguments=None):
