@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import keras
 
+from keras_coda.contractions import using
 from keras_coda.layers.input_encoding import to_unit_range
 
 
@@ -54,7 +55,10 @@ def _check_arrays(arrays):
 
 
 class ImageModel(keras.Model):
-    """A model whose `fit`, `evaluate`, `predict` and their `_on_batch` forms check their images, see `check_images`."""
+    """A model whose `fit`, `evaluate`, `predict` and their `_on_batch` forms check their images, see `check_images`.
+
+    `export` is Keras' own, with the contraction "direct", which all formats can hold.
+    """
 
     # Integer images are divided by 255; models of Keras' own take them for floats of the same value.
     scales_integers = True
@@ -80,6 +84,16 @@ class ImageModel(keras.Model):
 
     def test_on_batch(self, x, *args, **kwargs):
         return super().test_on_batch(check_images(x), *args, **kwargs)
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        if input_signature is None:
+            # Keras would want the model to have been called.
+            input_signature = [
+                keras.layers.InputSpec(shape=(None, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)
+                for tensor in self.inputs
+            ]
+        with using("direct"):
+            super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def predict_on_batch(self, x):
         return super().predict_on_batch(check_images(x))
