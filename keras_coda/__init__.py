@@ -17,6 +17,7 @@ _keras_backend.choose()
 
 from keras_coda import (
     attributions,
+    callbacks,
     data,
     explanations,
     layers,
@@ -50,6 +51,7 @@ __all__ = [
     "OneVsRestCrossentropy",
     "__version__",
     "attributions",
+    "callbacks",
     "contraction",
     "data",
     "explain",

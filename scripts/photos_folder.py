@@ -2,8 +2,8 @@
 
     python scripts/photos_folder.py ~/tensorflow_datasets/downloads/manual/tiny-imagenet-200 OUT
 
-writes OUT/photos, ten classes of 50 to 500 images; OUT/messy, a copy with files that are damaged, misnamed, turned, grey,
-huge or no images at all; and OUT/other, five more classes of 60 training and 100 test images.
+writes OUT/photos, ten classes of 50 to 500 images; OUT/messy, a copy with files that are damaged, misnamed, turned,
+grey, huge or no images at all; and OUT/other, five more classes of 60 training and 100 test images.
 """
 
 import argparse

@@ -2,9 +2,10 @@
 
     python scripts/transfer.py other/ --start xs_coda_cifar10 --epochs 15 --seeds 2
 
-All see the same batches of the same images, in the preset's size, with the recipe of `keras-coda recipe`, but that the CNN
-(convolutions of the same kernels and strides, batch normalisation, ReLU, average pooling) has Keras' Adam with its learning
-rate of 0.001, cosine decay, and a softmax. Printed: accuracy on the test part, and seconds of processor time in `fit`.
+All see the same batches of the same images, in the preset's size. The CoDA-Nets have the recipe of `keras-coda recipe`,
+the CNN (convolutions of the same kernels and strides, batch normalisation, ReLU, average pooling) Keras' Adam with its
+learning rate of 0.001, cosine decay, and a softmax. Printed: accuracy on the test part, and seconds of processor time
+in `fit`.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from keras_coda.training.photo_recipes import start_shape
 
 
 def dau_multiply_adds(model, filters, channels):
-    """Of a pixel's row of layers, up to the common factor of positions: two products with each filter's patch and rank."""
+    """Those of each layer at one position: two products of the patch with each filter's rank."""
     return [
         2 * n * rank * kernel**2 * c
         for n, rank, kernel, c in zip(filters, model["ranks"], model["kernel_sizes"], channels, strict=True)

@@ -60,8 +60,8 @@ def load(preset, load_weights=True, dtype=None, *, classes=None, freeze=()):
     before there were checksums of the first two have that of the weights alone.)
 
     Args:
-        preset: a name that `list_presets` gives, the path of a folder that `save` wrote, or a repository on the Hugging Face
-            Hub, "hf://user/repo" or "hf://user/repo@revision", which is downloaded once (extra `hub`); so are the
+        preset: a name that `list_presets` gives, the path of a folder that `save` wrote, or a repository on the Hugging
+            Face Hub, "hf://user/repo" or "hf://user/repo@revision", which is downloaded once (extra `hub`); so are the
             weights of a name that are not in the package. A name comes before a folder of that name: write "./name"
             for the folder.
         load_weights: whether to load the weights. Without them the model is untrained.
