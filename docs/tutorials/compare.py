@@ -10,8 +10,9 @@
 
 # %%
 # %matplotlib inline
-import keras_coda
 import numpy as np
+
+import keras_coda
 from keras_coda import attributions, metrics
 
 model = keras_coda.presets.load("xs_coda_digits")

@@ -6,8 +6,9 @@
 
 # %%
 # %matplotlib inline
-import keras_coda
 import numpy as np
+
+import keras_coda
 
 model = keras_coda.presets.load("xs_coda_digits")
 data = keras_coda.data.load("digits")

@@ -7,6 +7,7 @@
 # %%
 # %matplotlib inline
 import keras
+
 import keras_coda
 from keras_coda import plots
 
@@ -39,9 +40,8 @@ model.compile(
     metrics=["accuracy"],
 )
 model.fit(data.x_train, data.y_train, batch_size=64, epochs=3, verbose=0)
-print(
-    f"{model.evaluate(data.x_test, data.y_test, verbose=0, return_dict=True)['accuracy']:.1%} right"
-)
+scores = model.evaluate(data.x_test, data.y_test, verbose=0, return_dict=True)
+print(f"{scores['accuracy']:.1%} right")
 
 # %% [markdown]
 # `keras_coda.explain` takes any such model. The sums must be right here, too:

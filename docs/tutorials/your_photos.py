@@ -18,11 +18,12 @@
 import pathlib
 import shutil
 
-import keras_coda
 import numpy as np
+from PIL import Image
+
+import keras_coda
 from keras_coda import plots
 from keras_coda.training import recipe_for_photos
-from PIL import Image
 
 digits = keras_coda.data.load("digits")
 folder = pathlib.Path("photos")
