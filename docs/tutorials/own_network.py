@@ -83,8 +83,8 @@ print("largest difference, relative:", explanation.relative_residual.max())
 # %% [markdown]
 # ## What is refused
 #
-# A ReLU makes the output depend on the input in a way that no matrix W(x) of these
-# layers describes. You get an error that names it, not a map that is wrong.
+# A ReLU is not linear: there is no W(x) that it is built from. You get an error that
+# names it, not a map that is wrong.
 
 # %%
 broken = keras.Sequential(
@@ -101,3 +101,9 @@ try:
     keras_coda.explain(broken, data.x_test[:1])
 except keras_coda.NotDynamicLinearError as error:
     print(error)
+
+# %% [markdown]
+# The error names two ways out: take the ReLU for the line that it is at this very input
+# (`piecewise_linear=True`), or give a layer of your own a method `linear_map`.
+#
+# Next: [all layers](../api/layers.md), and [the theory](../theory.md) behind them.
