@@ -220,14 +220,16 @@ def run_evaluate(arguments):
         subject,
         arguments.out,
         methods,
-        arguments.metrics,
-        grid_size=arguments.grid_size,
-        grids=arguments.grids,
-        removed=arguments.images,
-        points=arguments.points,
+        metrics.Protocol(
+            metrics=arguments.metrics,
+            grid_size=arguments.grid_size,
+            grids=arguments.grids,
+            removed=arguments.images,
+            points=arguments.points,
+            seed=arguments.seed,
+        ),
         sanity=arguments.sanity,
         published=published,
-        seed=arguments.seed,
         batch_size=arguments.batch_size,
     )
     for line in reports.summary_lines(evaluation.results.summary()):

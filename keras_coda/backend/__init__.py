@@ -15,6 +15,7 @@ cpu_kernels = _active.cpu_kernels
 custom_gradient = _active.custom_gradient
 gpu_kernels = _active.gpu_kernels
 is_concrete = _active.is_concrete
+is_exporting = _active.is_exporting
 keep_compiled = _active.keep_compiled
 map_in_turn = _active.map_in_turn
 one_at_a_time = _active.one_at_a_time

@@ -36,6 +36,12 @@ def is_concrete(tensor):
     return not isinstance(tensor, jax.core.Tracer)
 
 
+def is_exporting(tensor):
+    """Whether `tensor` is part of a graph that is written for other programs, where that can be told."""
+    # Axes of any size are in no other graphs.
+    return not all(isinstance(size, int) for size in tensor.shape)
+
+
 def runs_on_cpu():
     """Whether new tensors are put on the CPU."""
     return jax.default_backend() == "cpu"

@@ -22,6 +22,11 @@ def is_concrete(tensor):
     return not tf.is_symbolic_tensor(tensor)
 
 
+def is_exporting(tensor):
+    """Whether `tensor` is part of a graph that is written for other programs: that cannot be told."""
+    return False
+
+
 def runs_on_cpu():
     """Whether new tensors are put on the CPU."""
     return not tf.config.get_visible_devices("GPU") and not tf.config.get_visible_devices("TPU")

@@ -27,7 +27,13 @@ def keep_compiled():
 
 def is_concrete(tensor):
     """Whether the values of `tensor` can be read now: it is not part of a graph being compiled or exported."""
-    return not (torch.compiler.is_compiling() or isinstance(tensor, FakeTensor) or tensor.device.type == "meta")
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return not (traced or isinstance(tensor, FakeTensor) or tensor.device.type == "meta")
+
+
+def is_exporting(tensor):
+    """Whether `tensor` is part of a graph that is written for other programs, where that can be told."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()
 
 
 def runs_on_cpu():

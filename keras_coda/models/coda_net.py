@@ -14,7 +14,7 @@ from keras_coda.layers import rescaling as rescalings
 from keras_coda.layers.dau_conv2d import pair
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.layers.logit_scaling import LOGIT_BIAS
-from keras_coda.linear_maps import chain, linear_map_through
+from keras_coda.linear_maps import Graph, follows_graph, linear_map_through
 from keras_coda.losses import to_one_hot
 from keras_coda.models import class_names as names_of_classes
 from keras_coda.models import preset_methods
@@ -285,6 +285,7 @@ class CoDANet(ImageModel):
                 stacklevel=3,
             )
 
+    @follows_graph
     def call(self, inputs, training=None, mask=None):
         self._check_size(inputs)
         # Here, before Keras casts them to floats, integer images can still be told from others.
@@ -348,9 +349,9 @@ class CoDANet(ImageModel):
         Returns:
             A float scalar. With "target_and_other" classes, the mean over two rows for each image.
         """
-        encoding, *layers, _ = chain(self)
-        encoded = encoding(to_unit_range(x, check=False), training=True)
-        outputs, W = linear_map_through(layers, encoded)
+        encoding, *layers, _ = Graph.of(self).steps
+        encoded = encoding.operation(to_unit_range(x, check=False), training=True)
+        outputs, W = linear_map_through([step.operation for step in layers], encoded)
         if self.penalized_classes == "all":
             rows = ops.broadcast_to(
                 ops.expand_dims(ops.eye(self.classes, dtype=outputs.dtype), 1),

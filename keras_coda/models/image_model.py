@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_coda import backend
+from keras_coda.contractions import using
 from keras_coda.layers.input_encoding import check_unit_range
 from keras_coda.losses import OneVsRestCrossentropy, check_labels
 
@@ -16,6 +17,8 @@ class ImageModel(keras.Model):
 
     Arrays are checked as a whole, and of a data set, loader or generator the first batch, when Keras takes it: nothing
     is drawn from it for the check.
+
+    `export` is Keras' own, with the contraction "direct", which all formats can hold.
     """
 
     # Integer images are divided by 255; models of Keras' own take them for floats of the same value.
@@ -48,6 +51,16 @@ class ImageModel(keras.Model):
     def test_on_batch(self, x, y=None, *args, **kwargs):
         self._check_batch((x, y))
         return super().test_on_batch(x, y, *args, **kwargs)
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        if input_signature is None:
+            # Keras would want the model to have been called.
+            input_signature = [
+                keras.layers.InputSpec(shape=(None, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)
+                for tensor in self.inputs
+            ]
+        with using("direct"):
+            super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def predict_on_batch(self, x):
         self._check_batch((x,))

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_coda.files import sha256
-from keras_coda.linear_maps import chain
+from keras_coda.linear_maps import Graph
 from keras_coda.models import CoDANet, transfer
 from keras_coda.presets import architecture, facts, known, plain, weights
 from keras_coda.presets.errors import PresetError
@@ -60,10 +60,10 @@ def load(preset, load_weights=True, dtype=None, *, classes=None, freeze=()):
     before there were checksums of the first two have that of the weights alone.)
 
     Args:
-        preset: a name that `list_presets` gives, the path of a folder that `save` wrote, or a repository on the Hugging Face
-            Hub, "hf://user/repo" or "hf://user/repo@revision", which is downloaded once (extra `hub`); so are the
-            weights of a name that are not in the package. A name comes before a folder of that name: write "./name"
-            for the folder.
+        preset: a name that `list_presets` gives, the path of a folder that `save` wrote, or a repository on the
+            Hugging Face Hub, "hf://user/repo" or "hf://user/repo@revision", which is downloaded once (extra `hub`); so
+            are the weights of a name that are not in the package. A name comes before a folder of that name: write
+            "./name" for the folder.
         load_weights: whether to load the weights. Without them the model is untrained.
         dtype: a dtype policy or its name for all layers, such as "mixed_bfloat16". Default: as saved.
         classes: names of other classes, or their number. All layers are kept but for the last one with weights, which
@@ -89,7 +89,8 @@ def load(preset, load_weights=True, dtype=None, *, classes=None, freeze=()):
     model = _loaded(preset, load_weights, dtype)
     if classes is not None:
         model = transfer.with_classes(model, classes)
-    transfer.freeze(model, freeze)
+    if freeze:
+        transfer.freeze(model, freeze)
     return model
 
 
@@ -223,7 +224,9 @@ def save(
         "classes": _class_names(classes, bare),
         "image_shape": _image_shape(bare) if image_shape is None else tuple(image_shape),
         "value_range": [0.0, 1.0],
-        "data_format": next((layer.data_format for layer in chain(bare) if hasattr(layer, "data_format")), None),
+        "data_format": next(
+            (s.operation.data_format for s in Graph.of(bare).steps if hasattr(s.operation, "data_format")), None
+        ),
         "results": {} if results is None else results,
         "parameters": bare.count_params(),
         "weights_file": WEIGHTS,
