@@ -40,9 +40,8 @@ class ImageModel(keras.Model):
             return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        with self._checks(labels=False) as checked:
-            with backend.one_at_a_time:
-                return super().predict(checked(x), *args, **kwargs)
+        with self._checks(labels=False) as checked, backend.one_at_a_time:
+            return super().predict(checked(x), *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self._check_batch((x, y))
