@@ -17,8 +17,10 @@ _keras_backend.choose()
 
 from keras_coda import (
     attributions,
+    callbacks,
     data,
     explanations,
+    exporting,
     layers,
     linear_maps,
     losses,
@@ -32,6 +34,7 @@ from keras_coda import (
 )
 from keras_coda.contractions import contraction, set_contraction
 from keras_coda.explanations import Explainer, Explanation, explain
+from keras_coda.exporting import export
 from keras_coda.layers import DAUConv2D, DAUDense
 from keras_coda.linear_maps import LinearMap, NotDynamicLinearError
 from keras_coda.losses import OneVsRestCrossentropy
@@ -50,10 +53,13 @@ __all__ = [
     "OneVsRestCrossentropy",
     "__version__",
     "attributions",
+    "callbacks",
     "contraction",
     "data",
     "explain",
     "explanations",
+    "export",
+    "exporting",
     "layers",
     "linear_maps",
     "losses",

@@ -190,7 +190,9 @@ class Explainer(keras.Model):
         logits, W = explained.linear_map(sources, self.piecewise_linear)
         logits = ops.cast(logits, "float32")
         flat = ops.reshape(logits, (ops.shape(logits)[0], -1))
-        predicted = ops.expand_dims(ops.argmax(flat, axis=-1), -1)
+        # Of integers: what TensorFlow does for floats, no format of `keras_coda.export` has.
+        largest = ops.cast(flat >= ops.max(flat, axis=-1, keepdims=True), "int32")
+        predicted = ops.expand_dims(ops.argmax(largest, axis=-1), -1)
         chosen = ops.cast(inputs["targets"], "int32")
         chosen = ops.where(chosen == targets.PREDICTED, ops.cast(predicted, "int32"), chosen)
 
