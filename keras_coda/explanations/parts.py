@@ -102,8 +102,8 @@ def _require_equal(layer, outputs, mapped):
     if not difference <= _TOLERANCE.get(dtype, _TOLERANCE_OF_OTHERS) * largest:
         raise NotDynamicLinearError(
             f"The {describe(layer)} computes something else than its `linear_map`, so that no explanation is of what "
-            f"it computes. Expected: equal outputs. Received: shapes {outputs.shape} and {mapped.shape}, with a largest "
-            f"difference of {difference:.3g}, where the largest output is {largest:.3g}"
+            f"it computes. Expected: equal outputs. Received: shapes {outputs.shape} and {mapped.shape}, with a largest"
+            f" difference of {difference:.3g}, where the largest output is {largest:.3g}"
         )
 
 
