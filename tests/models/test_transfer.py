@@ -54,7 +54,7 @@ def test_a_stem_of_linear_layers_is_kept(tmp_path, images):
     assert other.predict(images, verbose=0).shape == (6, 5)
     np.testing.assert_array_equal(other.get_layer("stem").get_weights()[0], stem.get_layer("stem").get_weights()[0])
     assert not other.get_layer("stem").trainable
-    with pytest.raises(presets.PresetError, match="is a Sequential. Expected: a CoDANet"):
+    with pytest.raises(presets.PresetError, match=r"is a Sequential\. Expected: a CoDANet"):
         CoDANet.from_preset(tmp_path / "stem")
 
 
