@@ -20,6 +20,7 @@ from keras_coda import (
     callbacks,
     data,
     explanations,
+    exporting,
     layers,
     linear_maps,
     losses,
@@ -33,6 +34,7 @@ from keras_coda import (
 )
 from keras_coda.contractions import contraction, set_contraction
 from keras_coda.explanations import Explainer, Explanation, explain
+from keras_coda.exporting import export
 from keras_coda.layers import DAUConv2D, DAUDense
 from keras_coda.linear_maps import LinearMap, NotDynamicLinearError
 from keras_coda.losses import OneVsRestCrossentropy
@@ -56,6 +58,8 @@ __all__ = [
     "data",
     "explain",
     "explanations",
+    "export",
+    "exporting",
     "layers",
     "linear_maps",
     "losses",

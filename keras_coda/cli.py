@@ -32,7 +32,9 @@ explains them, checks that the contributions add up to the logits, and saves pic
 EXPLAIN = """\
 Classifies images and saves, for each, a picture with the contributions of its pixels to the predicted class and to
 the strongest other class: red speaks for the class, blue against it. A file that cannot be read is named, and the
-others are explained."""
+others are explained.
+Images of another size than the preset was trained on are scaled, keeping their proportions, until they cover that
+size, and cropped about their centre."""
 
 EXPLAIN_EXAMPLES = """\
 examples:
@@ -218,14 +220,16 @@ def run_evaluate(arguments):
         subject,
         arguments.out,
         methods,
-        arguments.metrics,
-        grid_size=arguments.grid_size,
-        grids=arguments.grids,
-        removed=arguments.images,
-        points=arguments.points,
+        metrics.Protocol(
+            metrics=arguments.metrics,
+            grid_size=arguments.grid_size,
+            grids=arguments.grids,
+            removed=arguments.images,
+            points=arguments.points,
+            seed=arguments.seed,
+        ),
         sanity=arguments.sanity,
         published=published,
-        seed=arguments.seed,
         batch_size=arguments.batch_size,
     )
     for line in reports.summary_lines(evaluation.results.summary()):

@@ -70,7 +70,11 @@ def open_image(path):
             f"{path} must have at most {Image.MAX_IMAGE_PIXELS:,} pixels, PIL.Image.MAX_IMAGE_PIXELS. "
             f"Received: one too large ({error})"
         ) from None
-    except (ValueError, OSError):
+    except OSError as error:
+        if error.filename is not None or str(path) in str(error):
+            raise
+        raise OSError(f"{path} cannot be read: {error}") from error
+    except ValueError:
         raise
     except Exception as error:  # Pillow's plugins raise all kinds for damaged files
         raise ValueError(f"{path} is a damaged image: {type(error).__name__}: {error}") from error

@@ -24,4 +24,4 @@ def markdown(text):
     '&lt;b&gt;\\\\*cat\\\\*&lt;/b&gt;'
     """
     line = html.escape(" ".join(printable(part) for part in str(text).split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", line)
+    return re.sub(r"([\\`*\[\]|~#!]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", line)

@@ -38,7 +38,7 @@ def measured(recipe, dataset, epochs):
         began = time.monotonic()
         model, fitted = fitting.fit(run, dataset)
         seconds = time.monotonic() - began
-    results = keras_coda.training.evaluate(model, dataset)
+    results = keras_coda.training.score(model, dataset)
     return results["test_accuracy"], results["test_loss"], seconds, fitted.finite
 
 

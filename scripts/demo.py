@@ -22,6 +22,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
+import keras_coda
 from keras_coda import data, presets
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -48,7 +49,7 @@ def build(out, model=None, samples="dataset", npm=ROOT / "build" / "npm"):
 
     Args:
         out: the folder to write.
-        model: the ONNX file, with inputs and outputs as `keras_coda.export` gives them. Default: the preset is exported.
+        model: an ONNX file as `keras_coda.export` writes it. Default: the preset is exported.
         samples: "dataset" or "drawings".
         npm: folder where the package of onnxruntime-web is kept between builds.
 
@@ -66,9 +67,8 @@ def build(out, model=None, samples="dataset", npm=ROOT / "build" / "npm"):
     height, width, _ = metadata["image_shape"]
 
     if model is None:
-        from keras_coda import export
-
-        export(network, out / "model.onnx", explain="all")
+        shape = tuple(metadata["image_shape"])
+        keras_coda.export(network, out / "model.onnx", explain="all", classes=metadata["classes"], image_shape=shape)
     else:
         shutil.copyfile(model, out / "model.onnx")
     runtimes = unpack_runtime(npm_package(npm), out / "onnxruntime")
@@ -123,7 +123,7 @@ def colours():
 
 
 def choose_samples(network, metadata, samples="dataset"):
-    """Images to try: `(pixels, group, title)` each, uint8 pixels.
+    """Images to try: `(pixels, group, label, title)` each, uint8 pixels.
 
     Of the first test images: for each class the one that is rightly put there with the largest logit; then the
     mistakes of the largest logits. Without the data set: drawings.
@@ -135,19 +135,20 @@ def choose_samples(network, metadata, samples="dataset"):
             print(f"The samples are drawings, as there is no {metadata['dataset']}: {error}", file=sys.stderr)
             samples = "drawings"
     if samples == "drawings":
-        return [(pixels, "drawings", name) for name, pixels in drawings().items()]
+        return [(pixels, "drawings", name, name) for name, pixels in drawings().items()]
     images, labels = dataset.x_test[:CANDIDATES], dataset.y_test[:CANDIDATES]
     logits = network.predict(images, verbose=0)
     predicted, largest = logits.argmax(1), logits.max(1)
     names = metadata["classes"]
     chosen = []
-    for label in range(len(names)):
-        right = np.flatnonzero((labels == label) & (predicted == label))
+    for k, name in enumerate(names):
+        right = np.flatnonzero((labels == k) & (predicted == k))
         best = right[largest[right].argmax()]
-        chosen.append((images[best], "most sure", names[label]))
+        chosen.append((images[best], "most sure", name, name))
     wrong = np.flatnonzero(predicted != labels)
     for i in wrong[np.argsort(-largest[wrong])][:MISTAKES]:
-        chosen.append((images[i], "mistakes", f"{names[labels[i]]}, taken for {names[predicted[i]]}"))
+        label = names[labels[i]]
+        chosen.append((images[i], "mistakes", label, f"{label}, taken for {names[predicted[i]]}"))
     return chosen
 
 
@@ -166,7 +167,17 @@ def drawings(size=256):
     shape("#333333", (0.44, 0.22), (0.52, 0.22), (0.52, 0.42), (0.44, 0.42))
 
     car, shape, draw = picture("#cfd8dc", "#616161", 0.66)
-    shape("#c62828", (0.06, 0.52), (0.26, 0.48), (0.38, 0.32), (0.7, 0.32), (0.8, 0.5), (0.95, 0.54), (0.95, 0.7), (0.06, 0.7))
+    shape(
+        "#c62828",
+        (0.06, 0.52),
+        (0.26, 0.48),
+        (0.38, 0.32),
+        (0.7, 0.32),
+        (0.8, 0.5),
+        (0.95, 0.54),
+        (0.95, 0.7),
+        (0.06, 0.7),
+    )
     shape("#263238", (0.32, 0.48), (0.4, 0.36), (0.68, 0.36), (0.74, 0.48))
     for centre in (0.26, 0.75):
         box = [(centre - 0.1) * size, 0.6 * size, (centre + 0.1) * size, 0.8 * size]
@@ -185,10 +196,10 @@ def write_samples(out, samples):
     """Write samples as PNG files and return what the page is told of them."""
     (out / "samples").mkdir()
     written = []
-    for number, (pixels, group, title) in enumerate(samples):
+    for number, (pixels, group, label, title) in enumerate(samples):
         file = f"samples/{number}.png"
         Image.fromarray(pixels).save(out / file)
-        written.append({"file": file, "group": group, "title": title})
+        written.append({"file": file, "group": group, "label": label, "title": title})
     return written
 
 
@@ -206,7 +217,9 @@ def kept_files(out, runtimes):
 def main(arguments=None):
     """Build the demo and say what it weighs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build" / "demo", help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=ROOT / "build" / "demo", help="folder (default: %(default)s)"
+    )
     parser.add_argument("--model", type=pathlib.Path, help="an ONNX file made before (default: the preset is exported)")
     parser.add_argument("--samples", choices=("dataset", "drawings"), default="dataset", help="(default: %(default)s)")
     parsed = parser.parse_args(arguments)

@@ -204,8 +204,8 @@ def test_a_recipe_of_another_form_is_one_line_on_stderr(tmp_path, capsys):
     path = tmp_path / "mine.json"
     for change, expected in (
         ({"base": str(path)}, "its own base"),
-        ({"base": 3}, "No recipe '3'"),
-        ({"base": ["a"]}, "recipe"),
+        ({"base": 3}, "is no recipe"),
+        ({"base": "elsewhere"}, "No recipe 'elsewhere'"),
         ({"seed": None}, "`seed` must be of type int. Received: None"),
         ({"seed": -1}, "`seed` must be at least 0"),
         ({"epochs": "3"}, "`epochs` must be of type int"),

@@ -7,7 +7,7 @@ import { difference, Network } from "./network.js";
 const at = (id) => document.getElementById(id);
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
-let description, network;
+let description, network, loading;
 let pixels = null; // of the image shown
 let explanation = null; // and what the network makes of it
 let chosen = 0; // the class that stays when the pointer leaves the list
@@ -33,6 +33,7 @@ async function explain(read, sample = null) {
   stopAdding();
   at("result").setAttribute("aria-busy", "true");
   try {
+    await loading;
     const image = await read();
     const answer = await network.explain(image.pixels);
     if (mine !== turn) return;
@@ -40,7 +41,7 @@ async function explain(read, sample = null) {
     explanation = answer;
     showMessage(null);
     markSample(sample);
-    showAnswer(image);
+    showAnswer(image, sample);
     document.dispatchEvent(new CustomEvent("explained", { detail: { ...answer, pixels } }));
   } catch (error) {
     if (mine !== turn) return;
@@ -72,7 +73,7 @@ function markSample(sample) {
 
 // The answer
 
-function showAnswer(image) {
+function showAnswer(image, sample) {
   const { probabilities, maps } = explanation;
   explanation.limit = contributionLimit(maps.flatMap((map) => [...map]));
   at("low").textContent = signed(-explanation.limit, 3);
@@ -81,6 +82,7 @@ function showAnswer(image) {
   chosen = order[0];
   fillClasses(order);
   show(chosen);
+  at("truth").textContent = `${sample ? `Its label: ${sample.label}. ` : ""}Choose a class to see its pixels`;
   const size = image.width === description.width && image.height === description.height ? ""
     : `${image.width} × ${image.height} pixels, cut and scaled to ${description.width} × ${description.height}. `;
   at("status").textContent =
@@ -319,14 +321,16 @@ async function start() {
     if (!response.ok) throw new Error("demo.json is not there. This folder has the page's sources; scripts/demo.py builds it.");
     description = await response.json();
     drawBar();
+    loading = Network.open(description, "wasm").then((opened) => (network = opened));
     fillSamples();
-    network = await Network.open(description, "wasm");
+    listen();
+    await loading;
   } catch (error) {
     at("status").textContent = "The network is not loaded.";
     return showMessage(`The network could not be loaded: ${error.message}`);
   }
-  listen();
-  await explainSample(description.samples[0]);
+  // Unless another image was asked for meanwhile.
+  if (turn === 0) await explainSample(description.samples[0]);
   at("device").hidden = !offersWebGPU;
   navigator.serviceWorker?.register("service-worker.js").catch(() => {}); // without it the page works, but not offline
 }

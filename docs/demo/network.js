@@ -18,6 +18,7 @@ export class Network {
     this.description = description;
     this.provider = provider;
     this.waiting = new Map();
+    this.asked = 0;
     this.worker = new Worker(new URL("network.worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data: { id, result, error } }) => {
       const { resolve, reject } = this.waiting.get(id);
@@ -33,7 +34,7 @@ export class Network {
 
   ask(call, argument) {
     return new Promise((resolve, reject) => {
-      const id = crypto.randomUUID();
+      const id = this.asked++;
       this.waiting.set(id, { resolve, reject });
       this.worker.postMessage({ id, call, argument });
     });

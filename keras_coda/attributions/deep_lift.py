@@ -1,11 +1,10 @@
 """DeepLIFT: differences of the output from that for a baseline, followed back through every layer."""
 
 import functools
-import typing
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions import graph
@@ -13,67 +12,11 @@ from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.fused import with_activation
 from keras_coda.attributions.pull_back import PullBack, pulled_back
 from keras_coda.backend.conventions import standardize_data_format
-from keras_coda.linear_maps.rules import describe
+from keras_coda.linear_maps.known import known
+from keras_coda.linear_maps.steps import describe
 
 # Differences smaller than this share of the values are computed too inaccurately to divide by.
 _SMALL = 1e-4
-
-_LINEAR_LAYERS = (
-    layers.Conv2D,
-    layers.DepthwiseConv2D,
-    layers.SeparableConv2D,
-    layers.Conv2DTranspose,
-    layers.Dense,
-    layers.BatchNormalization,
-    layers.AveragePooling2D,
-    layers.GlobalAveragePooling2D,
-    layers.UpSampling2D,
-    layers.ZeroPadding2D,
-    layers.Cropping2D,
-    layers.Flatten,
-    layers.Reshape,
-    layers.Permute,
-    layers.Resizing,
-    layers.Rescaling,
-    layers.Normalization,
-    layers.Add,
-    layers.Subtract,
-    layers.Average,
-    layers.Concatenate,
-    layers.Dropout,
-    layers.SpatialDropout2D,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
-    layers.ActivityRegularization,
-    layers.Identity,
-    layers.InputLayer,
-)
-_ELEMENTWISE_LAYERS = (
-    layers.Activation,
-    layers.ReLU,
-    layers.LeakyReLU,
-    layers.PReLU,
-    layers.ELU,
-    layers.Softmax,
-)
-
-# Operations of `keras.ops` have no public classes, only these names.
-# fmt: off
-_LINEAR_OPERATIONS = {
-    "Add", "Subtract", "Negative", "Average", "Mean", "Sum", "Reshape", "Ravel", "Transpose", "Moveaxis", "Swapaxes",
-    "Squeeze", "ExpandDims", "GetItem", "Slice", "Split", "Unstack", "Concatenate", "Stack", "Hstack", "Vstack",
-    "Dstack", "Pad", "Flip", "Roll", "Tile", "Repeat", "BroadcastTo", "Take", "Copy", "Cast", "Conv", "DepthwiseConv",
-    "SeparableConv", "ConvTranspose", "AveragePool", "AdaptiveAveragePool", "Resize", "DepthToSpace", "SpaceToDepth",
-}
-_ELEMENTWISE_OPERATIONS = {
-    "Relu", "ReLU", "Relu6", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "Silu", "Mish", "Sigmoid", "LogSigmoid",
-    "HardSigmoid", "SparseSigmoid", "HardSilu", "Tanh", "HardTanh", "TanhShrink", "SoftShrink", "HardShrink",
-    "Softplus", "Softsign", "SparsePlus", "Squareplus", "Threshold", "Softmax", "LogSoftmax", "Absolute", "Abs",
-    "Square", "Sqrt", "Rsqrt", "Power", "Reciprocal", "Divide", "TrueDivide", "Exp", "Expm1", "Log", "Log1p", "Log2",
-    "Log10", "Sin", "Cos", "Tan", "Arctan", "Sinh", "Cosh", "Erf", "Clip", "Maximum", "Minimum",
-}
-# fmt: on
-_PRODUCTS = {"Multiply", "Matmul"}
 
 
 class DeepLIFT(Attribution):
@@ -164,23 +107,17 @@ def _replacement(operation, apply):
 
 def _rule(operation):
     """The rule for an operation, or `None` for one that is differentiated."""
-    if isinstance(operation, layers.Layer):
-        # A subclass that computes something else is not what its parent is.
-        known: typing.Any = next((cls for cls in type(operation).__mro__ if cls in _LAYER_RULES), None)
-        if known is not None and operation.call.__func__ is known.call:
-            return _LAYER_RULES[known]
-        if known is None and hasattr(operation, "linear_map"):
-            return None
-    else:
-        name, inputs = type(operation).__name__, len(operation._inbound_nodes[0].input_tensors)
-        if name in _LINEAR_OPERATIONS or (name in _PRODUCTS and inputs == 1):
-            return None
-        if name in _PRODUCTS:
-            return _multiplied
-        if name in _ELEMENTWISE_OPERATIONS and inputs == 1:
-            return _rescaled
-        if name == "MaxPool":
-            return _pooled
+    kind = known(operation).deep_lift
+    if kind is None and hasattr(operation, "linear_map"):
+        return None
+    is_layer = isinstance(operation, keras.Layer)
+    inputs = 1 if is_layer else len(operation._inbound_nodes[0].input_tensors)
+    if kind == "multiply" and (is_layer or inputs > 1):
+        return _all_multiplied if is_layer else _multiplied
+    if kind in ("linear", "multiply"):
+        return None
+    if kind in _RULES and inputs == 1:
+        return _RULES[kind]
     raise ValueError(
         "DeepLIFT has no rule for this part of the model. Expected: convolutions and dense layers, activations, "
         f"pooling, and layers that are linear. Received: {describe(operation)}"
@@ -277,10 +214,4 @@ def _pair(size):
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-_LAYER_RULES = {
-    **dict.fromkeys(_LINEAR_LAYERS),
-    **dict.fromkeys(_ELEMENTWISE_LAYERS, _rescaled),
-    layers.Multiply: _all_multiplied,
-    layers.MaxPooling2D: _pooled,
-    layers.GlobalMaxPooling2D: _globally_pooled,
-}
+_RULES = {"rescale": _rescaled, "max_pooling": _pooled, "global_max_pooling": _globally_pooled}

@@ -1,15 +1,8 @@
-"""The activation inside a layer, replaced for one call."""
+"""A layer with another activation than its own."""
+
+from keras_coda.linear_maps.views import view
 
 
 def with_activation(layer, activation):
-    """A function that calls `layer` with another activation in the place of its own, which it has again afterwards."""
-
-    def call(*args, **kwargs):
-        own = layer.activation
-        layer.activation = activation
-        try:
-            return layer(*args, **kwargs)
-        finally:
-            layer.activation = own
-
-    return call
+    """What computes as `layer` does with another activation; the layer itself stays as it is."""
+    return view(layer, activation=activation)

@@ -1,6 +1,8 @@
-"""A Functional model's operations, and the model run with others in the place of some of them."""
+"""A model run with other operations in the place of some of them, along the graph that explanations walk."""
 
 import keras
+
+from keras_coda.linear_maps import Graph
 
 
 def operations(model):
@@ -10,12 +12,9 @@ def operations(model):
         model: a Functional (or built Sequential) model.
 
     Returns:
-        A list. Of nested models it has the operations instead of the models.
+        A list, in which each is once. Of nested models it has the operations instead of the models.
     """
-    found: list = []
-    for operation in _functional(model).operations:
-        found += operations(operation) if _is_nested(operation) else [operation]
-    return found
+    return Graph.of(model).operations
 
 
 def run(model, inputs, replace):
@@ -30,20 +29,5 @@ def run(model, inputs, replace):
     Returns:
         What the model returns.
     """
-
-    def operation_fn(operation):
-        if _is_nested(operation):
-            return lambda nested, **kwargs: run(operation, nested, replace)
-        return replace(operation)
-
-    # What `keras.Model.call` does with the layers themselves.
-    outputs = _functional(model)._run_through_graph(inputs, operation_fn=operation_fn)
-    return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
-
-
-def _is_nested(operation):
-    return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
-
-
-def _functional(model):
-    return keras.Model(model.inputs, model.outputs) if isinstance(model, keras.Sequential) else model
+    outputs = Graph.of(model).run(keras.tree.flatten(inputs), replace)
+    return outputs[0] if len(outputs) == 1 else outputs

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import platform
+import threading
 
 import jax
 from keras import ops
@@ -13,6 +14,9 @@ cpu_kernels = None
 windows = None
 # One call after the other, as `keras.ops.map` does here.
 map_in_turn = ops.map
+
+# What threads that compute with one model's variables hold: Keras' `predict` takes them out of the model for a while.
+one_at_a_time = threading.RLock()
 
 
 def keep_compiled():
@@ -30,6 +34,12 @@ def keep_compiled():
 def is_concrete(tensor):
     """Whether the values of `tensor` can be read now, which is not so while a function is traced."""
     return not isinstance(tensor, jax.core.Tracer)
+
+
+def is_exporting(tensor):
+    """Whether `tensor` is part of a graph that is written for other programs, where that can be told."""
+    # Axes of any size are in no other graphs.
+    return not all(isinstance(size, int) for size in tensor.shape)
 
 
 def runs_on_cpu():

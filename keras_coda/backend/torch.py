@@ -1,5 +1,6 @@
 """PyTorch."""
 
+import contextlib
 import functools
 import itertools
 from importlib.util import find_spec
@@ -16,6 +17,9 @@ cpu_kernels = blocked_torch
 # One call after the other, as `keras.ops.map` does here.
 map_in_turn = ops.map
 
+# What threads that compute with one model's variables hold: nothing, as nothing is changed.
+one_at_a_time = contextlib.nullcontext()
+
 
 def keep_compiled():
     """Keep compiled programs for later processes. Does nothing: PyTorch compiles none here."""
@@ -23,7 +27,13 @@ def keep_compiled():
 
 def is_concrete(tensor):
     """Whether the values of `tensor` can be read now: it is not part of a graph being compiled or exported."""
-    return not (torch.compiler.is_compiling() or isinstance(tensor, FakeTensor) or tensor.device.type == "meta")
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return not (traced or isinstance(tensor, FakeTensor) or tensor.device.type == "meta")
+
+
+def is_exporting(tensor):
+    """Whether `tensor` is part of a graph that is written for other programs, where that can be told."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()
 
 
 def runs_on_cpu():

@@ -106,11 +106,13 @@ def _width(kernel):
 def _cut(arrays, width):
     """Arrays `(M, ...)` in blocks of equally many rows, `(blocks, rows, ...)`, for intermediates `(M, width)`."""
     count = ops.shape(arrays[0])[0]
-    blocks = -(-count // max(BLOCK // width, 1))
+    largest = max(BLOCK // width, 1)
+    # Not -(-count // largest): in ONNX a division of integers rounds towards zero.
+    blocks = (count + largest - 1) // largest
     if isinstance(count, int):
         # Blocks that divide the rows spare a copy of all arrays.
         blocks = next((b for b in range(blocks, 2 * blocks) if count % b == 0), blocks)
-    rows = -(-count // blocks)
+    rows = (count + blocks - 1) // blocks
     missing = blocks * rows - count
     if not isinstance(missing, int) or missing:
         # Rows of zeros, whose part in all sums is zero, fill the last block up.

@@ -123,7 +123,7 @@ def contraction(dtype=None):
 
 def make_contraction(layer, inputs):
     """The `Contraction` of a DAU layer for inputs x, in the form that is set."""
-    form = contraction(layer.compute_dtype)
+    form = "direct" if backend.is_exporting(inputs) else contraction(layer.compute_dtype)
     if form == "direct":
         return DirectContraction(layer, inputs)
     kernels = backend.gpu_kernels() if form == "fused" else backend.cpu_kernels or blocked

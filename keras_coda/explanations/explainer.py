@@ -1,30 +1,42 @@
 """Contributions of a model's input, or of an inner layer, to any of its units (paper, eq. 6 to 8)."""
 
-import contextlib
 import types
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_coda.explanations import targets
-from keras_coda.explanations.explanation import Explanation
+from keras_coda.explanations import parts, targets
+from keras_coda.explanations.explanation import Explanation, PiecewiseLinearExplanation
+from keras_coda.explanations.snapshot import is_same, snapshot
 from keras_coda.layers.input_encoding import InputEncoding, to_unit_range
-from keras_coda.linear_maps import chain, linear_map_through
+from keras_coda.linear_maps import Graph
+from keras_coda.linear_maps.layout import channel_axis
+from keras_coda.linear_maps.steps import needs_pieces
+from keras_coda.linear_maps.views import view
 
 
 class Explainer(keras.Model):
     """Explains a model's outputs by the contributions of its input; compiled and batched by Keras' `predict`.
 
-    The matrix W(x) is kept as the maps of the layers and applied from the back by their transposes (paper,
+    The matrix W(x) is kept as the maps of the operations and applied from the back by their transposes (paper,
     eq. 7), in `keras.ops`: no gradients are taken. An explanation costs about as much as a training step.
 
+    What is explained is the model as it is at each call of `explain`: its weights, and the settings of its layers. Where
+    it is not certain from the classes of its layers that their maps are what they compute, as of a layer of one's own
+    with a method `linear_map`, both are computed for the first images and compared.
+
     Args:
-        model: a CoDA-Net, or any built Sequential or Functional chain of DAU layers and linear layers.
-        layer: the layer whose outputs are explained, or its name. Default: the model's last.
-        source: the layer whose outputs contribute, or its name. Default: the `InputEncoding`, or, without one, the
-            model's input.
+        model: a CoDA-Net, or any built Sequential or Functional model of DAU layers and linear layers, of chains and
+            branches, nested models included.
+        layer: the layer whose outputs are explained, or its name; where it is used several times, its last use.
+            Default: the model's output.
+        source: the layer whose outputs contribute, or its name, or a list of them. Every path to what is explained must
+            pass one of them. Default: every `InputEncoding`, and the inputs of the model that pass through none.
         dtype: dtype policy to explain in, such as "float32" for a model in low precision. Default: the model's own.
+        piecewise_linear: whether ReLU, maximum pooling and other functions that are linear in pieces are taken for the
+            linear maps that they are at the very input, as gradients do. Off by default, since small changes of the
+            input may change these maps at once. `Explanation.piecewise_linear` names the layers.
 
     Raises:
         NotDynamicLinearError: a part of the model between `source` and `layer` is not dynamic linear; it is named.
@@ -37,30 +49,54 @@ class Explainer(keras.Model):
     (32, 32, 32)
     """
 
-    def __init__(self, model, layer=None, source=None, dtype=None):
+    def __init__(self, model, layer=None, source=None, dtype=None, piecewise_linear=False):
         super().__init__(name=f"{model.name}_explainer", dtype=dtype)
         self.model = model
         self._policy = None if dtype is None else self.dtype_policy
-        self._steps = steps = chain(model)
-        if source is None:
-            start = max((i + 1 for i, step in enumerate(steps) if isinstance(step, InputEncoding)), default=0)
-        else:
-            start = _position(steps, source, "source") + 1
-        end = len(steps) if layer is None else _position(steps, layer, "layer") + 1
-        if start >= end:
-            raise ValueError(
-                "`source` must come before `layer`. "
-                f"Received: source={_name(source)}, layer={_name(layer)} in {[step.name for step in steps]}"
-            )
-        self._before, self._explained = steps[:start], steps[start:end]
+        # In a namespace, so that Keras does not track the layers as this model's own.
+        self._ends = types.SimpleNamespace(layer=layer, source=source)
+        self.piecewise_linear = piecewise_linear
+        self._split(Graph.of(model))
         # It has no weights of its own; else Keras would build it by an eager call on the first batch.
         self.built = True
+
+    def _split(self, graph):
+        """The parts of the model before the sources and after, as the model is now."""
+        before, explained = parts.split(self.model, graph, self._ends.layer, self._ends.source)
+        settings = snapshot(graph.operations)
+        channels = [channel_axis(graph, number) for number in explained.inputs]
+        if self._policy is not None:
+            # One view a layer in both parts, which leaves the layer itself as it is.
+            views = {}
+
+            def in_policy(operation):
+                if not isinstance(operation, keras.Layer):
+                    return operation
+                return views.setdefault(id(operation), view(operation, _dtype_policy=self._policy))
+
+            before, explained = before.with_operations(in_policy), explained.with_operations(in_policy)
+        pieces = ()
+        if self.piecewise_linear:
+            pieces = tuple(dict.fromkeys(s.name for s in explained.steps if needs_pieces(s.operation)))
+        self._parts = types.SimpleNamespace(
+            graph=graph, settings=settings, before=before, explained=explained, channels=channels, pieces=pieces
+        )
+        self._is_compared = False
+
+    def _follow_changes(self):
+        """Start anew where the model has been given other layers or settings since."""
+        graph, old = Graph.of(self.model), self._parts
+        same = is_same(snapshot(graph.operations), old.settings) and graph.is_same(old.graph)
+        if not same:
+            self._split(graph)
+            self.predict_function = None
 
     def explain(self, images, target=None, batch_size=32, verbose=0):
         """Explain a batch of images.
 
         Args:
-            images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255.
+            images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255. Of a
+                model with several inputs a list of them, or a dictionary by the inputs' names.
             target: what to explain: `None`, the predicted class of each image; "all" classes; or integers, one
                 class for all images, `(N,)` classes, or `(N, K)` for K classes an image. A unit of a layer whose
                 outputs have m > 1 axes is m integers: `(m,)`, `(N, m)` or `(N, K, m)`.
@@ -68,109 +104,154 @@ class Explainer(keras.Model):
             verbose: 1 shows a progress bar, as in `keras.Model.predict`.
 
         Returns:
-            An `Explanation`.
+            An `Explanation`. With several sources, `weights`, `contributions` and `contribution_map` are tuples of
+            arrays, one for each source.
 
         Raises:
             ValueError: images of another shape, plainly outside [0, 1] or NaN; a target out of range.
             NotDynamicLinearError: see the class.
         """
-        images = ops.convert_to_numpy(images)
-        if images.ndim < 2 or not len(images):
-            raise ValueError(f"Expected a batch of images with a leading axis. Received: shape {images.shape}")
-        if getattr(self.model, "inputs", None) and not getattr(self.model, "scales_integers", False):
-            # As Keras does before the first layer.
-            images = images.astype(self._policy.compute_dtype if self._policy else self.model.inputs[0].dtype)
-        if isinstance(self._steps[0], InputEncoding):
-            to_unit_range(images)
-        if not np.isfinite(np.sum(images, dtype="float64")):
-            raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
-        self._check_shape(images)
-        outputs = keras.KerasTensor(images.shape)
-        for step in [*self._before, *self._explained]:
-            outputs = step.compute_output_spec(outputs)
-        shape = outputs.shape
-        indices, several = targets.to_flat_indices(target, len(images), shape[1:])
-        inputs = {"images": images, "targets": indices}
+        self._follow_changes()
+        images = self._standardize(images)
+        before, explained = self._parts.before, self._parts.explained
+        shapes = [keras.KerasTensor(array.shape, str(array.dtype)) for array in images]
+        for part in (before, explained):
+            shapes = part.run(shapes, lambda operation: operation.compute_output_spec)
+        shape = shapes[0].shape
+        indices, several = targets.to_flat_indices(target, len(images[0]), shape[1:])
+        self._compare(images)
+        inputs = {"images": images if len(images) > 1 else images[0], "targets": indices}
         results = self.predict(inputs, batch_size=batch_size, verbose=verbose)
         if len(shape) > 2:
             results["targets"] = np.stack(np.unravel_index(results["targets"], shape[1:]), axis=-1)
         if not several:
-            results = {key: value if key == "logits" else value[:, 0] for key, value in results.items()}
+            results = {
+                key: value if key == "logits" else keras.tree.map_structure(lambda v: v[:, 0], value)
+                for key, value in results.items()
+            }
+        if self.piecewise_linear:
+            return PiecewiseLinearExplanation(**results, piecewise_linear=self._parts.pieces)
         return Explanation(**results)
 
-    def _check_shape(self, images):
-        expected = getattr(self.model, "input_shape", None)
-        if not isinstance(expected, tuple):
-            return
+    def _standardize(self, images):
+        """The images as arrays, one for each input of the model, of the dtype that it takes."""
+        expected = getattr(self.model, "inputs", None) or [None]
+        names = [getattr(tensor, "name", "images") for tensor in expected]
+        if isinstance(images, dict):
+            if set(images) != set(names):
+                raise ValueError(f"Expected the inputs {names} of model {self.model.name!r}. Received: {list(images)}")
+            images = [images[name] for name in names]
+        elif len(expected) == 1:
+            images = [images]
+        if len(images) != len(expected):
+            raise ValueError(f"Model {self.model.name!r} takes {len(expected)} inputs. Received: {len(images)}")
+        images = [ops.convert_to_numpy(array) for array in images]
+        if any(array.ndim < 1 or not len(array) for array in images) or (len(images) == 1 and images[0].ndim < 2):
+            shapes = ", ".join(str(array.shape) for array in images)
+            raise ValueError(f"Expected a batch of images with a leading axis. Received: shape {shapes}")
+        if len({len(array) for array in images}) > 1:
+            raise ValueError(f"Expected as many of each input. Received: {[len(array) for array in images]}")
+        for index, (array, tensor) in enumerate(zip(images, expected, strict=True)):
+            if tensor is not None and not getattr(self.model, "scales_integers", False):
+                # As Keras does before the first layer.
+                array = array.astype(self._policy.compute_dtype if self._policy else tensor.dtype)
+            if self._is_encoded_first(self._parts.graph.inputs[index]):
+                to_unit_range(array)
+            if not np.isfinite(np.sum(array, dtype="float64")):
+                raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
+            if tensor is not None:
+                self._check_shape(tensor.shape, array)
+            images[index] = array
+        return images
+
+    def _is_encoded_first(self, number):
+        taken_by = [step.operation for step in self._parts.graph.steps if number in step.sources]
+        return any(isinstance(operation, InputEncoding) for operation in taken_by)
+
+    def _check_shape(self, expected, images):
         matches = len(expected) == images.ndim and all(
             e is None or e == r for e, r in zip(expected, images.shape, strict=True)
         )
         if not matches:
             raise ValueError(
-                f"Model {self.model.name!r} takes inputs of shape {expected}. Received: shape {images.shape}"
+                f"Model {self.model.name!r} takes inputs of shape {tuple(expected)}. Received: shape {images.shape}"
             )
+
+    def _compare(self, images):
+        """Compare the maps of layers of one's own with what the layers compute, once."""
+        if not self._is_compared:
+            parts.compare(self._parts.before, self._parts.explained, [array[:2] for array in images])
+        self._is_compared = True
 
     def call(self, inputs):
         """The fields of `Explanation` as tensors, each with an axis of targets, from `images` and flat `targets`."""
-        with _computing_in(self._policy, self._steps):
-            return self._call(inputs)
-
-    def _call(self, inputs):
-        source = inputs["images"]
-        for step in self._before:
-            source = step(source, training=False) if getattr(step, "_call_has_training_arg", False) else step(source)
-        logits, W = linear_map_through(self._explained, source)
+        explained, images = self._parts.explained, inputs["images"]
+        sources = self._parts.before.infer(images if isinstance(images, (list, tuple)) else [images])
+        logits, W = explained.linear_map(sources, self.piecewise_linear)
         logits = ops.cast(logits, "float32")
         flat = ops.reshape(logits, (ops.shape(logits)[0], -1))
-        predicted = ops.expand_dims(ops.argmax(flat, axis=-1), -1)
+        # Of integers: what TensorFlow does for floats, no format of `keras_coda.export` has.
+        largest = ops.cast(flat >= ops.max(flat, axis=-1, keepdims=True), "int32")
+        predicted = ops.expand_dims(ops.argmax(largest, axis=-1), -1)
         chosen = ops.cast(inputs["targets"], "int32")
         chosen = ops.where(chosen == targets.PREDICTED, ops.cast(predicted, "int32"), chosen)
 
         one_hot = ops.one_hot(ops.transpose(chosen), ops.shape(flat)[-1])  # (K, N, outputs)
-        rows = W.T @ ops.reshape(one_hot, (ops.shape(chosen)[1], *ops.shape(logits)))
-        weights = ops.cast(ops.swapaxes(rows, 0, 1), "float32")
-        contributions = weights * ops.expand_dims(ops.cast(source, "float32"), 1)
+        # Rows of W(x) (paper, eq. 7), and contributions (eq. 8).
+        rows, bias = W.pull_back(ops.reshape(one_hot, (ops.shape(chosen)[1], *ops.shape(logits))))
+        weights = [ops.cast(ops.swapaxes(row, 0, 1), "float32") for row in rows]
+        contributions = [
+            w * ops.expand_dims(ops.cast(source, "float32"), 1) for w, source in zip(weights, sources, strict=True)
+        ]
 
         # By products, which every format of `keras_coda.export` has.
-        def of_chosen(outputs):
-            return ops.sum(ops.swapaxes(one_hot, 0, 1) * ops.expand_dims(outputs, 1), axis=-1)
-
-        values = of_chosen(flat)
-        bias = ops.zeros_like(values)
-        if W.offset is not None:
-            offset = ops.broadcast_to(ops.cast(W.offset, "float32"), ops.shape(logits))
-            bias = of_chosen(ops.reshape(offset, ops.shape(flat)))
-        total = ops.sum(contributions, axis=tuple(range(2, len(contributions.shape))))
+        values = ops.sum(ops.swapaxes(one_hot, 0, 1) * ops.expand_dims(flat, 1), axis=-1)
+        bias = ops.zeros_like(values) if bias is None else ops.cast(ops.transpose(bias), "float32")
+        totals = [ops.sum(c, axis=tuple(range(2, len(c.shape)))) for c in contributions]
+        maps = [
+            # Of images; the targets come before their axes.
+            ops.sum(c, axis=axis + 1) if len(c.shape) == 5 else c
+            for c, axis in zip(contributions, self._parts.channels, strict=True)
+        ]
         return {
             "logits": logits,
             "targets": chosen,
-            "weights": weights,
-            "contributions": contributions,
-            "contribution_map": self._over_channels(contributions),
+            "weights": _one_or_all(weights),
+            "contributions": _one_or_all(contributions),
+            "contribution_map": _one_or_all(maps),
             "bias": bias,
-            "residual": values - bias - total,
+            "residual": values - bias - sum(totals[1:], totals[0]),
         }
 
-    def _over_channels(self, contributions):
-        if len(contributions.shape) != 5:
-            return contributions
-        nearest = [*self._before[::-1], *self._explained]
-        formats = [step.data_format for step in nearest if hasattr(step, "data_format")]
-        first = (formats or [keras.config.image_data_format()])[0] == "channels_first"
-        return ops.sum(contributions, axis=2 if first else -1)
+
+def _one_or_all(tensors):
+    return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
-def explain(model, images, target=None, *, layer=None, source=None, dtype=None, batch_size=32, verbose=0):
+def explain(
+    model,
+    images,
+    target=None,
+    *,
+    layer=None,
+    source=None,
+    dtype=None,
+    piecewise_linear=False,
+    batch_size=32,
+    verbose=0,
+):
     """Explain what a model makes of a batch of images: `model.explain(...)` for any dynamic linear model.
 
     The graph is compiled once for a model, `layer`, `source` and `dtype`, and kept with the model.
 
     Args:
-        model: a CoDA-Net, or any built Sequential or Functional chain of DAU layers and linear layers.
-        images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255.
+        model: a CoDA-Net, or any built Sequential or Functional model of DAU layers and linear layers.
+        images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255. Of a
+            model with several inputs a list of them, or a dictionary by the inputs' names.
         target: the class or unit to explain, see `Explainer.explain`. Default: the predicted class of each image.
         layer, source: layers or their names: explain the outputs of `layer` by those of `source`, see `Explainer`.
         dtype: dtype policy to explain in, such as "float32" for a model in low precision. Default: the model's own.
+        piecewise_linear: whether ReLU and maximum pooling are taken for the linear maps that they are at these images.
         batch_size: images explained at once.
         verbose: 1 shows a progress bar.
 
@@ -190,33 +271,12 @@ def explain(model, images, target=None, *, layer=None, source=None, dtype=None, 
     if not hasattr(model, "_explainers"):
         model._explainers = types.SimpleNamespace(by_arguments={})
     explainers = model._explainers.by_arguments
-    key = (layer, source, None if dtype is None else keras.dtype_policies.get(dtype).name)
-    # A model that has been given other layers since is another one to explain.
-    if key not in explainers or explainers[key]._steps != chain(model):
-        explainers[key] = Explainer(model, layer, source, dtype)
+    key = (
+        layer,
+        tuple(source) if isinstance(source, list) else source,
+        None if dtype is None else keras.dtype_policies.get(dtype).name,
+        bool(piecewise_linear),
+    )
+    if key not in explainers:
+        explainers[key] = Explainer(model, layer, source, dtype, piecewise_linear)
     return explainers[key].explain(images, target, batch_size=batch_size, verbose=verbose)
-
-
-@contextlib.contextmanager
-def _computing_in(policy, layers):
-    """Layers compute by another dtype policy; `None` changes nothing. Their variables stay what they are."""
-    # Operations without weights have none.
-    own = {layer: layer.dtype_policy for layer in layers if policy and isinstance(layer, keras.layers.Layer)}
-    try:
-        for layer in own:
-            layer.dtype_policy = policy
-        yield
-    finally:
-        for layer, policy in own.items():
-            layer.dtype_policy = policy
-
-
-def _name(layer):
-    return getattr(layer, "name", layer)
-
-
-def _position(steps, layer, argument):
-    positions = [i for i, step in enumerate(steps) if step is layer or step.name == layer]
-    if not positions:
-        raise ValueError(f"`{argument}` must be one of {[step.name for step in steps]}. Received: {_name(layer)!r}")
-    return positions[-1]

@@ -1,6 +1,7 @@
 """The result of explaining a batch of images."""
 
 import dataclasses
+import typing
 
 import numpy as np
 
@@ -18,8 +19,13 @@ class Explanation:
         weights: `(N, H, W, C)`, the row of W(x) for the target (paper, eq. 7), temperature included.
         contributions: `(N, H, W, C)`, weights times encoded input (paper, eq. 8). Their sum plus `bias` is the logit.
         contribution_map: `(N, H, W)`, the contributions summed over channels.
-        bias: `(N,)`, the fixed bias b0 of the target's logit (paper, eq. 9); zero for inner layers.
+        bias: `(N,)`, what the biases of all layers add to the target's logit: of a CoDA-Net the fixed b0 (paper, eq. 9),
+            and zero for its inner layers.
         residual: `(N,)`, completeness: logit - bias - sum of contributions. Zero up to rounding.
+        piecewise_linear: names of the layers that were taken for the linear maps that they are at their inputs.
+
+    Where several tensors contribute, as in a model with several inputs, `weights`, `contributions` and
+    `contribution_map` are tuples of such arrays, one for each, and the bias and all contributions sum up to the logit.
     """
 
     logits: np.ndarray
@@ -29,16 +35,18 @@ class Explanation:
     contribution_map: np.ndarray
     bias: np.ndarray
     residual: np.ndarray
+    piecewise_linear: typing.ClassVar[tuple] = ()
 
     @property
     def relative_residual(self):
         """The size of `residual`, relative to the larger of the target's |logit| and |b0|; of its shape."""
-        over_inputs = tuple(range(self.residual.ndim, self.contributions.ndim))
-        logits = self.contributions.sum(over_inputs) + self.bias + self.residual
+        parts = self.contributions if isinstance(self.contributions, tuple) else (self.contributions,)
+        sums = [part.sum(tuple(range(self.residual.ndim, part.ndim))) for part in parts]
+        logits = sum(sums) + self.bias + self.residual
         return np.abs(self.residual) / np.maximum(np.abs(logits), np.abs(self.bias))
 
     def __repr__(self):
-        fields = ", ".join(f"{f.name}: {getattr(self, f.name).shape}" for f in dataclasses.fields(self))
+        fields = ", ".join(f"{name}: {_shape(value)}" for name, value in vars(self).items())
         return f"Explanation({fields})"
 
     def __len__(self):
@@ -50,4 +58,24 @@ class Explanation:
             if not -len(self) <= index < len(self):
                 raise IndexError(f"Expected the index of one of {len(self)} images. Received: {index}")
             index = slice(index, index + 1 or None)
-        return Explanation(**{f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)})
+        return type(self)(**{name: self._part(name, index) for name in vars(self)})
+
+    def _part(self, name, index):
+        value = getattr(self, name)
+        if name == "piecewise_linear":
+            return value
+        return tuple(part[index] for part in value) if isinstance(value, tuple) else value[index]
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class PiecewiseLinearExplanation(Explanation):
+    """An `Explanation` in which `piecewise_linear` layers were taken for the linear maps that they are at their inputs.
+
+    It is exact for these images as any other. But close to the edges of the pieces, other maps are as near.
+    """
+
+    piecewise_linear: tuple = ()  # type: ignore[misc]
+
+
+def _shape(value):
+    return [getattr(part, "shape", part) for part in value] if isinstance(value, tuple) else value.shape

@@ -1,7 +1,15 @@
 """Dynamic linear layers as matrices: applied, transposed, multiplied (paper, eq. 5 to 7)."""
 
-from keras_coda.linear_maps.chain import chain, linear_map_through
-from keras_coda.linear_maps.linear_map import LinearMap
-from keras_coda.linear_maps.rules import NotDynamicLinearError, linear_map
+from keras_coda.linear_maps.chain import chain
+from keras_coda.linear_maps.graph import Graph, follows_graph, linear_map, linear_map_through
+from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
 
-__all__ = ["LinearMap", "NotDynamicLinearError", "chain", "linear_map", "linear_map_through"]
+__all__ = [
+    "Graph",
+    "LinearMap",
+    "NotDynamicLinearError",
+    "chain",
+    "follows_graph",
+    "linear_map",
+    "linear_map_through",
+]

@@ -1,6 +1,13 @@
 """W(a): the matrix that a dynamic linear layer is for one given input, as an object (paper, eq. 5 to 7)."""
 
 
+class NotDynamicLinearError(ValueError):
+    """A layer or model computes no W(x) x that could be decomposed into contributions."""
+
+    # Keras would add the arguments of the call it came from; the message says all there is to say.
+    _keras_call_info_injected = True
+
+
 class LinearMap:
     """The matrix W(a) of a dynamic linear layer, applied without being built (paper, eq. 5).
 

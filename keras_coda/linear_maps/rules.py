@@ -1,79 +1,17 @@
 """The linear maps of Keras' own layers: what an explanation needs of each, in `keras.ops` alone.
 
-A layer of any other class takes part by having a method `linear_map(inputs)` that returns `(outputs, LinearMap)`,
-as the DAU layers do.
+Each function takes a layer, in inference mode, and its inputs, and returns `(outputs, LinearMap)` as the layer has them
+before its activation. Which function is for which layer is in `keras_coda.linear_maps.known`.
 """
 
 import functools
-import typing
 
-import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
-from keras_coda.linear_maps.convolution import convolve, convolve_transpose, dilate, fold
+from keras_coda.linear_maps.by_gradient import elementwise_function, linear_function
+from keras_coda.linear_maps.convolution import convolve, convolve_transpose, dilate, patches, patches_transpose
 from keras_coda.linear_maps.linear_map import LinearMap, identity
-
-
-class NotDynamicLinearError(ValueError):
-    """A layer or model computes no W(x) x that could be decomposed into contributions."""
-
-    # Keras would add the arguments of the call it came from; the message says all there is to say.
-    _keras_call_info_injected = True
-
-
-# The rule of each class of Keras' layers: a function of the layer and its inputs.
-RULES: dict = {}
-
-
-def _rule(*classes):
-    def register(function):
-        RULES.update(dict.fromkeys(classes, function))
-        return function
-
-    return register
-
-
-def describe(layer):
-    """A layer as error messages name it."""
-    return f"layer {layer.name!r} ({getattr(layer, 'class_name', type(layer).__name__)})"
-
-
-def linear_map(layer, inputs):
-    """A layer's outputs for `inputs`, and the matrix W(inputs) that made them (paper, eq. 5).
-
-    Args:
-        layer: a built Keras layer, in inference mode.
-        inputs: tensor of the shape that the layer takes, with a batch axis.
-
-    Returns:
-        `(outputs, W)`, with `outputs = W @ inputs`, plus `W.offset` where the layer adds a bias.
-
-    Raises:
-        NotDynamicLinearError: the layer is not dynamic linear, or not known to be.
-    """
-    known: typing.Any = next((cls for cls in type(layer).__mro__ if cls in RULES), None)
-    # A subclass that computes something else is not what its parent is.
-    if known is not None and layer.call.__func__ is known.call:
-        return RULES[known](layer, inputs)
-    if not hasattr(layer, "linear_map"):
-        raise NotDynamicLinearError(
-            f"The {describe(layer)} is not dynamic linear: its output is no W(x) x known here, so that no "
-            "contributions can be read off. A layer of your own can say what its W(x) is in a method "
-            "`linear_map(inputs)`, see `keras_coda.LinearMap`."
-        )
-    return layer.linear_map(inputs)
-
-
-def _require_linear(layer):
-    # Serialising imports TensorFlow where it is installed, whichever backend is active: only for the message.
-    if layer.activation is keras.activations.linear:
-        return
-    activation = keras.activations.serialize(layer.activation)
-    if activation != "linear":
-        raise NotDynamicLinearError(
-            f"The {describe(layer)} is not dynamic linear: it has the activation {activation!r}. Expected: none."
-        )
 
 
 def _fixed(layer, inputs, apply, transpose, offset=None):
@@ -94,27 +32,11 @@ def _in_channels_last(layer, transform):
     return lambda v: ops.moveaxis(transform(ops.moveaxis(v, -3, -1)), -1, -3)
 
 
-@_rule(
-    layers.InputLayer,
-    layers.Identity,
-    layers.ActivityRegularization,
-    layers.Dropout,
-    layers.SpatialDropout2D,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
-)
-def _identity(layer, inputs):
+def identity_layer(layer, inputs):
     return inputs, identity()
 
 
-@_rule(layers.Activation)
-def _activation(layer, inputs):
-    _require_linear(layer)
-    return inputs, identity()
-
-
-@_rule(layers.Rescaling)
-def _rescaling(layer, inputs):
+def rescaling(layer, inputs):
     def scale(v):
         return v * ops.convert_to_tensor(layer.scale, dtype=layer.compute_dtype)
 
@@ -122,8 +44,7 @@ def _rescaling(layer, inputs):
     return _fixed(layer, inputs, scale, scale, offset)
 
 
-@_rule(layers.Flatten)
-def _flatten(layer, inputs):
+def flatten(layer, inputs):
     image = ops.shape(inputs)[1:]
     channels_first = layer.data_format == "channels_first" and len(image) > 1
     if channels_first:
@@ -140,8 +61,7 @@ def _flatten(layer, inputs):
     return _fixed(layer, inputs, apply, transpose)
 
 
-@_rule(layers.Reshape)
-def _reshape(layer, inputs):
+def reshape(layer, inputs):
     before = ops.shape(inputs)[1:]
     outputs = layer(inputs)
     after = ops.shape(outputs)[1:]
@@ -155,8 +75,7 @@ def _reshape(layer, inputs):
     return outputs, LinearMap(apply, transpose)
 
 
-@_rule(layers.Permute)
-def _permute(layer, inputs):
+def permute(layer, inputs):
     forward = [axis - 1 for axis in layer.dims]
     backward = sorted(range(len(forward)), key=forward.__getitem__)
 
@@ -179,37 +98,17 @@ def _crop(image, rows, columns):
     return image[..., rows[0] : height - rows[1], columns[0] : width - columns[1], :]
 
 
-@_rule(layers.ZeroPadding2D)
-def _zero_padding2d(layer, inputs):
+def zero_padding2d(layer, inputs):
     apply = _in_channels_last(layer, lambda v: _pad(v, *layer.padding))
     return _fixed(layer, inputs, apply, _in_channels_last(layer, lambda u: _crop(u, *layer.padding)))
 
 
-@_rule(layers.Cropping2D)
-def _cropping2d(layer, inputs):
+def cropping2d(layer, inputs):
     apply = _in_channels_last(layer, lambda v: _crop(v, *layer.cropping))
     return _fixed(layer, inputs, apply, _in_channels_last(layer, lambda u: _pad(u, *layer.cropping)))
 
 
-@_rule(layers.UpSampling2D)
-def _up_sampling2d(layer, inputs):
-    if layer.interpolation != "nearest":
-        raise NotDynamicLinearError(
-            f"The {describe(layer)} has no linear map here for interpolation={layer.interpolation!r}. "
-            'Expected: "nearest".'
-        )
-    rows, columns = layer.size
-
-    def transpose(u):
-        height, width, channels = ops.shape(u)[-3:]
-        blocks = (*ops.shape(u)[:-3], height // rows, rows, width // columns, columns, channels)
-        return ops.sum(ops.reshape(u, blocks), axis=(-4, -2))
-
-    return _fixed(layer, inputs, lambda v: fold(layer, v, 3), _in_channels_last(layer, transpose))
-
-
-@_rule(layers.GlobalAveragePooling2D)
-def _global_average_pooling2d(layer, inputs):
+def global_average_pooling2d(layer, inputs):
     axes = (-3, -2) if layer.data_format == "channels_last" else (-2, -1)
     image = ops.shape(inputs)[1:]
     share = ops.cast(1.0 / ops.cast(image[axes[0]] * image[axes[1]], "float32"), layer.compute_dtype)
@@ -221,13 +120,26 @@ def _global_average_pooling2d(layer, inputs):
     return _fixed(layer, inputs, lambda v: ops.mean(v, axis=axes, keepdims=layer.keepdims), transpose)
 
 
-@_rule(layers.AveragePooling2D)
-def _average_pooling2d(layer, inputs):
+def up_sampling2d(layer, inputs):
+    if layer.interpolation != "nearest":
+        return linear_function(layer, inputs)
+    rows, columns = layer.size
+
+    def apply(v):
+        return ops.repeat(ops.repeat(v, rows, axis=-3), columns, axis=-2)
+
+    def transpose(u):
+        height, width, channels = ops.shape(u)[-3:]
+        blocks = (*ops.shape(u)[:-3], height // rows, rows, width // columns, columns, channels)
+        return ops.sum(ops.reshape(u, blocks), axis=(-4, -2))
+
+    return _fixed(layer, inputs, _in_channels_last(layer, apply), _in_channels_last(layer, transpose))
+
+
+def average_pooling2d(layer, inputs):
     if layer.padding != "valid":
-        raise NotDynamicLinearError(
-            f"The {describe(layer)} has no linear map here for padding={layer.padding!r}, in which Keras' backends "
-            'differ. Expected: "valid", after a ZeroPadding2D layer where padding is wanted.'
-        )
+        # What is put around the image differs between Keras' backends.
+        return linear_function(layer, inputs)
     kernel = ops.full((*layer.pool_size, 1, 1), 1.0 / (layer.pool_size[0] * layer.pool_size[1]), layer.compute_dtype)
 
     def by_channel(function):
@@ -239,8 +151,7 @@ def _average_pooling2d(layer, inputs):
 
         return _in_channels_last(layer, apply)
 
-    first = layer.data_format == "channels_first"
-    size = ops.shape(inputs)[2:4] if first else ops.shape(inputs)[1:3]
+    size = _size(layer, inputs)
     return _fixed(
         layer,
         inputs,
@@ -249,9 +160,21 @@ def _average_pooling2d(layer, inputs):
     )
 
 
-@_rule(layers.Dense)
-def _dense(layer, inputs):
-    _require_linear(layer)
+def batch_normalization(layer, inputs):
+    """With the moving mean and variance, which are constants in inference."""
+    shape = [1] * len(inputs.shape[1:])
+    shape[(layer.axis if layer.axis < 0 else layer.axis - len(inputs.shape)) % len(shape)] = -1
+    factor = ops.rsqrt(layer.moving_variance + layer.epsilon)
+    if layer.scale:
+        factor = factor * layer.gamma
+    offset = -layer.moving_mean * factor
+    if layer.center:
+        offset = offset + layer.beta
+    factor, offset = (ops.cast(ops.reshape(c, shape), layer.compute_dtype) for c in (factor, offset))
+    return _fixed(layer, inputs, lambda v: v * factor, lambda u: u * factor, offset)
+
+
+def dense(layer, inputs):
     kernel = ops.cast(layer.kernel, layer.compute_dtype)
     offset = ops.cast(layer.bias, layer.compute_dtype) if layer.use_bias else None
     return _fixed(
@@ -259,40 +182,129 @@ def _dense(layer, inputs):
     )
 
 
-def _convolution(layer, inputs, kernel):
+def _size(layer, inputs):
+    """Height and width of images in the layer's data format."""
+    return ops.shape(inputs)[2:4] if layer.data_format == "channels_first" else ops.shape(inputs)[1:3]
+
+
+def _convolution(layer, inputs, apply, transpose):
+    """A convolution by functions of images in channels-last layout, with the layer's bias."""
     first = layer.data_format == "channels_first"
     offset = None
     if layer.use_bias:
         offset = ops.reshape(ops.cast(layer.bias, layer.compute_dtype), (-1, 1, 1) if first else (-1,))
-    size = ops.shape(inputs)[2:4] if first else ops.shape(inputs)[1:3]
+    return _fixed(layer, inputs, _in_channels_last(layer, apply), _in_channels_last(layer, transpose), offset)
+
+
+def _by_kernel(layer, inputs, kernel):
+    """The convolution with `kernel (k, k, c, n)` and its transpose, as functions of channels-last images."""
     # Not every backend has transposed convolutions with dilation.
     arguments = (dilate(kernel, layer.dilation_rate), layer.strides, layer.padding)
-    return _fixed(
+    size = _size(layer, inputs)
+    return lambda v: convolve(v, *arguments), lambda u: convolve_transpose(u, *arguments, size)
+
+
+def conv2d(layer, inputs):
+    kernel = ops.cast(layer.kernel, layer.compute_dtype)
+    if layer.groups == 1:
+        return _convolution(layer, inputs, *_by_kernel(layer, inputs, kernel))
+    groups = [_by_kernel(layer, inputs, part) for part in ops.split(kernel, layer.groups, axis=-1)]
+
+    def by_group(functions):
+        def apply(image):
+            parts = ops.split(image, layer.groups, axis=-1)
+            return ops.concatenate([f(part) for f, part in zip(functions, parts, strict=True)], axis=-1)
+
+        return apply
+
+    return _convolution(layer, inputs, *map(by_group, zip(*groups, strict=True)))
+
+
+def _full(depthwise):
+    """The kernel `(k, k, c, c m)` of the convolution that equals a depthwise one `(k, k, c, m)`: mostly zeros."""
+    rows, columns, channels, multiplier = depthwise.shape
+    eye = ops.reshape(ops.eye(channels, dtype=depthwise.dtype), (channels, channels, 1))
+    return ops.reshape(ops.expand_dims(depthwise, 3) * eye, (rows, columns, channels, channels * multiplier))
+
+
+def depthwise_conv2d(layer, inputs):
+    kernel = _full(ops.cast(layer.kernel, layer.compute_dtype))
+    return _convolution(layer, inputs, *_by_kernel(layer, inputs, kernel))
+
+
+def separable_conv2d(layer, inputs):
+    depthwise, pointwise = (ops.cast(k, layer.compute_dtype) for k in (layer.depthwise_kernel, layer.pointwise_kernel))
+    apply, transpose = _by_kernel(layer, inputs, _full(depthwise))
+    pointwise = pointwise[0, 0]
+    return _convolution(
         layer,
         inputs,
-        _in_channels_last(layer, lambda v: convolve(v, *arguments)),
-        _in_channels_last(layer, lambda u: convolve_transpose(u, *arguments, size)),
-        offset,
+        lambda v: ops.matmul(apply(v), pointwise),
+        lambda u: transpose(ops.matmul(u, ops.transpose(pointwise))),
     )
 
 
-@_rule(layers.Conv2D)
-def _conv2d(layer, inputs):
-    _require_linear(layer)
-    if layer.groups != 1:
-        raise NotDynamicLinearError(
-            f"The {describe(layer)} has no linear map here for groups={layer.groups}. Expected: 1."
-        )
-    return _convolution(layer, inputs, ops.cast(layer.kernel, layer.compute_dtype))
+# The maps of piecewise linear layers at their inputs.
 
 
-@_rule(layers.DepthwiseConv2D)
-def _depthwise_conv2d(layer, inputs):
-    _require_linear(layer)
-    depthwise = ops.cast(layer.kernel, layer.compute_dtype)
-    rows, columns, channels, multiplier = depthwise.shape
-    # The kernel of the equal full convolution, zero between different channels.
-    full = ops.expand_dims(depthwise, 3) * ops.reshape(
-        ops.eye(channels, dtype=depthwise.dtype), (channels, channels, 1)
-    )
-    return _convolution(layer, inputs, ops.reshape(full, (rows, columns, channels, channels * multiplier)))
+def by_pieces(layer, inputs):
+    return elementwise_function(layer, inputs)
+
+
+def max_pooling2d(layer, inputs):
+    """Each window's largest entry, the first of equal ones."""
+    kernel, strides, size = layer.pool_size, layer.strides, _size(layer, inputs)
+    arguments = (kernel, strides, layer.padding)
+
+    def windows(image):
+        cut = patches(image, *arguments)
+        return ops.reshape(cut, (*ops.shape(cut)[:-1], kernel[0] * kernel[1], -1))
+
+    image = ops.cast(inputs, layer.compute_dtype)
+    image = ops.moveaxis(image, 1, -1) if layer.data_format == "channels_first" else image
+    # Of the zeros around an image none is the largest.
+    inside = windows(ops.ones_like(image)) > 0
+    largest = ops.argmax(ops.where(inside, windows(image), -np.inf), axis=-2)
+    chosen = ops.one_hot(largest, kernel[0] * kernel[1], axis=-2, dtype=layer.compute_dtype)
+
+    def apply(v):
+        return ops.sum(windows(v) * chosen, axis=-2)
+
+    def transpose(u):
+        spread = ops.expand_dims(u, -2) * chosen
+        return patches_transpose(ops.reshape(spread, (*ops.shape(spread)[:-2], -1)), *arguments, size)
+
+    return _fixed(layer, inputs, _in_channels_last(layer, apply), _in_channels_last(layer, transpose))
+
+
+def global_max_pooling2d(layer, inputs):
+    """Each channel's largest entry, the first of equal ones."""
+    height, width = _size(layer, inputs)
+    axes = (-2, -1) if layer.data_format == "channels_first" else (-3, -2)
+
+    def flat(image):
+        image = _in_channels_first(layer, image)
+        return ops.reshape(image, (*ops.shape(image)[:-2], height * width))
+
+    chosen = ops.one_hot(ops.argmax(flat(inputs), axis=-1), height * width, dtype=layer.compute_dtype)
+
+    def apply(v):
+        largest = ops.sum(flat(v) * chosen, axis=-1)
+        return ops.expand_dims(largest, axes) if layer.keepdims else largest
+
+    def transpose(u):
+        u = ops.squeeze(u, axes) if layer.keepdims else u
+        image = ops.expand_dims(u, -1) * chosen
+        image = ops.reshape(image, (*ops.shape(image)[:-1], height, width))
+        return image if layer.data_format == "channels_first" else ops.moveaxis(image, -3, -1)
+
+    return _fixed(layer, inputs, apply, transpose)
+
+
+def _in_channels_first(layer, image):
+    return image if layer.data_format == "channels_first" else ops.moveaxis(image, -1, -3)
+
+
+def by_gradient(layer, inputs):
+    """Of a layer without weights that is linear, such as a resize."""
+    return linear_function(layer, ops.cast(inputs, layer.compute_dtype))

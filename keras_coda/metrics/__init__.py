@@ -1,13 +1,16 @@
 """How well attributions explain a model: the paper's two metrics, and those of other work, for any Keras model.
 
-keras_coda.metrics.evaluate(model, images, labels, methods, directory).summary()
+keras_coda.metrics.measure(model, images, labels, methods, directory).summary()
 """
+
+import warnings
 
 from keras_coda.metrics.grids import Grids, make_grids
 from keras_coda.metrics.insertion_deletion import auc, deletion, insertion
 from keras_coda.metrics.localisation import localisation
-from keras_coda.metrics.measure import METRICS, evaluate
+from keras_coda.metrics.measure import measure
 from keras_coda.metrics.pixel_removal import pixel_removal
+from keras_coda.metrics.protocol import METRICS, Protocol
 from keras_coda.metrics.results import Results
 from keras_coda.metrics.sanity_check import sanity_check
 from keras_coda.metrics.selection import collect, most_confident
@@ -15,15 +18,25 @@ from keras_coda.metrics.selection import collect, most_confident
 __all__ = [
     "METRICS",
     "Grids",
+    "Protocol",
     "Results",
     "auc",
     "collect",
     "deletion",
-    "evaluate",
     "insertion",
     "localisation",
     "make_grids",
+    "measure",
     "most_confident",
     "pixel_removal",
     "sanity_check",
 ]
+
+
+def __getattr__(name):
+    if name == "evaluate":
+        warnings.warn(
+            "keras_coda.metrics.evaluate is now keras_coda.metrics.measure.", DeprecationWarning, stacklevel=2
+        )
+        return measure
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

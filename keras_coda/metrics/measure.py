@@ -1,5 +1,6 @@
 """The metrics of many methods on one model, piece by piece, so that an evaluation can be interrupted."""
 
+import dataclasses
 import time
 
 import keras
@@ -8,36 +9,28 @@ import numpy as np
 from keras_coda.imports import Lazy
 from keras_coda.metrics import pieces
 from keras_coda.metrics.grids import assemble, draw_grids
-from keras_coda.metrics.insertion_deletion import SIGMA, blur
+from keras_coda.metrics.insertion_deletion import blur
 from keras_coda.metrics.localisation import localisation
 from keras_coda.metrics.pixel_removal import RankedPixels
+from keras_coda.metrics.protocol import Protocol, protocol_with
 from keras_coda.metrics.results import CURVES, FILE, LOCALISATION, Results
 from keras_coda.metrics.selection import as_classifier, check_labels
 
 pd = Lazy("pandas", "pandas")
 
-METRICS = (LOCALISATION, *CURVES)
 
-
-def evaluate(
+def measure(
     model,
     images,
     labels,
     methods,
     directory,
-    metrics=(LOCALISATION, "removal_least_first"),
-    grid_size=3,
-    grids=500,
-    confidence=0.5,
-    removed=1024,
-    fraction=0.25,
-    points=129,
-    sigma=SIGMA,
-    seed=0,
-    batch_size=32,
-    piece=16,
-    verbose=1,
-):
+    protocol: Protocol | None = None,
+    *,
+    batch_size: int = 32,
+    verbose: int = 1,
+    **settings,
+) -> Results:
     """Measure attribution methods on a model by the paper's metrics (4.2), or by insertion and deletion.
 
     The work is done in pieces, each a file in `directory`, written whole or not at all, with its checksum. After an
@@ -59,18 +52,10 @@ def evaluate(
         methods: dict from names to functions of a model that return an attribution, such as
             `keras_coda.attributions.published("cifar10")`, or `{"gradient": keras_coda.attributions.Gradient}`.
         directory: path, created where it is missing, that gets results.csv, see `Results`.
-        metrics: of "localisation", "removal_least_first", "removal_most_first", "insertion" and "deletion".
-        grid_size: integer n, for n x n images in a grid.
-        grids: integer, the most grids.
-        confidence: number, above which the probability of an image in a grid must be.
-        removed: integer, the most images for the other metrics.
-        fraction: number in (0, 1], the part of the pixels that is removed in the end. (Insertion and deletion: all.)
-        points: integer, of each curve.
-        sigma: positive number, the standard deviation in pixels of the blur from which insertion starts.
-        seed: integer, that draws the grids.
+        protocol: `Protocol`: the metrics, how many grids and images, and the other settings. Default: the paper's.
         batch_size: integer, variants of images evaluated at once.
-        piece: integer, items in a piece.
         verbose: 1 shows a progress bar for each method.
+        settings: any field of `protocol`, in its place: `grids=20`.
 
     Returns:
         `Results`, of these methods.
@@ -81,52 +66,49 @@ def evaluate(
 
     Example:
 
-    >>> results = keras_coda.metrics.evaluate(
+    >>> results = keras_coda.metrics.measure(
     ...     model, x_test, y_test, keras_coda.attributions.published("cifar10"), "evaluation"
     ... )
     >>> results.summary()
     """
-    unknown = [metric for metric in metrics if metric not in METRICS]
-    if unknown or not metrics or isinstance(metrics, str):
-        raise ValueError(f"`metrics` must be a list of {METRICS}. Received: {metrics!r}")
+    protocol = protocol_with(protocol, settings)
     if not methods or not all(callable(make) for make in methods.values()):
         raise ValueError(f"`methods` must be a dict from names to functions of a model. Received: {methods!r}")
-    if removed < 1 or piece < 1:
-        raise ValueError(f"`removed` and `piece` must be at least 1. Received: {removed} and {piece}")
     classifier = as_classifier(model)
     images = keras.ops.convert_to_numpy(images)
     labels = check_labels(labels, len(images), classifier.classes)
-    settings = {
-        "metrics": sorted(metrics),
-        "grid_size": grid_size,
-        "grids": grids,
-        "confidence": confidence,
-        "removed": removed,
-        "fraction": fraction,
-        "points": points,
-        "sigma": sigma,
-        "seed": seed,
-        "piece": piece,
+    content = {
+        **dataclasses.asdict(protocol),
+        "metrics": sorted(protocol.metrics),
         "images": pieces.digest([images, labels]),
         "weights": pieces.digest(classifier.model.get_weights()),
         # The weights do not determine these: the temperature, for one.
         **({"input": classifier.input} if classifier.input != "encoded" else {}),
         pieces.OUTPUTS: classifier.outputs(classifier.source(images[:1])).tolist(),
     }
-    files = pieces.Pieces(directory, settings)
+    files = pieces.Pieces(directory, content)
     kinds: list[_Grids | _Images] = []
-    if LOCALISATION in metrics:
-        chosen = draw_grids(classifier, images, labels, grid_size, grids, confidence, seed, batch_size)
-        kinds.append(_Grids(classifier, images, labels, chosen, grid_size))
-    curves = [metric for metric in CURVES if metric in metrics]
+    if LOCALISATION in protocol.metrics:
+        chosen = draw_grids(
+            classifier,
+            images,
+            labels,
+            protocol.grid_size,
+            protocol.grids,
+            protocol.confidence,
+            protocol.seed,
+            batch_size,
+        )
+        kinds.append(_Grids(classifier, images, labels, chosen, protocol.grid_size))
+    curves = [metric for metric in CURVES if metric in protocol.metrics]
     if curves:
         ranked = RankedPixels(classifier, batch_size)
-        kinds.append(_Images(ranked, images[:removed], labels[:removed], curves, fraction, points, sigma))
+        kinds.append(_Images(ranked, images[: protocol.removed], labels[: protocol.removed], curves, protocol))
     paths = []
     # Make all methods before the first runs, so that one that refuses this model does so now and not after hours.
     for name, method in {name: make(classifier.model) for name, make in methods.items()}.items():
         for kind in kinds:
-            paths += _measure(files, name, method, kind, piece, verbose)
+            paths += _measure(files, name, method, kind, protocol.piece, verbose)
     pieces.join(paths, files.directory / FILE)
     return Results.load(directory)
 
@@ -192,14 +174,12 @@ class _Images:
 
     name = "images"
 
-    def __init__(self, ranked, images, labels, metrics, fraction, points, sigma):
+    def __init__(self, ranked, images, labels, metrics, protocol):
         self.ranked = ranked
         self.images = images
         self.labels = labels
         self.metrics = metrics
-        self.fraction = fraction
-        self.points = points
-        self.sigma = sigma
+        self.protocol = protocol
 
     def __len__(self):
         return len(self.images)
@@ -212,7 +192,7 @@ class _Images:
         targets = self.labels[items]
         tables = []
         for metric in self.metrics:
-            fraction = self.fraction if metric.startswith("removal") else 1.0
+            fraction = self.protocol.fraction if metric.startswith("removal") else 1.0
             inserted = metric == "insertion"
             curves = self.ranked.curves(
                 source,
@@ -220,11 +200,11 @@ class _Images:
                 maps,
                 most_important_first=metric != "removal_least_first",
                 fraction=fraction,
-                points=self.points,
-                replacement=blur(source, self.sigma, self.ranked.classifier.pixel_axes) if inserted else 0.0,
+                points=self.protocol.points,
+                replacement=blur(source, self.protocol.sigma, self.ranked.classifier.pixel_axes) if inserted else 0.0,
                 inserted=inserted,
             )
-            x = np.linspace(0, fraction, self.points)
+            x = np.linspace(0, fraction, self.protocol.points)
             tables.append(_table(metric, items, targets[:, np.newaxis], x, curves))
         return tables
 

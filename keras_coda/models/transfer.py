@@ -5,7 +5,7 @@ import fnmatch
 import keras
 import numpy as np
 
-from keras_coda.linear_maps import chain
+from keras_coda.linear_maps import Graph
 
 # What layers call the number of their outputs.
 OUTPUTS = ("filters", "units")
@@ -30,7 +30,7 @@ def with_classes(model, classes):
     >>> flowers = with_classes(model, ["daisy", "tulip"])
     """
     count = _count(classes)
-    last = [layer for layer in chain(model) if layer.weights][-1]
+    last = [layer for layer in Graph.of(model).operations if layer.weights][-1]
     argument = next((name for name in OUTPUTS if name in last.get_config()), None)
     if argument is None:
         raise ValueError(
@@ -39,7 +39,8 @@ def with_classes(model, classes):
         )
     if hasattr(model, "filters"):
         config = model.get_config()
-        new = type(model).from_config({**config, "filters": [*config["filters"][:-1], count]})
+        others = {"class_names": [*classes] if hasattr(classes, "__len__") else None} if "class_names" in config else {}
+        new = type(model).from_config({**config, "filters": [*config["filters"][:-1], count], **others})
     else:
 
         def cloned(layer):
@@ -47,7 +48,7 @@ def with_classes(model, classes):
             return type(layer).from_config({**config, argument: count} if layer is last else config)
 
         new = keras.models.clone_model(model, clone_function=cloned, recursive=True)
-    for own, former in zip(chain(new), chain(model), strict=True):
+    for own, former in zip(Graph.of(new).operations, Graph.of(model).operations, strict=True):
         if former is not last:
             own.set_weights(former.get_weights())
     return new

@@ -12,8 +12,8 @@ import keras
 from keras.src.backend.common import global_state
 
 from keras_coda import layers
-from keras_coda.linear_maps import chain
-from keras_coda.linear_maps.rules import RULES
+from keras_coda.linear_maps import Graph
+from keras_coda.linear_maps.known import LAYERS
 from keras_coda.models import CoDANet
 from keras_coda.presets import plain
 from keras_coda.presets.errors import PresetError
@@ -23,7 +23,7 @@ _MODELS = {"keras.Sequential", "keras.src.models.functional.Functional"}
 _KERAS_CLASSES = {
     *_MODELS,
     "keras.DTypePolicy",
-    *(f"keras.layers.{cls.__name__}" for cls in RULES),
+    *(f"keras.layers.{cls.__name__}" for cls, known in LAYERS.items() if known.in_presets),
     *(
         f"keras.{module}.{name}"
         for module in ("initializers", "regularizers", "constraints")
@@ -93,7 +93,7 @@ def deserialize(text, source, dtype=None, parameters=None):
         _check_model(architecture, source)
         with _without_memory():
             model = keras.saving.deserialize_keras_object(architecture, safe_mode=True)
-            chain(model)
+            Graph.of(model)
             if not getattr(model, "inputs", None):
                 raise ValueError("it does not say what inputs it takes")
             if parameters is not None and model.count_params() != parameters:

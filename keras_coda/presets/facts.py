@@ -62,6 +62,8 @@ def parse(text, source):
         raise PresetError(f"'weights_file' in {source} must be {WEIGHTS!r}. Received: {facts['weights_file']!r}")
     if not all(size is None or (type(size) is int and size > 0) for size in facts["image_shape"]):
         raise PresetError(f"'image_shape' in {source} must be sizes or null. Received: {facts['image_shape']!r}")
+    if facts["data_format"] not in (None, "channels_last", "channels_first"):
+        raise PresetError(f"'data_format' in {source} must be one of Keras'. Received: {facts['data_format']!r}")
     unknown = sorted(facts.keys() - _TYPES.keys() - _OPTIONAL)
     if unknown:
         raise PresetError(f"{source} has unknown entries. Expected: {[*_TYPES]}. Received: {unknown}")

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from keras_coda.files import sha256
-from keras_coda.linear_maps import chain
-from keras_coda.models import transfer
+from keras_coda.linear_maps import Graph
+from keras_coda.models import CoDANet, transfer
 from keras_coda.presets import architecture, facts, known, plain, weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.handle import at_hand, resolve
@@ -60,10 +60,10 @@ def load(preset, load_weights=True, dtype=None, *, classes=None, freeze=()):
     before there were checksums of the first two have that of the weights alone.)
 
     Args:
-        preset: a name that `list_presets` gives, the path of a folder that `save` wrote, or a repository on the Hugging
-            Face Hub, "hf://user/repo" or "hf://user/repo@revision", which is downloaded once (extra `hub`); so are the
-            weights of a name that are not in the package. A name comes before a folder of that name: write "./name"
-            for the folder.
+        preset: a name that `list_presets` gives, the path of a folder that `save` wrote, or a repository on the
+            Hugging Face Hub, "hf://user/repo" or "hf://user/repo@revision", which is downloaded once (extra `hub`); so
+            are the weights of a name that are not in the package. A name comes before a folder of that name: write
+            "./name" for the folder.
         load_weights: whether to load the weights. Without them the model is untrained.
         dtype: a dtype policy or its name for all layers, such as "mixed_bfloat16". Default: as saved.
         classes: names of other classes, or their number. All layers are kept but for the last one with weights, which
@@ -89,7 +89,8 @@ def load(preset, load_weights=True, dtype=None, *, classes=None, freeze=()):
     model = _loaded(preset, load_weights, dtype)
     if classes is not None:
         model = transfer.with_classes(model, classes)
-    transfer.freeze(model, freeze)
+    if freeze:
+        transfer.freeze(model, freeze)
     return model
 
 
@@ -140,7 +141,19 @@ def _untrained(text, config, dtype, expected):
             f"{config} describes a model of {parameters} parameters and {classes} classes. "
             f"Expected from {METADATA} beside it: {expected['parameters']} and {len(expected['classes'])}"
         )
+    if isinstance(model, CoDANet):
+        _tell(model, expected)
     return model
+
+
+def _tell(model, expected):
+    """Give a `CoDANet` the names of classes and the size of images in its metadata, where its config has none."""
+    names, shape = expected["classes"], expected["image_shape"]
+    if model.class_names is None and len({*names}) == len(names):
+        model.class_names = names
+    size = shape[1:] if model.data_format == "channels_first" else shape[:2]
+    if model.image_size is None and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
+        model.image_size = size
 
 
 def save(
@@ -148,7 +161,7 @@ def save(
     directory,
     *,
     dataset,
-    classes,
+    classes=None,
     name=None,
     description="",
     image_shape=None,
@@ -167,7 +180,7 @@ def save(
             images in [0, 1] to `(N, classes)` logits. How it was compiled is not saved.
         directory: path of the folder, which is created.
         dataset: string, the data set that the model was trained on.
-        classes: strings, the classes' names in the order of the logits.
+        classes: strings, the classes' names in the order of the logits. Default: the `class_names` of a `CoDANet`.
         name: string. Default: the name of the folder.
         description: string, a sentence or two.
         image_shape: shape of the images that the model was trained on, without the batch axis. Default: the shape that
@@ -208,10 +221,12 @@ def save(
         "name": target.name if name is None else name,
         "description": description,
         "dataset": dataset,
-        "classes": _class_names(classes, bare.output_shape),
-        "image_shape": bare.input_shape[1:] if image_shape is None else tuple(image_shape),
+        "classes": _class_names(classes, bare),
+        "image_shape": _image_shape(bare) if image_shape is None else tuple(image_shape),
         "value_range": [0.0, 1.0],
-        "data_format": next((layer.data_format for layer in chain(bare) if hasattr(layer, "data_format")), None),
+        "data_format": next(
+            (s.operation.data_format for s in Graph.of(bare).steps if hasattr(s.operation, "data_format")), None
+        ),
         "results": {} if results is None else results,
         "parameters": bare.count_params(),
         "weights_file": WEIGHTS,
@@ -277,12 +292,29 @@ def _check_finite(model, of=""):
             raise PresetError(f"The weight {weight.path!r}{of} has NaN or infinite values. Expected: finite weights.")
 
 
-def _class_names(classes, output_shape):
-    if len(output_shape) != 2:
-        raise PresetError(f"Expected a model with outputs (N, classes). Received: output shape {output_shape}")
-    if isinstance(classes, str) or len(classes) != output_shape[-1]:
-        raise PresetError(f"`classes` must be {output_shape[-1]} names, one for each logit. Received: {classes!r}")
+def _class_names(classes, model):
+    if len(model.output_shape) != 2:
+        raise PresetError(f"Expected a model with outputs (N, classes). Received: output shape {model.output_shape}")
+    known = getattr(model, "class_names", None)
+    classes = known if classes is None else classes
+    count = model.output_shape[-1]
+    if classes is None or isinstance(classes, str) or len(classes) != count:
+        raise PresetError(f"`classes` must be {count} names, one for each logit. Received: {classes!r}")
+    if known is not None and [*classes] != [*known]:
+        raise PresetError(
+            f"`classes` must be the model's own: {[*known]}. Received: {[*classes]}. Set `model.class_names` to have "
+            "others."
+        )
     return [*classes]
+
+
+def _image_shape(model):
+    """The shape that the model takes, with the size that a `CoDANet` was trained on."""
+    shape, size = [*model.input_shape[1:]], getattr(model, "image_size", None)
+    if size is not None:
+        start = 1 if model.data_format == "channels_first" else 0
+        shape[start : start + 2] = size
+    return tuple(shape)
 
 
 def _beside(target):

@@ -107,7 +107,7 @@ def model_card(facts, handle, has_picture=False):
         **({"model_name": facts["name"], "eval_results": measured} if measured else {}),
     )
     picture = f"\n![Images, and what their pixels contribute to the logits]({PICTURE})\n" if has_picture else ""
-    layout = f" ({markdown(facts['data_format'])})" if facts["data_format"] else ""
+    layout = f" ({facts['data_format']})" if facts["data_format"] else ""
     body = _BODY.format(
         **{key: markdown(facts[key]) for key in ("name", "description", "dataset")},
         **{key: facts[key] for key in ("parameters", "image_shape")},

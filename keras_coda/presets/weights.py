@@ -46,12 +46,6 @@ def whole(folder, facts):
             f"{folder} is no preset, or not a whole one: {', '.join(missing)} is missing. "
             f"Expected for the weights: {', '.join(path.name for path in files)}"
         )
-    size = sum(path.stat().st_size for path in files)
-    if size < BYTES_A_PARAMETER * facts["parameters"]:
-        raise PresetError(
-            f"{files[0]} and its other parts must have at least {BYTES_A_PARAMETER} bytes for each of the "
-            f"{facts['parameters']:,} parameters. Received: {size:,} bytes"
-        )
     with contextlib.ExitStack() as stack:
         path = files[0]
         if "weights_parts" in facts:
@@ -68,6 +62,12 @@ def whole(folder, facts):
             what = f"{files[0]} is not the file" if len(files) == 1 else f"{files[0]} to {files[-1].name} are not those"
             raise PresetError(
                 f"{what} that the preset was saved with. Expected SHA-256: {facts['weights_sha256']}. Found: {found}"
+            )
+        size = path.stat().st_size
+        if size < BYTES_A_PARAMETER * facts["parameters"]:
+            raise PresetError(
+                f"{files[0]} does not fit the metadata. Expected at least {BYTES_A_PARAMETER} bytes for each of the "
+                f"{facts['parameters']:,} parameters. Received: {size:,} bytes"
             )
         yield path
 

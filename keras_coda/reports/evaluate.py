@@ -10,11 +10,11 @@ import sys
 import keras
 import numpy as np
 
-from keras_coda import attributions
+from keras_coda import attributions, metrics
 from keras_coda.files import written_whole
 from keras_coda.imports import Lazy
-from keras_coda.metrics import evaluate as measure
 from keras_coda.metrics import pieces
+from keras_coda.metrics.protocol import protocol_with
 from keras_coda.metrics.sanity_check import MODES, sanity_check
 from keras_coda.reports import examples, report
 from keras_coda.reports.evaluation import FACTS, INPUT, SANITY, Evaluation
@@ -29,22 +29,18 @@ def evaluate(
     subject,
     directory,
     methods=None,
-    metrics=("localisation", "removal_least_first"),
-    grid_size=3,
-    grids=500,
-    removed=1024,
-    fraction=0.25,
-    points=129,
-    sanity=0,
-    shown=6,
+    protocol: metrics.Protocol | None = None,
+    *,
+    sanity: int = 0,
+    shown: int = 6,
     published=None,
-    seed=0,
-    batch_size=32,
-    verbose=1,
-):
+    batch_size: int = 32,
+    verbose: int = 1,
+    **settings,
+) -> Evaluation:
     """Measure attribution methods on a model, and write a report that opens in any browser.
 
-    The folder gets results.csv (see `keras_coda.metrics.evaluate`), evaluation.json, sanity.csv and report.html. After
+    The folder gets results.csv (see `keras_coda.metrics.measure`), evaluation.json, sanity.csv and report.html. After
     an interruption the same call goes on. Methods can be added later.
 
     Args:
@@ -52,47 +48,45 @@ def evaluate(
         directory: path, created where it is missing.
         methods: dict from names to functions of a model that return an attribution. Default: all that `methods_of`
             finds for the model.
-        metrics: names, as `keras_coda.metrics.evaluate` takes them.
-        grid_size, grids, removed, fraction, points, seed, batch_size: see `keras_coda.metrics.evaluate`.
+        protocol: `keras_coda.metrics.Protocol`: metrics, numbers of grids and images. Default: the paper's.
         sanity: integer, images of the sanity check in both modes; 0 for none.
         shown: integer, images of the report whose maps are shown.
         published: `Published` scores to show beside the measured ones.
+        batch_size: integer, variants of images evaluated at once.
         verbose: 1 shows progress.
+        settings: any field of `protocol`, in its place: `grids=20`.
 
     Returns:
         The `Evaluation`.
 
     Raises:
-        ValueError: see `keras_coda.metrics.evaluate`.
+        ValueError: see `keras_coda.metrics.measure`.
 
     Example:
 
     >>> subject = keras_coda.reports.Subject.load("xs_coda_digits")
     >>> keras_coda.reports.evaluate(subject, "evaluation", grids=20, removed=64).results.summary()
     """
+    protocol = protocol_with(protocol, settings)
     directory = pathlib.Path(directory)
     methods = methods_of(subject.model, batch_size=batch_size) if methods is None else methods
     # Once, so that nothing is compiled again for the examples.
     made = {name: make(subject.model) for name, make in methods.items()}
-    settings = {"grid_size": grid_size, "grids": grids, "seed": seed}
-    curves = {"removed": removed, "fraction": fraction, "points": points}
-    results = measure(
+    results = metrics.measure(
         subject.model,
         subject.images,
         subject.labels,
         {name: lambda model, method=method: method for name, method in made.items()},
         directory,
-        metrics=metrics,
+        protocol,
         batch_size=batch_size,
         verbose=verbose,
-        **settings,
-        **curves,
     )
-    table = _sanity(subject, methods, made, directory, sanity, seed, verbose) if sanity else None
-    evaluation = Evaluation(_facts(subject, made, results, settings, curves, sanity), results, table)
+    table = _sanity(subject, methods, made, directory, sanity, protocol.seed, verbose) if sanity else None
+    evaluation = Evaluation(_facts(subject, made, results, protocol, sanity), results, table)
     with written_whole(directory / FACTS) as file:
         json.dump(evaluation.facts, file, indent=1)
-    pictures = examples.make(subject, made, shown, grid_size if "localisation" in metrics else None)
+    pictures = examples.make(subject, made, shown, protocol.grid_size if "localisation" in protocol.metrics else None)
     title = f"How well attributions explain {subject.name}"
     report.write(directory / REPORT, title, evaluation, pictures, published)
     return evaluation
@@ -156,7 +150,7 @@ def _sanity(subject, methods, made, directory, count, seed, verbose):
     return table
 
 
-def _facts(subject, made, results, settings, curves, sanity):
+def _facts(subject, made, results, protocol, sanity):
     items = results.table.groupby("metric")["item"].nunique()
     facts = {
         "model": subject.name,
@@ -169,12 +163,12 @@ def _facts(subject, made, results, settings, curves, sanity):
     }
     if "localisation" in items:
         facts["grids"] = int(items["localisation"])
-        facts["images in a grid"] = settings["grid_size"] ** 2
+        facts["images in a grid"] = protocol.grid_size**2
     others = [metric for metric in items.index if metric != "localisation"]
     if others:
         facts["images of the other metrics"] = int(items[others[0]])
-        facts["part of the pixels removed"] = curves["fraction"]
-        facts["points of a curve"] = curves["points"]
+        facts["part of the pixels removed"] = protocol.fraction
+        facts["points of a curve"] = protocol.points
     if sanity:
         facts["images of the sanity check"] = sanity
     post_hoc = [method for method in made.values() if not isinstance(method, attributions.Contributions)]
@@ -182,7 +176,7 @@ def _facts(subject, made, results, settings, curves, sanity):
     return {
         **facts,
         **({INPUT: ", ".join(sorted(inputs))} if inputs else {}),
-        "seed": settings["seed"],
+        "seed": protocol.seed,
         "backend": f"{keras.backend.backend()}, {keras.config.dtype_policy().name}",
         "versions": f"keras-coda {__version__}, Keras {keras.version()}, NumPy {np.__version__}",
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",

@@ -16,7 +16,7 @@ from keras_coda.presets.folder import check_target
 from keras_coda.training import fitting
 from keras_coda.training.state import alone
 
-# How many logits `evaluate` explains; how many images it predicts and explains at once, for the memory.
+# How many logits `score` explains; how many images it predicts and explains at once, for the memory.
 EXPLAINED = 5120
 PREDICTED_AT_ONCE, EXPLAINED_AT_ONCE = 1024, 16
 
@@ -69,7 +69,7 @@ def train(
 
     Returns:
         `(model, results)`: the trained `CoDANet`, and a dict with `test_accuracy`, `test_loss`, `test_images`, `epochs`
-        and `completeness_residual`, see `evaluate`.
+        and `completeness_residual`, see `score`.
 
     Raises:
         ValueError: an unknown data set, optimizer or schedule; `epochs` or `limit_minutes` is not positive, or too
@@ -141,7 +141,7 @@ def _trained(run, dataset, directory, overwrite):
     target = directory if fitted.finite else directory.with_name(f"{directory.name}.last_good")
     results = None
     if fitted.finite or fitted.epochs:
-        results = {**evaluate(model, dataset), "epochs": fitted.epochs}
+        results = {**score(model, dataset), "epochs": fitted.epochs}
         if backend.process()[0] == 0:
             presets.save(
                 model,
@@ -198,7 +198,7 @@ def _weights_of(preset, recipe, dataset):
     return weights
 
 
-def evaluate(model, dataset):
+def score(model, dataset):
     """Accuracy and loss on a data set's test images, and how complete explanations are.
 
     Returns:

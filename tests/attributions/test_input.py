@@ -165,9 +165,9 @@ def test_an_evaluation_does_not_go_on_with_the_other_input(tmp_path):
     model, images, labels = tiny_models.coda_net(), tiny_models.images(), np.array([1, 2])
     arguments = {"methods": {"gradient": Gradient}, "directory": tmp_path, "points": 3, "verbose": 0}
     arguments["metrics"] = ["removal_least_first"]
-    metrics.evaluate(model, images, labels, **arguments)
+    metrics.measure(model, images, labels, **arguments)
     with pytest.raises(ValueError, match=r"other settings.*'input': 'image'"):
-        metrics.evaluate(Classifier(model, input="image"), images, labels, **arguments)
+        metrics.measure(Classifier(model, input="image"), images, labels, **arguments)
 
 
 @pytest.mark.one_backend

@@ -69,7 +69,7 @@ def scores(results):
 class TestEvaluate:
     def test_is_what_the_metrics_are(self, tmp_path, model, data):
         images, labels = data
-        results = metrics.evaluate(model, *data, {"ixg": InputXGradient}, tmp_path, metrics=EVERY_METRIC, **SETTINGS)
+        results = metrics.measure(model, *data, {"ixg": InputXGradient}, tmp_path, metrics=EVERY_METRIC, **SETTINGS)
         method = InputXGradient(model)
         grids = metrics.make_grids(model, *data, size=2, count=5)
         maps = method.maps(images[:7], labels[:7])
@@ -101,17 +101,17 @@ class TestEvaluate:
 
     def test_one_attribution_an_image_for_all_metrics(self, tmp_path, model, data):
         method = Method()
-        metrics.evaluate(model, *data, {"a": method}, tmp_path, metrics=EVERY_METRIC, **SETTINGS)
+        metrics.measure(model, *data, {"a": method}, tmp_path, metrics=EVERY_METRIC, **SETTINGS)
         # Each with one more to be compiled: 5 grids and 7 images, two at a time.
         assert method.calls == (1 + 3) + (1 + 4)
         assert {len(images) for images, _ in method._calls} == {2}
 
     @pytest.mark.parametrize("interrupted_at", [1, 3, 7])
     def test_goes_on_where_it_was_interrupted(self, tmp_path, model, data, interrupted_at):
-        whole = metrics.evaluate(model, *data, {"a": Method(), "b": Method(1)}, tmp_path / "whole", **SETTINGS)
+        whole = metrics.measure(model, *data, {"a": Method(), "b": Method(1)}, tmp_path / "whole", **SETTINGS)
         failing = {"a": Method(), "b": Method(1, fails_at=interrupted_at)}
         with pytest.raises(KeyboardInterrupt):
-            metrics.evaluate(model, *data, failing, tmp_path / "parts", **SETTINGS)
+            metrics.measure(model, *data, failing, tmp_path / "parts", **SETTINGS)
         with pytest.raises(ValueError, match="of a finished evaluation"):
             metrics.Results.load(tmp_path / "parts")
         finished = sorted((tmp_path / "parts" / "pieces").iterdir())
@@ -121,7 +121,7 @@ class TestEvaluate:
         written = [path.stat().st_mtime_ns for path in finished]
 
         again = {"a": Method(), "b": Method(1)}
-        results = metrics.evaluate(model, *data, again, tmp_path / "parts", **SETTINGS)
+        results = metrics.measure(model, *data, again, tmp_path / "parts", **SETTINGS)
         assert again["a"].calls == 0
         missing_grids, missing_images = 3 - min(of_b, 3), 4 - max(of_b - 3, 0)
         assert again["b"].calls == missing_grids + missing_images + (missing_grids > 0) + (missing_images > 0)
@@ -129,7 +129,7 @@ class TestEvaluate:
         pd.testing.assert_frame_equal(scores(results), scores(whole))
 
     def test_a_file_half_written_is_ignored(self, tmp_path, model, data, monkeypatch):
-        whole = metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "whole", **SETTINGS)
+        whole = metrics.measure(model, *data, {"a": Method()}, tmp_path / "whole", **SETTINGS)
 
         def killed(source, target):
             if "pieces" in str(target):
@@ -141,15 +141,15 @@ class TestEvaluate:
             # After a kill -9 nothing cleans up.
             patched.setattr("pathlib.Path.unlink", lambda self, missing_ok: None)
             with pytest.raises(KeyboardInterrupt):
-                metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "parts", **SETTINGS)
+                metrics.measure(model, *data, {"a": Method()}, tmp_path / "parts", **SETTINGS)
         (leftover,) = (tmp_path / "parts" / "pieces").iterdir()
         leftover.write_text(leftover.read_text()[:26])
-        results = metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "parts", **SETTINGS)
+        results = metrics.measure(model, *data, {"a": Method()}, tmp_path / "parts", **SETTINGS)
         pd.testing.assert_frame_equal(scores(results), scores(whole))
 
     @pytest.mark.parametrize("damage", ["cut", "a digit", "a row less", "of others", "no checksum", "no text", "empty"])
     def test_a_damaged_piece_is_measured_anew(self, tmp_path, model, data, damage):
-        whole = metrics.evaluate(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
+        whole = metrics.measure(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
         first, other, *_ = sorted((tmp_path / "pieces").iterdir())
         text = first.read_text()
         lines = text.splitlines(keepends=True)
@@ -165,7 +165,7 @@ class TestEvaluate:
         assert damaged != text
         first.write_text(damaged, errors="surrogateescape")
         again = Method()
-        results = metrics.evaluate(model, *data, {"a": again}, tmp_path, **SETTINGS)
+        results = metrics.measure(model, *data, {"a": again}, tmp_path, **SETTINGS)
         pd.testing.assert_frame_equal(scores(results), scores(whole))
         assert again.calls == 2  # the piece, and the call that compiles
 
@@ -173,51 +173,51 @@ class TestEvaluate:
     def test_damaged_settings_are_named(self, tmp_path, model, data, text):
         (tmp_path / "settings.json").write_text(text, errors="surrogateescape")
         with pytest.raises(ValueError, match=r"settings\.json is not as it was written"):
-            metrics.evaluate(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
+            metrics.measure(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
 
     def test_methods_can_be_added_and_changed(self, tmp_path, model, data):
-        metrics.evaluate(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
+        metrics.measure(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
         again = {"a": Method(), "b / c": Method(1)}
-        results = metrics.evaluate(model, *data, again, tmp_path, **SETTINGS)
+        results = metrics.measure(model, *data, again, tmp_path, **SETTINGS)
         assert again["a"].calls == 0
         assert again["b / c"].calls > 0
         assert list(results.table["method"].unique()) == ["a", "b / c"]
         changed = Method(2)
-        other = metrics.evaluate(model, *data, {"a": changed}, tmp_path, **SETTINGS)
+        other = metrics.measure(model, *data, {"a": changed}, tmp_path, **SETTINGS)
         assert changed.calls > 0
         assert not np.array_equal(other.table["score"], results.table[results.table["method"] == "a"]["score"])
 
     def test_refuses_to_go_on_with_other_settings(self, tmp_path, model, data):
         images, labels = data
-        metrics.evaluate(model, images, labels, {"a": Method()}, tmp_path, **SETTINGS)
+        metrics.measure(model, images, labels, {"a": Method()}, tmp_path, **SETTINGS)
         for name, value in {"seed": 1, "points": 5, "confidence": 0.5001, "metrics": ["localisation"]}.items():
             with pytest.raises(ValueError, match=f"other settings.*Received: {{'{name}'"):
-                metrics.evaluate(model, images, labels, {"a": Method()}, tmp_path, **{**SETTINGS, name: value})
+                metrics.measure(model, images, labels, {"a": Method()}, tmp_path, **{**SETTINGS, name: value})
         with pytest.raises(ValueError, match="'weights'"):
-            metrics.evaluate(colour_model(scale=1.1), images, labels, {"a": Method()}, tmp_path, **SETTINGS)
+            metrics.measure(colour_model(scale=1.1), images, labels, {"a": Method()}, tmp_path, **SETTINGS)
         with pytest.raises(ValueError, match=r"Received: \{'images'"):
-            metrics.evaluate(model, images[:-1], labels[:-1], {"a": Method()}, tmp_path, **SETTINGS)
+            metrics.measure(model, images[:-1], labels[:-1], {"a": Method()}, tmp_path, **SETTINGS)
         halved = keras.Model(model.inputs, keras.layers.Rescaling(0.5)(model.outputs[0]))
         with pytest.raises(ValueError, match=r"Received: \{'outputs'"):
-            metrics.evaluate(halved, images, labels, {"a": Method()}, tmp_path, **SETTINGS)
+            metrics.measure(halved, images, labels, {"a": Method()}, tmp_path, **SETTINGS)
 
     def test_takes_a_classifier(self, tmp_path, model, data):
         classifier = Classifier(model, activation="sigmoid")
-        results = metrics.evaluate(classifier, *data, {"a": InputXGradient}, tmp_path, metrics=["deletion"], **SETTINGS)
+        results = metrics.measure(classifier, *data, {"a": InputXGradient}, tmp_path, metrics=["deletion"], **SETTINGS)
         # Of zeros are left a logit of 0, and thus a probability of a half.
         np.testing.assert_allclose(results.table[results.table["x"] == 1]["score"], 0.5, rtol=1e-5)
 
     def test_names_the_method_that_gives_nan(self, tmp_path, model, data):
         methods = {"good": Method(), "bad": Method(1, fails_at=3, value=np.nan)}
         with pytest.raises(ValueError, match=r"Method 'bad' must give finite maps.*grids 2 to 3"):
-            metrics.evaluate(model, *data, methods, tmp_path, **SETTINGS)
+            metrics.measure(model, *data, methods, tmp_path, **SETTINGS)
 
     def test_shows_progress(self, tmp_path, model, data, capsys):
-        metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "1", **{**SETTINGS, "verbose": 1})
+        metrics.measure(model, *data, {"a": Method()}, tmp_path / "1", **{**SETTINGS, "verbose": 1})
         shown = capsys.readouterr().out
         assert "a: localisation" in shown
         assert "4/4" in shown
-        metrics.evaluate(model, *data, {"a": Method()}, tmp_path / "2", **SETTINGS)
+        metrics.measure(model, *data, {"a": Method()}, tmp_path / "2", **SETTINGS)
         assert not capsys.readouterr().out
 
     @pytest.mark.parametrize(
@@ -238,4 +238,4 @@ class TestEvaluate:
         images, labels = data
         arguments = {"model": model, "methods": {"a": Method()}, **SETTINGS, **arguments}
         with pytest.raises(ValueError, match=error):
-            metrics.evaluate(images=images, labels=labels, directory=tmp_path, **arguments)
+            metrics.measure(images=images, labels=labels, directory=tmp_path, **arguments)

@@ -85,7 +85,7 @@ def test_the_tables_of_the_page_are_those_of_the_scores(folder):
 @pytest.mark.one_backend
 def test_what_is_measured_is_what_the_metrics_measure(subject, folder, tmp_path):
     methods = reports.methods_of(subject.model, METHODS)
-    expected = metrics.evaluate(
+    expected = metrics.measure(
         subject.model, subject.images, subject.labels, methods, tmp_path, grids=2, removed=4, points=3, verbose=0
     )
     evaluation = reports.Evaluation.load(folder)
@@ -225,7 +225,7 @@ def test_a_saved_model_of_other_layers_is_evaluated(tmp_path):
     assert subject.temperature is None
     methods = reports.methods_of(subject.model, ["occlusion_5", "grad_cam"])
     evaluation = reports.evaluate(
-        subject, tmp_path / "out", methods, ["deletion", "insertion"], removed=3, points=3, shown=1, verbose=0
+        subject, tmp_path / "out", methods, metrics=["deletion", "insertion"], removed=3, points=3, shown=1, verbose=0
     )
     assert evaluation.metrics == ["insertion", "deletion"]
     assert set(evaluation.preset_results()) == {"test_images", "test_accuracy", "test_top_5_accuracy"}

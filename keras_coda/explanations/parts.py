@@ -1,0 +1,121 @@
+"""The part of a model that an explanation is of: from its sources to what is explained."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_coda.layers.input_encoding import InputEncoding
+from keras_coda.linear_maps import NotDynamicLinearError
+from keras_coda.linear_maps.steps import describe
+
+# What layers of low precision may differ by, computed in two ways, relative to their largest output.
+_TOLERANCE = {"float64": 1e-5, "float32": 1e-3}
+_TOLERANCE_OF_OTHERS = 0.05
+_ORDER = (
+    "`source` must come before `layer`, on every path from the model's inputs to it. "
+    "Received: source={}, layer={} in {}"
+)
+
+
+def split(model, graph, layer, source):
+    """The part of a model that makes the sources of an explanation, and the part that is explained.
+
+    Args:
+        model: a Keras model.
+        graph: its `Graph`.
+        layer: the layer whose outputs are explained, or its name. `None`: the model's output.
+        source: the layer whose outputs contribute, or its name, or a list of them. `None`: the encodings, and inputs.
+
+    Returns:
+        `(before, explained)`, two graphs.
+
+    Raises:
+        ValueError: `layer` or `source` is not in the model, or not every path passes through `source`.
+        NotDynamicLinearError: the model has several outputs, and `layer` chooses none.
+    """
+    if layer is None:
+        if len(graph.outputs) != 1:
+            names = getattr(model, "output_names", [])
+            raise NotDynamicLinearError(
+                f"Model {model.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs. Expected: one "
+                f"output. Choose one by `layer`, the layer that makes it: one of {list(names)}."
+            )
+        outputs = graph.outputs
+    else:
+        outputs = _uses(graph, layer, "layer")[-1].results[:1]
+    if source is None:
+        before, explained = graph.between(lambda step: is_source(step.operation), outputs)
+        if not explained.steps:
+            raise ValueError(_ORDER.format(_name(source), _name(layer), [step.name for step in graph.steps]))
+        return before, explained
+    sources = source if isinstance(source, (list, tuple)) else [source]
+    uses = [step for one in sources for step in _uses(graph, one, "source")]
+    before, explained = graph.between(lambda step: step in uses and step.results[0] not in outputs, outputs)
+    past = [number for number in explained.inputs if number in graph.inputs]
+    if past:
+        raise ValueError(_ORDER.format(_name(source), _name(layer), [step.name for step in graph.steps]))
+    return before, explained
+
+
+def is_source(operation):
+    """Whether the outputs of a layer are what contributes by default: of an encoding, and where a stem is cut."""
+    return isinstance(operation, InputEncoding) or getattr(operation, "is_source", False)
+
+
+def compare(before, explained, images):
+    """Compare the maps of layers that are not known here with what these layers compute.
+
+    Args:
+        before, explained: the graphs of an explanation.
+        images: list of a few images for each input.
+
+    Raises:
+        NotDynamicLinearError: the outputs of a layer's `linear_map` are not those of the layer.
+    """
+    last = max((i for i, step in enumerate(explained.steps) if not _is_certain(step.operation)), default=None)
+    if last is None:
+        return
+    sources = before.infer([ops.convert_to_tensor(array) for array in images])
+    values = dict(zip(explained.inputs, sources, strict=True))
+    for step in explained.steps[: last + 1]:
+        tensors = [values[number] for number in step.sources]
+        outputs = step.infer(tensors)
+        if not _is_certain(step.operation):
+            mapped, _ = step.linear_map(tensors)
+            _require_equal(step.operation, outputs, mapped)
+        values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
+
+
+def _is_certain(operation):
+    """Whether a layer is of a class whose map is known, or of this package."""
+    if not hasattr(operation, "linear_map"):
+        return True  # its class is in the table, or it is refused
+    patched = {"call", "__call__", "linear_map"} & set(vars(operation))
+    return type(operation).__module__.split(".")[0] == "keras_coda" and not patched
+
+
+def _require_equal(layer, outputs, mapped):
+    outputs, mapped = (np.asarray(ops.convert_to_numpy(ops.cast(v, "float32")), "float64") for v in (outputs, mapped))
+    dtype = getattr(layer, "compute_dtype", "float32")
+    largest = np.abs(outputs).max(initial=0.0)
+    difference = np.inf if outputs.shape != mapped.shape else np.abs(outputs - mapped).max(initial=0.0)
+    if not difference <= _TOLERANCE.get(dtype, _TOLERANCE_OF_OTHERS) * largest:
+        raise NotDynamicLinearError(
+            f"The {describe(layer)} computes something else than its `linear_map`, so that no explanation is of what it "
+            f"computes. Expected: equal outputs. Received: shapes {outputs.shape} and {mapped.shape}, with a largest "
+            f"difference of {difference:.3g}, where the largest output is {largest:.3g}"
+        )
+
+
+def _uses(graph, layer, argument):
+    uses = [step for step in graph.steps if step.operation is layer or step.name == layer]
+    if not uses:
+        names = [step.name for step in graph.steps]
+        raise ValueError(f"`{argument}` must be one of {names}. Received: {_name(layer)!r}")
+    return uses
+
+
+def _name(layer):
+    if isinstance(layer, (list, tuple)):
+        return [_name(one) for one in layer]
+    return getattr(layer, "name", layer)

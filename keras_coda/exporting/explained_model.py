@@ -1,0 +1,63 @@
+"""A model with its explanation in the same graph."""
+
+import keras
+from keras import ops
+
+from keras_coda.explanations.explainer import Explainer
+from keras_coda.explanations.targets import PREDICTED
+from keras_coda.layers.input_encoding import to_unit_range
+
+PROBABILITIES = ("sigmoid", "softmax")
+# In the order in which every backend lists the entries of a dict.
+OUTPUTS = ("contribution_map", "logits", "probabilities", "residual")
+
+
+class ExplainedModel(keras.Model):
+    """Images to logits, probabilities and contribution maps, with the classes to explain built in.
+
+    Args:
+        model: a CoDA-Net, or any built model that `keras_coda.explain` takes, with outputs `(N, classes)`.
+        explained: "predicted", or integers, the classes that have a contribution map.
+        probabilities: "sigmoid" (paper, eq. 9) or "softmax": what makes probabilities of logits.
+
+    Input shape:
+        As the model takes images; floats in [0, 1], or integers in 0..255.
+
+    Output shape:
+        A dict of float32 tensors: `contribution_map (N, K, H, W)` of K classes, `logits (N, classes)`, `probabilities
+        (N, classes)` and `residual (N, K)`; without the axis of K for "predicted".
+
+    Raises:
+        NotDynamicLinearError: the model cannot be explained, see `Explainer`.
+    """
+
+    def __init__(self, model, explained="predicted", probabilities="sigmoid"):
+        super().__init__(name=f"{model.name}_explained")
+        self.targets = [PREDICTED] if explained == "predicted" else [*explained]
+        self.several = explained != "predicted"
+        self.probabilities = probabilities
+        self.explainer = Explainer(model)
+        self.build(model.input_shape)
+
+    def build(self, input_shape):
+        # It has no weights of its own; in this method, as Keras shows PyTorch a model's weights after it.
+        self.built = True
+
+    def call(self, images):
+        logits, contribution_map, residual = explanation(
+            self.explainer, to_unit_range(images, check=False), self.targets
+        )
+        if not self.several:
+            contribution_map, residual = contribution_map[:, 0], residual[:, 0]
+        probabilities = getattr(ops, self.probabilities)(logits)
+        return dict(zip(OUTPUTS, (contribution_map, logits, probabilities, residual), strict=True))
+
+
+def explanation(explainer, images, targets):
+    """The logits, and the contribution maps and residuals of some classes, of every image.
+
+    All that is taken of an `Explainer` here: that it is called with a tensor of targets, `(N, K)`.
+    """
+    chosen = ops.convert_to_tensor([targets], dtype="int32")
+    parts = explainer({"images": images, "targets": ops.broadcast_to(chosen, (ops.shape(images)[0], len(targets)))})
+    return parts["logits"], parts["contribution_map"], parts["residual"]

@@ -1,0 +1,64 @@
+"""The transposes of functions that have none in closed form: their gradients."""
+
+from keras import ops
+
+from keras_coda import backend
+from keras_coda.linear_maps.linear_map import LinearMap
+
+
+def linear_function(function, inputs):
+    """The outputs of a linear function without weights, and its map, of which the transpose is the gradient.
+
+    Args:
+        function: linear function of a tensor `(N, ...)`, that treats each of the N inputs by itself, such as a resize.
+        inputs: tensor `(N, ...)`.
+
+    Returns:
+        `(outputs, LinearMap)`.
+    """
+    outputs = function(inputs)
+    shape, dtype = ops.shape(inputs)[1:], inputs.dtype
+    ranks = len(inputs.shape), len(outputs.shape)
+
+    def gradient(u):
+        anywhere = ops.zeros((ops.shape(u)[0], *shape), dtype)
+        _, _, pull = backend.pull_back(lambda x: (function(x), None), anywhere)
+        return pull(ops.expand_dims(u, 0))[0]
+
+    # The gradient in `u` of what the transpose gives is the function itself. PyTorch would not know.
+    transpose = backend.custom_gradient(lambda u: (gradient(u), ()), lambda residuals, g: (function(g),))
+    W = LinearMap(
+        lambda v: _by_input(function, ops.cast(v, dtype), ranks[0]),
+        lambda u: _by_input(transpose, ops.cast(u, outputs.dtype), ranks[1]),
+    )
+    return outputs, W
+
+
+def elementwise_function(function, inputs):
+    """The outputs of a piecewise linear function of each number, and the map that it is on the pieces of `inputs`.
+
+    Args:
+        function: function of a tensor that takes each entry by itself, such as ReLU.
+        inputs: tensor.
+
+    Returns:
+        `(outputs, LinearMap)`: the map multiplies by the slopes at `inputs`; its offset is what the pieces are at 0.
+    """
+    outputs = function(inputs)
+    _, _, pull = backend.pull_back(lambda x: (function(x), None), inputs)
+    slopes = pull(ops.expand_dims(ops.ones_like(outputs), 0))[0]
+
+    def scale(v):
+        return ops.cast(v, slopes.dtype) * slopes
+
+    return outputs, LinearMap(scale, scale, outputs - scale(inputs))
+
+
+def _by_input(function, vectors, rank):
+    """`function`, which takes one batch axis and `rank` axes in all, of `vectors` that may have further axes first."""
+    leading = len(vectors.shape) - rank
+    if not leading:
+        return function(vectors)
+    shape = ops.shape(vectors)
+    outputs = function(ops.reshape(vectors, (-1, *shape[leading + 1 :])))
+    return ops.reshape(outputs, (*shape[: leading + 1], *ops.shape(outputs)[1:]))

@@ -1,0 +1,412 @@
+"""A model as the graph of its operations, and the product of their matrices along it (paper, eq. 6 and 7).
+
+Explanations and attributions walk this one graph. For a chain of layers the product is that of eq. (7),
+
+    W_{0->L}(a_0) = W_L(a_{L-1}) ... W_2(a_1) W_1(a_0),
+
+and where branches join, the sum of the products along all paths.
+"""
+
+import keras
+from keras import ops
+
+from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
+from keras_coda.linear_maps.steps import Step, layer_map
+
+
+def follows_graph(call):
+    """Mark a model's own `call`: what it computes is what the model's graph of layers does.
+
+    Of a model with a `call` of its own, the graph alone does not tell what it computes. So it is refused, unless its
+    `call` is marked: as one that only logs, or checks its inputs, before it calls `super().call(...)`.
+
+    Example:
+
+    >>> class Logged(keras.Model):
+    ...     @keras_coda.linear_maps.follows_graph
+    ...     def call(self, inputs, **kwargs):
+    ...         print(inputs.shape)
+    ...         return super().call(inputs, **kwargs)
+    """
+    call.follows_graph = True
+    return call
+
+
+def shows_layers(model):
+    """Whether a model is the graph of its layers and nothing else: a Sequential or Functional one."""
+    if not isinstance(model, keras.Model) or not (
+        isinstance(model, keras.Sequential) or getattr(model, "inputs", None)
+    ):
+        return False
+    return not own_calls(model)
+
+
+def own_calls(model):
+    """The names of methods by which a Sequential or Functional model computes something else than its graph."""
+    names = []
+    for name in ("call", "__call__"):
+        owner = next(cls for cls in type(model).__mro__ if name in vars(cls))
+        of_keras = owner.__module__.split(".")[0] == "keras"
+        if name in vars(model) or not (of_keras or getattr(vars(owner)[name], "follows_graph", False)):
+            names.append(name)
+    return names
+
+
+class Graph:
+    """The operations of a model in the order they are applied, with nested models unrolled.
+
+    Tensors are numbered. What a number stands for is computed anew by each walk, so that a graph holds no data, and
+    reads weights as they are at the time.
+
+    Args:
+        steps: list of `Step`.
+        inputs, outputs: numbers of tensors.
+
+    Example:
+
+    >>> graph = Graph.of(model)
+    >>> [step.name for step in graph.steps]
+    """
+
+    def __init__(self, steps, inputs, outputs):
+        self.steps = steps
+        self.inputs = inputs
+        self.outputs = outputs
+
+    @classmethod
+    def of(cls, model):
+        """The graph of a built Sequential or Functional model, or of another one with a method `linear_map`.
+
+        Raises:
+            NotDynamicLinearError: the model is not built, or does not show its layers.
+        """
+        unrolled = _Unrolled()
+        if not shows_layers(model) and hasattr(model, "linear_map"):
+            return cls.of_layers([model])
+        _check_shows_layers(model)
+        inputs = unrolled.numbers(len(model.inputs) if getattr(model, "inputs", None) else 1)
+        outputs = unrolled.model(model, inputs)
+        return cls(unrolled.steps, inputs, outputs)
+
+    @classmethod
+    def of_layers(cls, layers):
+        """The graph of layers that are applied one after the other."""
+        unrolled = _Unrolled()
+        inputs = outputs = unrolled.numbers(1)
+        for layer in layers:
+            outputs = unrolled.apply(layer, outputs)
+        return cls(unrolled.steps, inputs, outputs)
+
+    @property
+    def operations(self):
+        """The layers and operations, each once, in the order of their first use."""
+        return list({id(step.operation): step.operation for step in self.steps}.values())
+
+    def run(self, inputs, replace=None):
+        """What comes out for a list of inputs.
+
+        Args:
+            inputs: list of tensors.
+            replace: function of an operation that returns what is called in its place, or the operation itself.
+
+        Returns:
+            A list of tensors.
+        """
+        return self._walk(inputs, lambda step, tensors: step(tensors, replace))
+
+    def infer(self, inputs):
+        """What comes out in inference."""
+        return self._walk(inputs, Step.infer)
+
+    def _walk(self, inputs, function):
+        values = dict(zip(self.inputs, inputs, strict=True))
+        for step in self.steps:
+            outputs = function(step, [values[number] for number in step.sources])
+            values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
+        return [values[number] for number in self.outputs]
+
+    def linear_map(self, inputs, piecewise_linear=False):
+        """The output, and the product of the operations' matrices (paper, eq. 7).
+
+        Args:
+            inputs: list of tensors a_0, one for each of the graph's inputs.
+            piecewise_linear: whether ReLU and maximum pooling are taken for the linear maps that they are here.
+
+        Returns:
+            `(output, GraphMap)`.
+
+        Raises:
+            NotDynamicLinearError: an operation is not dynamic linear; it is named.
+        """
+        values, maps = dict(zip(self.inputs, inputs, strict=True)), []
+        for step in self.steps:
+            outputs, W = step.linear_map([values[number] for number in step.sources], piecewise_linear)
+            values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
+            maps.append((step, W))
+        return values[self.outputs[0]], GraphMap(self, maps, values)
+
+    def between(self, is_source, outputs):
+        """The part of the graph by which `outputs` depend on sources, and the part that makes the sources.
+
+        Args:
+            is_source: function of a step, whether its results are sources. Where no such step comes in between, inputs
+                of the graph are.
+            outputs: numbers of tensors.
+
+        Returns:
+            `(before, after)`: two graphs. The outputs of the first are the sources, the inputs of the second.
+        """
+        made_by = {number: step for step in self.steps for number in step.results}
+        needed, sources, stack = set(), [], list(outputs)
+        while stack:
+            number = stack.pop()
+            step = made_by.get(number)
+            if step is None or is_source(step):
+                sources += [number] if number not in sources else []
+            elif step not in needed:
+                needed.add(step)
+                stack += step.sources
+        # In the order of the model's inputs, then of the steps.
+        order = [*self.inputs, *(number for step in self.steps for number in step.results)]
+        sources.sort(key=order.index)
+        after = Graph([step for step in self.steps if step in needed], sources, list(outputs))
+        return self._up_to(sources), after
+
+    def is_same(self, other):
+        """Whether the other graph has the same operations, applied to the same tensors."""
+        ours, theirs = (
+            [(id(s.operation), s.sources, s.results) for s in graph.steps] + [(None, graph.inputs, graph.outputs)]
+            for graph in (self, other)
+        )
+        return ours == theirs
+
+    def _up_to(self, outputs):
+        needed = set(outputs)
+        steps = []
+        for step in reversed(self.steps):
+            if needed.intersection(step.results):
+                needed.update(step.sources)
+                steps.append(step)
+        return Graph(steps[::-1], self.inputs, list(outputs))
+
+    def with_operations(self, replace):
+        """The same graph with `replace(operation)` in the place of each operation, one for all its uses."""
+        replaced = {id(operation): replace(operation) for operation in self.operations}
+        steps = [Step(replaced[id(s.operation)], s.sources, s.results, s.arguments) for s in self.steps]
+        return Graph(steps, self.inputs, self.outputs)
+
+
+class GraphMap(LinearMap):
+    """W(x) of a graph, kept as the maps of its operations (paper, eq. 7).
+
+    With several inputs vectors are lists, one for each: `W @ [v, w]`, and `W.T @ u` is a list.
+    """
+
+    def __init__(self, graph, maps, values):
+        self._graph = graph
+        self._maps = maps
+        self._shapes = {number: ops.shape(value) for number, value in values.items()}
+        self._several = len(graph.inputs) > 1
+
+    def pull_back(self, u):
+        """The transpose of W, and what the biases of all layers add.
+
+        Args:
+            u: tensor `(..., N, *output_shape)`.
+
+        Returns:
+            `(adjoints, bias)`: a list of W^T u, one for each input; and the sum of all biases, as far as it is in
+            u . outputs, `(..., N)`, or `None` where there is no bias. So
+
+                u . outputs = sum(W^T u . inputs) + bias
+        """
+        adjoints, bias = {self._graph.outputs[0]: u}, None
+        for step, W in reversed(self._maps):
+            rows = [adjoints.pop(number, None) for number in step.results]
+            if all(row is None for row in rows):
+                continue
+            if W.offset is not None:
+                share = self._share(rows[0], W.offset, step.results[0])
+                bias = share if bias is None else bias + share
+            pulled = W.T @ (rows if step.several_results else rows[0])
+            for number, adjoint in zip(step.sources, pulled, strict=True):
+                adjoints[number] = adjoints[number] + adjoint if number in adjoints else adjoint
+        return [adjoints[number] for number in self._graph.inputs], bias
+
+    def _share(self, u, offset, number):
+        """u . offset for each row of u, in float32 at least."""
+        axes = tuple(range(1 - len(self._shapes[number]), 0))
+        dtype = keras.backend.result_type(u.dtype, "float32")
+        product = ops.cast(u, dtype) * ops.cast(ops.convert_to_tensor(offset), dtype)
+        return ops.sum(product, axis=axes) if axes else product
+
+    def _transpose(self, u):
+        adjoints, _ = self.pull_back(u)
+        return adjoints if self._several else adjoints[0]
+
+    def _apply(self, vectors):
+        return self._push(vectors if self._several else [vectors])
+
+    def _push(self, vectors):
+        values = dict(zip(self._graph.inputs, vectors, strict=True))
+        for step, W in self._maps:
+            outputs = W @ [values[number] for number in step.sources]
+            values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
+        return values[self._graph.outputs[0]]
+
+    @property
+    def offset(self):
+        """What the biases of all layers add to the output, computed when asked for; `None` where there are none."""
+        values: dict = {}
+        for step, W in self._maps:
+            vectors = [values.get(number) for number in step.sources]
+            outputs = None
+            if any(vector is not None for vector in vectors):
+                shapes = [self._shapes[number] for number in step.sources]
+                vectors = [ops.zeros(s) if v is None else v for v, s in zip(vectors, shapes, strict=True)]
+                outputs = W @ vectors
+            if W.offset is not None:
+                offset = ops.convert_to_tensor(W.offset)
+                outputs = (
+                    ops.broadcast_to(offset, self._shapes[step.results[0]])
+                    if outputs is None
+                    else (outputs + ops.cast(offset, outputs.dtype))
+                )
+            if outputs is not None:
+                values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
+        return values.get(self._graph.outputs[0])
+
+
+class _Unrolled:
+    """The steps of a model, as they are found."""
+
+    def __init__(self):
+        self.steps = []
+        self._count = 0
+
+    def numbers(self, count):
+        self._count += count
+        return list(range(self._count - count, self._count))
+
+    def apply(self, operation, sources, node=None):
+        """Add the steps of an operation that is applied to tensors, and return the numbers of its results."""
+        if shows_layers(operation):
+            return self.model(operation, sources, node)
+        count = 1 if node is None else len(node.outputs)
+        step = Step(operation, sources, self.numbers(count), None if node is None else node.arguments)
+        self.steps.append(step)
+        return step.results
+
+    def model(self, model, sources, node=None):
+        _check_built(model)
+        if node is not None:
+            sources = self._as_taken(model, sources, node)
+        if isinstance(model, keras.Sequential):
+            for layer in model.layers:
+                sources = self.apply(layer, sources)
+            return sources
+        numbers = {id(tensor): number for tensor, number in zip(model.inputs, sources, strict=True)}
+        by_depth = model._nodes_by_depth
+        for node in (node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]):
+            if node.is_input or any(id(tensor) not in numbers for tensor in node.input_tensors):
+                continue
+            results = self.apply(node.operation, [numbers[id(tensor)] for tensor in node.input_tensors], node)
+            numbers.update(zip(map(id, node.outputs), results, strict=True))
+        return [numbers[id(tensor)] for tensor in model.outputs]
+
+    def _as_taken(self, model, sources, node):
+        """The inputs of a nested model, in the dtype that it casts them to."""
+        taken = []
+        args, kwargs = node.arguments.args, node.arguments.kwargs
+        others = {name for name, value in kwargs.items() if value is not None and (name != "training" or value)}
+        same = len(args) == 1 and not others and len(node.input_tensors) == len(model.inputs)
+        if (
+            not same
+            or any(len(x.shape) != len(y.shape) for x, y in zip(node.input_tensors, model.inputs, strict=True))
+            or isinstance(args[0], dict) != isinstance(model.input, dict)
+        ):
+            raise NotDynamicLinearError(
+                f"Model {model.name!r} is called with other arguments than its inputs. Expected: as many tensors, of "
+                "as many axes, in the same structure, and no other arguments."
+            )
+        for number, given, wanted in zip(sources, node.input_tensors, model.inputs, strict=True):
+            if given.dtype != wanted.dtype and not getattr(model, "scales_integers", False):
+                # Never to a lower precision, which a user may have replaced by a higher one.
+                dtype = keras.backend.result_type(given.dtype, wanted.dtype)
+                cast = ops.cast(keras.KerasTensor(given.shape, given.dtype), dtype)._keras_history.operation
+                step = Step(cast, [number], self.numbers(1))
+                self.steps.append(step)
+                number = step.results[0]
+            taken.append(number)
+        return taken
+
+
+def _check_built(model):
+    if not model.built:
+        raise NotDynamicLinearError(
+            f"Model {model.name!r} is not built, so that its layers have no weights yet. Expected: a built model; give "
+            "it an `Input` or call it on images."
+        )
+
+
+def _check_shows_layers(model):
+    if shows_layers(model):
+        return
+    if isinstance(model, keras.Model) and getattr(model, "inputs", None):
+        own = " and ".join(f"`{name}`" for name in own_calls(model))
+        raise NotDynamicLinearError(
+            f"Model {model.name!r} ({type(model).__name__}) has its own {own}, so that its graph of layers does not "
+            "tell what it computes. Expected: a Sequential or Functional model that computes in layers alone, or a "
+            "method `linear_map(inputs)`."
+        )
+    raise NotDynamicLinearError(
+        f"Model {model.name!r} ({type(model).__name__}) does not show its layers. Expected: a Sequential or "
+        "Functional model, built, or one with a method `linear_map(inputs)`."
+    )
+
+
+def linear_map(layer, inputs, piecewise_linear=False):
+    """The outputs of a layer or model for `inputs`, and the matrix W(inputs) that made them (paper, eq. 5 to 7).
+
+    Args:
+        layer: a built Keras layer, in inference mode, or a built Sequential or Functional model with one output.
+        inputs: tensor of the shape that it takes, with a batch axis; or a list of them.
+        piecewise_linear: whether ReLU and maximum pooling are taken for the linear maps that they are at `inputs`.
+
+    Returns:
+        `(outputs, W)`, with `outputs = W @ inputs`, plus `W.offset` where biases are added. Where `inputs` is a list,
+        so is `W.T @ u`.
+
+    Raises:
+        NotDynamicLinearError: a layer is not dynamic linear, or not known to be.
+
+    Example:
+
+    >>> outputs, W = keras_coda.linear_maps.linear_map(model, images)
+    >>> W.T @ keras.ops.one_hot(classes, 10)                        # a row of W(x) for each image
+    """
+    if not isinstance(layer, keras.Model) or hasattr(layer, "linear_map"):
+        return layer_map(layer, inputs, piecewise_linear)
+    graph = Graph.of(layer)
+    if len(graph.outputs) != 1:
+        raise NotDynamicLinearError(
+            f"Model {layer.name!r} has {len(graph.outputs)} outputs. Expected: one. For a model with several heads, "
+            "make a `keras.Model` of the one to explain."
+        )
+    return graph.linear_map(keras.tree.flatten(inputs), piecewise_linear)
+
+
+def linear_map_through(layers, inputs):
+    """The outputs of a chain of layers, and the product of their matrices W_L(a_{L-1}) ... W_1(a_0) (paper, eq. 7).
+
+    Args:
+        layers: layers in the order they are applied.
+        inputs: tensor a_0, with a batch axis.
+
+    Returns:
+        `(outputs, W)`, with `outputs = W @ inputs`, plus `W.offset` where layers add biases.
+
+    Raises:
+        NotDynamicLinearError: a layer is not dynamic linear.
+    """
+    return Graph.of_layers(layers).linear_map([inputs])

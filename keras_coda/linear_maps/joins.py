@@ -1,0 +1,83 @@
+"""The linear maps of layers that take several tensors: `W @ [v, w]` is one tensor, `W.T @ u` a list of them.
+
+Each function takes a layer and the list of its inputs, and returns `(outputs, LinearMap)`.
+"""
+
+from keras import ops
+
+from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
+
+
+def add(layer, inputs):
+    return weighted_sum(layer(inputs), inputs, [1.0] * len(inputs))
+
+
+def subtract(layer, inputs):
+    return weighted_sum(layer(inputs), inputs, [1.0, -1.0])
+
+
+def average(layer, inputs):
+    return weighted_sum(layer(inputs), inputs, [1.0 / len(inputs)] * len(inputs))
+
+
+def concatenate(layer, inputs):
+    return along_axis(layer(inputs), inputs, layer.axis)
+
+
+def weighted_sum(outputs, inputs, factors, offset=None):
+    """The map of a sum of tensors of the same number of axes, each times its factor, that made `outputs`.
+
+    Args:
+        outputs: tensor.
+        inputs: list of tensors. Those with axes of size 1 are repeated along them.
+        factors: for each input a number, or a constant tensor that broadcasts to the outputs.
+        offset: the constant that is added, or `None`.
+
+    Returns:
+        `(outputs, LinearMap)`.
+    """
+    if any(len(x.shape) != len(outputs.shape) for x in inputs):
+        shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+        raise NotDynamicLinearError(
+            f"Tensors of different numbers of axes are joined, which has no linear map here. Expected: as many axes "
+            f"in each. Received: shapes {shapes}"
+        )
+
+    def apply(vectors):
+        first, *others = (_times(v, f) for v, f in zip(vectors, factors, strict=True))
+        return sum(others, first)
+
+    def transpose(u):
+        u = ops.cast(u, outputs.dtype)
+        return [_unbroadcast(_times(u, f), x) for x, f in zip(inputs, factors, strict=True)]
+
+    return outputs, LinearMap(apply, transpose, offset)
+
+
+def along_axis(outputs, inputs, axis):
+    """The map of tensors put together along an axis, that made `outputs`."""
+    axis = axis if axis < 0 else axis - len(outputs.shape)
+    if axis == -len(outputs.shape):
+        raise NotDynamicLinearError("Batches are joined to a longer one, so that images are not explained one by one.")
+    sizes = [ops.shape(x)[axis] for x in inputs]
+
+    def transpose(u):
+        u, parts, start = ops.cast(u, outputs.dtype), [], 0
+        for size in sizes:
+            parts.append(u[(..., slice(start, start + size), *[slice(None)] * (-axis - 1))])
+            start += size
+        return parts
+
+    return outputs, LinearMap(lambda vectors: ops.concatenate(vectors, axis=axis), transpose)
+
+
+def _times(tensor, factor):
+    """Without a multiplication where there is nothing to multiply."""
+    return tensor if isinstance(factor, float) and factor == 1 else tensor * factor
+
+
+def _unbroadcast(u, like):
+    """Sums over the axes along which a tensor of the shape of `like` was repeated to that of `u`."""
+    rank = len(like.shape)
+    axes = [axis for axis in range(1 - rank, 0) if like.shape[axis] == 1 and u.shape[axis] != 1]
+    return ops.sum(u, axis=axes, keepdims=True) if axes else u

@@ -1,0 +1,174 @@
+"""The linear maps of operations of `keras.ops` in a model, such as `x + y` and `ops.flip(x, axis=1)`.
+
+Each function takes an applied operation (a `Step` of the graph) and the list of its tensors, and returns `(outputs,
+LinearMap)`, in which `W.T @ u` is a list: one for each tensor. Constants of the operation are part of the map.
+"""
+
+import keras
+from keras import ops
+
+from keras_coda.linear_maps import joins
+from keras_coda.linear_maps.by_gradient import elementwise_function, linear_function
+from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
+
+
+def add(step, inputs):
+    return _sum(step, inputs, 1.0)
+
+
+def subtract(step, inputs):
+    return _sum(step, inputs, -1.0)
+
+
+def negative(step, inputs):
+    return joins.weighted_sum(step(inputs), inputs, [-1.0])
+
+
+def multiply(step, inputs):
+    """By a constant, such as a number or a layer's scales."""
+    if len(inputs) != 1:
+        raise NotDynamicLinearError(
+            f"{step} multiplies two tensors that both depend on what is explained. Expected: one, and a constant."
+        )
+    outputs = step(inputs)
+    (factor,) = (operand for operand, symbol in _operands(step, inputs) if not symbol)
+    return joins.weighted_sum(outputs, inputs, [_constant(factor, outputs, inputs)])
+
+
+def divide(step, inputs):
+    (_, _), (divisor, depends) = _operands(step, inputs)
+    if depends:
+        raise NotDynamicLinearError(
+            f"{step} divides by a tensor that depends on what is explained. Expected: by a constant."
+        )
+    outputs = step(inputs)
+    return joins.weighted_sum(outputs, inputs, [1.0 / _constant(divisor, outputs, inputs)])
+
+
+def matmul(step, inputs):
+    (_, _), (matrix, depends) = _operands(step, inputs)
+    if depends or len(matrix.shape) != 2:
+        raise NotDynamicLinearError(f"{step} is no product of one tensor with a constant matrix on its right.")
+    outputs = step(inputs)
+    matrix = ops.cast(ops.convert_to_tensor(matrix), outputs.dtype)
+    W = LinearMap(
+        lambda v: ops.matmul(ops.cast(v[0], outputs.dtype), matrix),
+        lambda u: [ops.matmul(ops.cast(u, outputs.dtype), ops.transpose(matrix))],
+    )
+    return outputs, W
+
+
+def concatenate(step, inputs):
+    if len(inputs) != len(keras.tree.flatten(step.arguments.args[0])):
+        raise NotDynamicLinearError(f"{step} joins tensors with constants, which has no linear map here.")
+    return joins.along_axis(step(inputs), inputs, step.operation.axis)
+
+
+def cast(step, inputs):
+    return joins.weighted_sum(step(inputs), inputs, [1.0])
+
+
+def rearrange(step, inputs):
+    """An operation that is linear and treats each image by itself: `known.OPERATIONS` says which, `_check` when."""
+    if len(inputs) != 1:
+        raise NotDynamicLinearError(f"{step} takes {len(inputs)} tensors, which has no linear map here. Expected: one.")
+    _check(step, inputs[0])
+    if step.several_results:
+        return _several(step, inputs)
+    outputs, W = linear_function(lambda x: step([x]), inputs[0])
+    return outputs, LinearMap(lambda v: W @ v[0], lambda u: [W.T @ u])
+
+
+def _several(step, inputs):
+    """An operation with several results, such as `ops.split`: `W.T` takes a list, with `None` for those not used."""
+    parts = [linear_function(lambda x, i=i: step([x])[i], inputs[0]) for i in range(len(step.results))]
+
+    def transpose(rows):
+        return [sum((W.T @ u for (_, W), u in zip(parts, rows, strict=True) if u is not None), 0.0)]
+
+    return [outputs for outputs, _ in parts], LinearMap(lambda v: [W @ v[0] for _, W in parts], transpose)
+
+
+def by_pieces(step, inputs):
+    """A piecewise linear function of each number, with constants, as the linear one that it is at its input."""
+    if len(inputs) != 1:
+        raise NotDynamicLinearError(f"{step} takes {len(inputs)} tensors, which has no linear map here. Expected: one.")
+    outputs, W = elementwise_function(lambda x: step([x]), inputs[0])
+    return outputs, LinearMap(lambda v: W @ v[0], lambda u: [W.T @ u], W.offset)
+
+
+def _operands(step, inputs):
+    """The two operands: each with whether it is one of the tensors of the graph."""
+    symbolic = step.arguments.args[:2] if step.arguments else ()
+    values = step.fill(inputs)[0][:2]
+    return [(value, isinstance(symbol, keras.KerasTensor)) for value, symbol in zip(values, symbolic, strict=True)]
+
+
+def _constant(value, outputs, inputs):
+    value = ops.cast(ops.convert_to_tensor(value), outputs.dtype)
+    if len(value.shape) >= len(inputs[0].shape) and value.shape[0] != 1:
+        raise NotDynamicLinearError(
+            "A constant with a batch axis is joined with images. Expected: one for all images. "
+            f"Received: shape {tuple(value.shape)}"
+        )
+    return value
+
+
+def _sum(step, inputs, sign):
+    outputs, operands = step(inputs), _operands(step, inputs)
+    factors = [factor for factor, (_, depends) in zip((1.0, sign), operands, strict=True) if depends]
+    constants = [
+        factor * _constant(value, outputs, inputs)
+        for factor, (value, depends) in zip((1.0, sign), operands, strict=True)
+        if not depends
+    ]
+    return joins.weighted_sum(outputs, inputs, factors, constants[0] if constants else None)
+
+
+def _check(step, inputs):
+    """Raise an error where an operation that rearranges numbers would do so across the batch, or add some."""
+    operation, rank = step.operation, len(inputs.shape)
+    refuse = None
+    for name in ("axis", "axis1", "axis2", "source", "destination"):
+        if hasattr(operation, name):
+            axes = keras.tree.flatten(getattr(operation, name))
+            # An axis may be counted among those of the outputs, as by `expand_dims`.
+            if any(axis is None or axis in (0, -rank) or (axis == -rank - 1) for axis in axes):
+                refuse = f"{name}={getattr(operation, name)}"
+    if hasattr(operation, "axes") and (operation.axes is None or operation.axes[0] not in (0, -rank)):
+        refuse = f"axes={operation.axes}"
+    if hasattr(operation, "newshape"):
+        # The first axis stays the batch where the others hold as many numbers as before.
+        kept = operation.newshape[0] in (-1, None) and -1 not in operation.newshape[1:]
+        sizes = inputs.shape[1:]
+        if not kept or _product(operation.newshape[1:]) != _product(sizes):
+            refuse = f"newshape={operation.newshape}"
+    if hasattr(operation, "repeats") and not hasattr(operation, "axis"):
+        repeats = operation.repeats
+        if isinstance(repeats, int) or len(repeats) != rank or repeats[0] != 1:
+            refuse = f"repeats={repeats}"
+    if hasattr(operation, "pad_width"):
+        value = step.arguments.kwargs.get("constant_values")
+        widths = operation.pad_width
+        if tuple(widths[0]) != (0, 0) or (operation.mode == "constant" and value not in (None, 0)):
+            refuse = f"pad_width={widths}, constant_values={value}"
+    if type(operation).__name__ == "GetItem":
+        key = step.arguments.args[1]
+        entries = key if isinstance(key, (tuple, list)) else [key]
+        whole_batch = isinstance(entries[0], slice) and entries[0] == slice(None)
+        # The entries after an ellipsis are those of the last axes.
+        if not whole_batch and not (entries[0] is Ellipsis and len(entries) <= rank):
+            refuse = f"the index {key}"
+    if refuse:
+        raise NotDynamicLinearError(
+            f"{step} has no linear map of each image here, with {refuse}. Expected: it leaves the batch axis, "
+            "which comes first, as it is, and adds nothing."
+        )
+
+
+def _product(sizes):
+    """The product of sizes, or `None` where one is unknown."""
+    product = 1
+    for size in sizes:
+        product = None if product is None or size is None else product * size
+    return product

@@ -1,0 +1,64 @@
+"""The settings that the scores of an evaluation depend on."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from keras_coda.metrics.insertion_deletion import SIGMA
+from keras_coda.metrics.results import CURVES, LOCALISATION
+
+METRICS = (LOCALISATION, *CURVES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How attribution methods are measured. The defaults are the paper's (4.2).
+
+    Attributes:
+        metrics: of "localisation", "removal_least_first", "removal_most_first", "insertion" and "deletion".
+        grid_size: integer n, for n x n images in a grid.
+        grids: integer, the most grids.
+        confidence: number. The probability of an image in a grid must be above it.
+        removed: integer, the most images for the other metrics.
+        fraction: number in (0, 1], the share of the pixels removed in the end. (Insertion and deletion: all.)
+        points: integer, points of each curve.
+        sigma: positive number, the standard deviation in pixels of the blur from which insertion starts.
+        seed: integer, for drawing the grids.
+        piece: integer, items in a piece of work.
+
+    Raises:
+        ValueError: an unknown metric, or none; `removed` or `piece` is less than 1.
+
+    Example:
+
+    >>> protocol = keras_coda.metrics.Protocol(grids=100, removed=256)
+    >>> keras_coda.metrics.measure(model, images, labels, methods, "evaluation", protocol)
+    """
+
+    metrics: Sequence[str] = (LOCALISATION, "removal_least_first")
+    grid_size: int = 3
+    grids: int = 500
+    confidence: float = 0.5
+    removed: int = 1024
+    fraction: float = 0.25
+    points: int = 129
+    sigma: float = SIGMA
+    seed: int = 0
+    piece: int = 16
+
+    def __post_init__(self):
+        unknown = [metric for metric in self.metrics if metric not in METRICS]
+        if unknown or not self.metrics or isinstance(self.metrics, str):
+            raise ValueError(f"`metrics` must be a list of {METRICS}. Received: {self.metrics!r}")
+        if self.removed < 1 or self.piece < 1:
+            raise ValueError(f"`removed` and `piece` must be at least 1. Received: {self.removed} and {self.piece}")
+
+
+def protocol_with(protocol, settings):
+    """A `Protocol`, or the default one for `None`, with some of its fields replaced.
+
+    Raises:
+        TypeError: `protocol` is something else, or a setting is no field of it.
+    """
+    if protocol is not None and not isinstance(protocol, Protocol):
+        raise TypeError(f"`protocol` must be a `keras_coda.metrics.Protocol` or `None`. Received: {protocol!r}")
+    return dataclasses.replace(protocol or Protocol(), **settings)
