@@ -27,6 +27,7 @@ def test_all_layers_but_the_last_are_kept(preset, images):
     folder, model = preset
     other = presets.load(folder, classes=["daisy", "tulip"])
     assert other.classes == 2
+    assert other.class_names == ["daisy", "tulip"]
     assert other.temperature == model.temperature
     for number in (1, 2):
         name = f"dau_{number}"
