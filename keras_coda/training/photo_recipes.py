@@ -1,6 +1,7 @@
 """Recipes for folders of photos."""
 
 import math
+from typing import Any
 
 from keras_coda import presets
 from keras_coda.models import CoDANet
@@ -58,7 +59,7 @@ def recipe_for_photos(photos, start=None, name=None):
     height, width, _ = photos.image_shape
     side, count = min(height, width), len(photos.parts["train"][1])
     if start is None:
-        model = {**_NETWORKS[max(least for least in _NETWORKS if side >= least)], "temperature": _TEMPERATURE}
+        model: dict[str, Any] = {**_NETWORKS[max(least for least in _NETWORKS if side >= least)], "temperature": _TEMPERATURE}
         model["ranks"] = [8, 8, 8] + [16] * (len(model["filters"]) - 2)
         for argument, last in (("filters", len(photos.classes)), ("kernel_sizes", 1), ("strides", 1)):
             model[argument] = [*model[argument], last]
