@@ -17,6 +17,7 @@ _keras_backend.choose()
 
 from keras_coda import (
     attributions,
+    callbacks,
     data,
     explanations,
     exporting,
@@ -52,6 +53,7 @@ __all__ = [
     "OneVsRestCrossentropy",
     "__version__",
     "attributions",
+    "callbacks",
     "contraction",
     "data",
     "explain",

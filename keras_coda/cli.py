@@ -32,7 +32,9 @@ explains them, checks that the contributions add up to the logits, and saves pic
 EXPLAIN = """\
 Classifies images and saves, for each, a picture with the contributions of its pixels to the predicted class and to
 the strongest other class: red speaks for the class, blue against it. A file that cannot be read is named, and the
-others are explained."""
+others are explained.
+Images of another size than the preset was trained on are scaled, keeping their proportions, until they cover that
+size, and cropped about their centre."""
 
 EXPLAIN_EXAMPLES = """\
 examples:

@@ -1,7 +1,16 @@
 """The classification loss of CoDA-Nets (paper, 3.2 and eq. 9)."""
 
+import math
+
 import keras
+import numpy as np
 from keras import ops
+
+from keras_coda import backend
+
+# How far targets may be outside [0, 1]: mixtures of labels are rounded.
+_ROUNDING = 1e-3
+_SMALL_INTEGERS = ("bool", "int8", "int16", "uint8", "uint16")
 
 
 @keras.saving.register_keras_serializable(package="keras_coda")
@@ -19,6 +28,11 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
         y_true: integer labels `(N,)` or `(N, 1)`, or one-hot (or multi-label) targets `(N, classes)`.
         y_pred: logits `(N, classes)`.
 
+    Raises:
+        ValueError: labels are out of range, no integers or of another shape, or targets are not in [0, 1]. In a
+            compiled graph, or where labels are on an accelerator, the loss is NaN instead. `CoDANet.fit` and `evaluate`
+            check arrays before, and the first batch of other data.
+
     Example:
 
     >>> loss = keras_coda.losses.OneVsRestCrossentropy()
@@ -29,24 +43,86 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
     def __init__(self, from_logits=True, name="one_vs_rest_crossentropy", **kwargs):
         super().__init__(from_logits=from_logits, name=name, **kwargs)
 
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if not ops.is_tensor(y_true):
+            # Before Keras makes tensors of them, which has an error of its own for strings.
+            check_labels(np.asarray(y_true), np.shape(y_pred)[-1])
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true, y_pred):
         y_pred = ops.convert_to_tensor(y_pred)
         return super().call(to_one_hot(y_true, y_pred.shape[-1]), y_pred)
 
 
+def check_labels(labels, classes):
+    """Raise an error for labels that are not those of `classes` classes.
+
+    Args:
+        labels: NumPy array or tensor whose values can be read, as `OneVsRestCrossentropy` takes them.
+        classes: integer, number of classes.
+
+    Raises:
+        ValueError: labels are no numbers, not whole, out of range, or of another shape; targets are not in [0, 1].
+    """
+    dtype = str(labels.dtype) if isinstance(labels, np.ndarray) else keras.backend.standardize_dtype(labels.dtype)
+    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "biuf" and dtype != "bfloat16":
+        raise ValueError(f"{_expected(classes)} Received: an array of {dtype}")
+    targets = _are_targets(labels, classes)
+    if 0 in labels.shape or dtype == "bool":
+        return
+    low, high = (float(ops.convert_to_numpy(value)) for value in (ops.min(labels), ops.max(labels)))
+    slack, largest = (_ROUNDING, 1) if targets else (0, classes - 1)
+    if not (low >= -slack and high <= largest + slack):  # written so that NaN fails
+        kind = "targets" if targets else "labels"
+        raise ValueError(f"{_expected(classes)} Received: {kind} from {low:g} to {high:g}")
+    if not targets and not keras.backend.is_int_dtype(dtype):
+        values = ops.convert_to_numpy(labels)
+        if (values != np.floor(values)).any():
+            raise ValueError(f"{_expected(classes)} Received: labels such as {values[values != np.floor(values)][0]:g}")
+
+
 def to_one_hot(labels, classes):
     """`(N, classes)` targets as they are, integer labels `(N,)` or `(N, 1)` as one-hot targets.
 
-    With one class, labels are targets: 1 for yes and 0 for no.
+    With one class, labels are targets: 1 for yes and 0 for no. Wrong labels are an error, see `check_labels`. In a
+    compiled graph, or where they are on an accelerator, their targets are NaN instead, and so is the loss.
     """
     labels = ops.convert_to_tensor(labels)
-    if len(labels.shape) == 2 and labels.shape[-1] == classes:
-        return labels
-    if len(labels.shape) > 2 or (len(labels.shape) == 2 and labels.shape[-1] != 1):
-        raise ValueError(
-            f"Labels must be integers of shape (N,) or (N, 1), or targets of shape (N, {classes}). "
-            f"Received: shape {tuple(labels.shape)}"
-        )
+    targets = _are_targets(labels, classes)
+    if backend.is_concrete(labels) and backend.runs_on_cpu():
+        check_labels(labels, classes)
+    if targets:
+        labels = ops.reshape(labels, (-1, classes))
+        if backend.is_concrete(labels) and backend.runs_on_cpu():
+            return labels
+        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(labels.dtype)):
+            labels = ops.cast(labels, keras.config.floatx())
+        return ops.where(ops.abs(labels - 0.5) <= 0.5 + _ROUNDING, labels, math.nan)
+    labels = ops.reshape(labels, (-1,))
+    if keras.backend.standardize_dtype(labels.dtype) in _SMALL_INTEGERS:
+        labels = ops.cast(labels, "int32")  # which holds the number of classes
+    index = ops.cast(labels, "int32")
+    valid = (labels >= 0) & (labels < classes) & (labels == ops.cast(index, labels.dtype))
+    one_hot = ops.one_hot(ops.where(valid, index, 0), classes)
+    return ops.where(ops.expand_dims(valid, -1), one_hot, math.nan)
+
+
+def _are_targets(labels, classes):
+    """Whether labels are targets `(N, classes)`; an error where they are neither these nor labels."""
+    shape = tuple(labels.shape)
+    if classes == 1 and len(shape) == 1:
+        return True
+    if len(shape) == 2 and shape[-1] in (1, classes):
+        return shape[-1] == classes
+    if len(shape) != 1:
+        raise ValueError(f"{_expected(classes)} Received: shape {shape}")
+    return False
+
+
+def _expected(classes):
     if classes == 1:
-        return ops.reshape(labels, (-1, 1))
-    return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes)
+        return "Labels must be 0 or 1, or targets in [0, 1], of shape (N,) or (N, 1)."
+    return (
+        f"Labels must be in 0..{classes - 1}, and targets in [0, 1]: integers of shape (N,) or (N, 1), or targets of "
+        f"shape (N, {classes})."
+    )

@@ -61,8 +61,8 @@ def measure(model, form, shape, weights, explain):
             keras_coda.export(model, path, explain, image_shape=shape, weights=weights)
             seconds = time.perf_counter() - start
             outputs, batch = run(form, path, images)
-        except Exception as error:
-            return ["refused", "", f"{type(error).__name__}: {str(error).splitlines()[0][:80]}", "", "", ""]
+        except Exception as refusal:
+            return ["refused", "", f"{type(refusal).__name__}: {str(refusal).splitlines()[0][:80]}", "", "", ""]
         logits, maps = (
             f"{error(outputs[key], getattr(explanation, key)):.1e}" for key in ("logits", "contribution_map")
         )

@@ -40,7 +40,7 @@ BAD = (
     "memory",
     "something outside changed or was opened",
 )
-VALUES = (
+VALUES: tuple = (
     None, True, False, 0, 1, -1, 2, 3, 7, 10**6, 10**9, 10**30, 0.5, -0.0, 1e-300, 1e300, "", "a", "linear", "relu",
     "float32",
     "bfloat16", "../../outside", "/dev/zero", "keras_coda>CoDANet", "\x00", "\ud800", "\x1b[2J", [], {},
@@ -476,7 +476,7 @@ class Images:
         return (AS_WRITTEN if whole and (not sized or got.shape == shape) else BAD[0]), f"{form}: {what}"
 
 
-KINDS = {"presets": Presets, "checkpoints": Checkpoints, "images": Images}
+KINDS: dict = {"presets": Presets, "checkpoints": Checkpoints, "images": Images}
 
 
 # The worker
@@ -584,11 +584,12 @@ class Worker:
 
 def run(arguments):
     """Run all cases, and return the counts of outcomes by kind, what went wrong, and the most memory."""
-    counts, wrong, most = collections.defaultdict(collections.Counter), [], 0
+    counts: dict = collections.defaultdict(collections.Counter)
+    wrong, most = [], 0
     with tempfile.TemporaryDirectory() as name:
         root = pathlib.Path(name).resolve()
-        first = arguments.first
-        while first < arguments.cases:
+        first, until = arguments.first, time.monotonic() + 60 * (arguments.minutes or 1e6)
+        while first < arguments.cases and time.monotonic() < until:
             for folder in ("originals", "cases"):
                 shutil.rmtree(root / folder, ignore_errors=True)
             _make_outside(root)
@@ -608,7 +609,9 @@ def run(arguments):
                         print(*wrong[-1], flush=True)
                     if arguments.verbose and first % 250 == 0:
                         print(first, {kind: dict(count) for kind, count in counts.items()}, flush=True)
-                    if outcome == BAD[4]:  # its memory would be counted for those after it
+                    # Its memory would be counted for those after it.
+                    if outcome == BAD[4] or time.monotonic() > until:
+                        current = None
                         break
                 else:
                     break
@@ -638,6 +641,7 @@ def main():
     parser.add_argument("--cases", type=int, default=1000, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=[*KINDS])
+    parser.add_argument("--minutes", type=float, help="end after so long, with fewer cases")
     parser.add_argument("--only", type=int, help="the number of one case, to be run here")
     parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=pathlib.Path, help=argparse.SUPPRESS)

@@ -2,8 +2,8 @@
 
     python scripts/photos_folder.py ~/tensorflow_datasets/downloads/manual/tiny-imagenet-200 OUT
 
-writes OUT/photos, ten classes of 50 to 500 images; OUT/messy, a copy with files that are damaged, misnamed, turned, grey,
-huge or no images at all; and OUT/other, five more classes of 60 images.
+writes OUT/photos, ten classes of 50 to 500 images; OUT/messy, a copy with files that are damaged, misnamed, turned,
+grey, huge or no images at all; and OUT/other, five more classes of 60 training and 100 test images.
 """
 
 import argparse
@@ -25,6 +25,8 @@ CLASSES = {
     "chimpanzee": ("n02481823", 100),
     "tabby": ("n02123045", 50),
 }
+# Egyptian cat, fly, gazelle, orangutan, baboon.
+OTHERS = ["n02124075", "n02190166", "n02423022", "n02480495", "n02486410"]
 
 
 def make_photos(source, out):
@@ -67,7 +69,14 @@ def make_messy(photos, out, seed=0):
         (folder / ".hidden").write_text("")
 
 
-OTHERS = ["n02124075", "n02190166", "n02423022", "n02480495", "n02486410"]
+def make_other(source, out):
+    """A folder with a split of its own."""
+    for wnid in OTHERS:
+        files = sorted((source / "train" / wnid / "images").glob("*.JPEG"))
+        for part, chosen in (("train", files[:60]), ("test", files[60:160])):
+            (out / part / wnid).mkdir(parents=True)
+            for path in chosen:
+                shutil.copy(path, out / part / wnid / path.name)
 
 
 def main(arguments=None):
@@ -78,10 +87,7 @@ def main(arguments=None):
     parsed = parser.parse_args(arguments)
     make_photos(parsed.source, parsed.out / "photos")
     make_messy(parsed.out / "photos", parsed.out / "messy")
-    for wnid in OTHERS:
-        (parsed.out / "other" / wnid).mkdir(parents=True)
-        for path in sorted((parsed.source / "train" / wnid / "images").glob("*.JPEG"))[:60]:
-            shutil.copy(path, parsed.out / "other" / wnid / path.name)
+    make_other(parsed.source, parsed.out / "other")
 
 
 if __name__ == "__main__":

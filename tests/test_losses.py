@@ -74,3 +74,42 @@ def test_errors(logits, shape):
     message = rf"integers of shape \(N,\) or \(N, 1\), or targets of shape \(N, 3\). Received: shape \({shape[0]}, "
     with pytest.raises(ValueError, match=message):
         OneVsRestCrossentropy()(np.zeros(shape), logits)
+
+
+WRONG = {
+    "too large": [2, 0, 3, 1],
+    "negative": [2, 0, -1, 1],
+    "fractional": [2.0, 0.5, 1.0, 1.0],
+    "NaN": [2.0, np.nan, 1.0, 1.0],
+    "targets of -1 and 1": 2 * np.eye(3)[LABELS] - 1,
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_labels_that_are_no_classes_are_an_error_or_nan(logits, kind):
+    labels = np.asarray(WRONG[kind])
+    message = r"Labels must be in 0..2, and targets in \[0, 1\].* Received: "
+    with pytest.raises(ValueError, match=message):
+        OneVsRestCrossentropy()(labels, logits)
+    with pytest.raises(ValueError, match=message):
+        OneVsRestCrossentropy()(keras.ops.convert_to_tensor(labels), logits)
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_in_a_compiled_graph_wrong_labels_are_nan(monkeypatch, logits, kind):
+    """Which cannot raise errors. The loss of every other image is what it is."""
+    monkeypatch.setattr("keras_coda.backend.is_concrete", lambda tensor: False)
+    labels = keras.ops.convert_to_tensor(np.asarray(WRONG[kind], "float32" if "." in str(WRONG[kind]) else "int32"))
+    losses = keras.ops.convert_to_numpy(OneVsRestCrossentropy(reduction="none")(labels, logits))
+    values = np.asarray(WRONG[kind], "float64")
+    right = np.isin(values, [0, 1, 2]) if values.ndim == 1 else np.zeros(4, bool)
+    np.testing.assert_array_equal(np.isnan(losses), ~right)
+    if right.any():
+        want = crossentropy(np.eye(3)[values[right].astype(int)], logits[right])
+        np.testing.assert_allclose(losses[right], want, rtol=1e-5)
+
+
+def test_labels_that_are_no_numbers_are_an_error(logits):
+    for labels in (["cat", "dog", "cat", "cat"], np.array([1, None, 2, 0])):
+        with pytest.raises(ValueError, match=r"Labels must be in 0..2, .* Received: an array of (<U3|object)"):
+            OneVsRestCrossentropy()(labels, logits)

@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 
+from keras_coda import backend
 from keras_coda.attributions.classifier import Classifier
 from keras_coda.explanations import targets as classes_to_explain
+from keras_coda.models.class_names import to_indices
 
 
 class Attribution:
@@ -24,12 +26,30 @@ class Attribution:
         ValueError: the model is not of this form, or `input` is neither.
     """
 
+    def __new__(cls, *args, **kwargs):
+        self = super().__new__(cls)
+        self._arguments = args, kwargs
+        return self
+
     def __init__(self, model, batch_size=32, input="encoded"):
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
         self.classifier = Classifier(model, input=input)
         self.input = input
         self.batch_size = batch_size
+
+    def __reduce__(self):
+        """A copy, or a pickle, is a method made anew of a copy of the model, with the settings of this one."""
+
+        def named(value):
+            is_layer = isinstance(value, keras.layers.Layer) and value is not self.classifier.model
+            return value.name if is_layer else value
+
+        args, kwargs = self._arguments
+        kwargs = {name: named(value) for name, value in kwargs.items()}
+        made_anew = ("classifier", "layer")
+        settings = {name: value for name, value in vars(self).items() if name[0] != "_" and name not in made_anew}
+        return _made, (type(self), [named(value) for value in args], kwargs), settings
 
     def __call__(self, images, targets=None, verbose=0):
         """Attribute outputs to pixels.
@@ -38,7 +58,8 @@ class Attribution:
             images: array or tensor of N images as the model takes them. CoDA-Nets take floats in [0, 1] or
                 integers in 0..255.
             targets: the classes: `None`, the predicted one of each image; "all"; or integers, one for all images,
-                `(N,)` for one an image, or `(N, K)` for K an image, which share what does not depend on the class.
+                `(N,)` for one an image, or `(N, K)` for K an image, which share what does not depend on the class. Of a
+                model with `class_names`, as a `CoDANet` may have, their names do as well.
             verbose: 1 shows a progress bar.
 
         Returns:
@@ -48,7 +69,11 @@ class Attribution:
         Raises:
             ValueError: images of another shape or range, or NaN; a target out of range.
         """
-        images = keras.ops.convert_to_numpy(images)
+        with backend.one_at_a_time:
+            return self._of_images(keras.ops.convert_to_numpy(images), targets, verbose)
+
+    def _of_images(self, images, targets, verbose):
+        targets = to_indices(targets, getattr(self.classifier.model, "class_names", None))
         source = self.classifier.source(images)
         chosen, several = classes_to_explain.to_flat_indices(targets, len(source), (self.classifier.classes,))
         if np.any(chosen == classes_to_explain.PREDICTED):
@@ -59,6 +84,7 @@ class Attribution:
     def maps(self, images, targets=None, verbose=0):
         """The same, summed over channels: always `(N, H, W)`, or `(N, K, H, W)` for several targets an image."""
         attributions = self(images, targets, verbose)
+        targets = to_indices(targets, getattr(self.classifier.model, "class_names", None))
         several = np.ndim(targets) == 2 or isinstance(targets, str)
         has_channels = attributions.ndim == (5 if several else 4)
         return attributions.sum(axis=self.classifier.channel_axis) if has_channels else attributions
@@ -66,3 +92,7 @@ class Attribution:
     def _attribute(self, images, source, targets, verbose):
         """`(N, K, H, W)` or with channels, for `source` arrays of `images`, and int32 `targets` `(N, K)`."""
         raise NotImplementedError
+
+
+def _made(cls, args, kwargs):
+    return cls(*args, **kwargs)

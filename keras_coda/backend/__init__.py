@@ -18,6 +18,7 @@ is_concrete = _active.is_concrete
 is_exporting = _active.is_exporting
 keep_compiled = _active.keep_compiled
 map_in_turn = _active.map_in_turn
+one_at_a_time = _active.one_at_a_time
 prefers_gpu_kernels = _active.prefers_gpu_kernels
 pull_back = _active.pull_back
 records_gradients = _active.records_gradients

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import platform
+import threading
 
 import jax
 from keras import ops
@@ -13,6 +14,9 @@ cpu_kernels = None
 windows = None
 # One call after the other, as `keras.ops.map` does here.
 map_in_turn = ops.map
+
+# What threads that compute with one model's variables hold: Keras' `predict` takes them out of the model for a while.
+one_at_a_time = threading.RLock()
 
 
 def keep_compiled():

@@ -1,11 +1,16 @@
 """TensorFlow."""
 
+import contextlib
+
 import tensorflow as tf
 
 # Replaces `keras_coda.contractions.blocked`, where the backend has kernels of its own.
 cpu_kernels = None
 # Replaces the function of `keras_coda.linear_maps.convolution` that cuts patches out of images.
 windows = None
+
+# What threads that compute with one model's variables hold: nothing, as nothing is changed.
+one_at_a_time = contextlib.nullcontext()
 
 
 def keep_compiled():

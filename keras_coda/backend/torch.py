@@ -1,5 +1,6 @@
 """PyTorch."""
 
+import contextlib
 import functools
 import itertools
 from importlib.util import find_spec
@@ -15,6 +16,9 @@ from keras_coda.backend.kernels import blocked_torch
 cpu_kernels = blocked_torch
 # One call after the other, as `keras.ops.map` does here.
 map_in_turn = ops.map
+
+# What threads that compute with one model's variables hold: nothing, as nothing is changed.
+one_at_a_time = contextlib.nullcontext()
 
 
 def keep_compiled():

@@ -227,6 +227,8 @@ class Photos:
             for file in sorted(path.iterdir()):
                 if file.is_dir():
                     self.left_out[file] = "a folder in that of a class"
+                elif file.exists() and not file.is_file():
+                    self.left_out[file] = "no regular file"
                 elif not file.name.startswith("."):
                     files[file] = self.classes.index(path.name)
         return files

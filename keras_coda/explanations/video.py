@@ -7,12 +7,14 @@ from typing import Any
 
 import keras
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageSequence
 
 from keras_coda import plots
 from keras_coda.explanations.explainer import explain
 from keras_coda.images import check_kept, open_image, read_image, to_pixels
+from keras_coda.imports import Lazy
+
+backend_agg = Lazy("matplotlib.backends.backend_agg", "matplotlib")
 
 # Written by Pillow; all others by FFmpeg.
 ANIMATIONS: dict[str, dict[str, Any]] = {".gif": {}, ".webp": {"quality": 90}}
@@ -106,7 +108,7 @@ def _batches(frames, size):
 
 def _pixels(figure):
     """A figure as `(H, W, 3)`, uint8, of even height and width, which most videos must have."""
-    canvas = FigureCanvasAgg(figure)
+    canvas = backend_agg.FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     height, width = (size // 2 * 2 for size in pixels.shape[:2])

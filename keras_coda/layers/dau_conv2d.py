@@ -25,6 +25,9 @@ class DAUConv2D(DAU):
     w_j(x) = alpha(|u_j|) u_j, with u_j = A_j B x + b_j (paper, eq. 1). The layer as a whole computes
     W(a) a (paper, eq. 5); `linear_map` gives that matrix.
 
+    |u_j|^2 is computed without u_j, as a sum of terms that cancel where b_j is nearly -A_j B x. In float32 outputs are
+    then off by about 1e-7 (|b_j| / |u_j|)^2 of |w_j| |x|: see `docs/benchmarks.md`, "Norms that cancel".
+
     Args:
         filters: integer, number of filters n.
         kernel_size: integer or two, height and width of the patches.

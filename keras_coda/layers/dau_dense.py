@@ -14,6 +14,9 @@ class DAUDense(DAU):
     very input it then multiplies. B is shared by the units. Under the rescalings "sq" and "l2"
     |w_j(x)| <= 1, so that no output exceeds the norm of its input (paper, eq. 3).
 
+    |u_j|^2 is computed without u_j, as a sum of terms that cancel where b_j is nearly -A_j B x. In float32 outputs are
+    then off by about 1e-7 (|b_j| / |u_j|)^2 of |w_j| |x|: see `docs/benchmarks.md`, "Norms that cancel".
+
     Args:
         units: integer, number of units n, the size of the output.
         rank: integer r, the rank of A_j B: the most input patterns that a unit can align with.

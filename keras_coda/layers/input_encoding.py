@@ -1,5 +1,7 @@
 """The input encoding [r, g, b, 1 - r, 1 - g, 1 - b] (paper, 3.4), and the range of values it takes."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
@@ -10,6 +12,38 @@ from keras_coda.backend.conventions import standardize_data_format
 # How far outside [0, 1] a value may lie: room for the overshoot of a bicubic resize and for mild noise, while
 # images in 0..255, in [-1, 1], or normalised by mean and deviation are found out.
 TOLERANCE = 0.25
+# The same in training, where augmentation and noise may leave the range: images in 0..255 are still found out.
+TRAINING_TOLERANCE = 8.0
+_EXPECTED = "Images must be floats in [0, 1], or integers in 0..255, which are divided by 255."
+
+
+def check_unit_range(images, tolerance=TOLERANCE):
+    """Raise an error for images whose values are plainly not in [0, 1], or 0..255 for integers.
+
+    It makes no copy, and looks at no values where none can be wrong: those of uint8 images.
+
+    Args:
+        images: NumPy array or tensor of any shape, whose values can be read.
+        tolerance: how far outside [0, 1] values may lie.
+
+    Raises:
+        ValueError: values are NaN, infinite, or outside by more than `tolerance`; or they are no numbers.
+    """
+    dtype = str(images.dtype) if isinstance(images, np.ndarray) else keras.backend.standardize_dtype(images.dtype)
+    if dtype in ("uint8", "bool") or 0 in images.shape:
+        return
+    if isinstance(images, np.ndarray):
+        if images.dtype.kind not in "iuf" and dtype != "bfloat16":
+            raise ValueError(f"{_EXPECTED} Received: an array of {dtype}.")
+        low, high = float(np.min(images)), float(np.max(images))
+    else:
+        # Together, as each look waits for the device.
+        low, high = map(float, ops.convert_to_numpy(ops.stack([ops.min(images), ops.max(images)])))
+    scaled = ""
+    if keras.backend.is_int_dtype(dtype):
+        low, high, scaled = low / 255, high / 255, " after division by 255"
+    if not (low >= -tolerance and high <= 1 + tolerance):  # written so that NaN fails
+        raise ValueError(f"{_EXPECTED} Received: {dtype} images with values from {low:g} to {high:g}{scaled}.")
 
 
 def to_unit_range(images, check=True):
@@ -25,21 +59,27 @@ def to_unit_range(images, check=True):
     Raises:
         ValueError: values are NaN, infinite, or plainly outside [0, 1] (by more than 0.25).
     """
-    dtype = keras.backend.standardize_dtype(images.dtype)
-    is_array = isinstance(images, np.ndarray)
-    if keras.backend.is_int_dtype(dtype):
-        images = images.astype("float32") / 255.0 if is_array else ops.cast(images, "float32") / 255.0
-    if not check or 0 in images.shape or not (is_array or backend.is_concrete(images)):
+    if check and (isinstance(images, np.ndarray) or backend.is_concrete(images)):
+        check_unit_range(images)
+    if not keras.backend.is_int_dtype(keras.backend.standardize_dtype(images.dtype)):
         return images
-    values = images if is_array else ops.convert_to_numpy(ops.stack([ops.min(images), ops.max(images)]))
-    low, high = float(np.min(values)), float(np.max(values))
-    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # written so that NaN fails
-        scaled = " after division by 255" if keras.backend.is_int_dtype(dtype) else ""
-        raise ValueError(
-            "Images must be floats in [0, 1], or integers in 0..255, which are divided by 255. "
-            f"Received: {dtype} images with values from {low:g} to {high:g}{scaled}."
-        )
-    return images
+    return images.astype("float32") / 255.0 if isinstance(images, np.ndarray) else ops.cast(images, "float32") / 255.0
+
+
+def _checked(images, training):
+    """Images as floats, or an error; where that is not possible or costly, NaN for each image out of range."""
+    tolerance = TRAINING_TOLERANCE if training else TOLERANCE
+    # To read a value in training is to wait for the device, which costs nothing on a CPU alone.
+    readable = backend.is_concrete(images) and (not training or backend.runs_on_cpu())
+    if readable:
+        check_unit_range(images, tolerance)
+    images = to_unit_range(images, check=False)
+    if readable or len(images.shape) < 2:
+        return images
+    axes = tuple(range(1, len(images.shape)))
+    low, high = (extreme(images, axis=axes, keepdims=True) for extreme in (ops.min, ops.max))
+    in_range = ops.logical_and(low >= -tolerance, high <= 1 + tolerance)
+    return ops.where(in_range, images, ops.cast(math.nan, images.dtype))
 
 
 @keras.saving.register_keras_serializable(package="keras_coda")
@@ -50,8 +90,12 @@ class InputEncoding(keras.layers.Layer):
     pixels can contribute alike. Contributions are taken for the encoded image. For bright strokes on
     black, where black means nothing, leave the negative out: then the strokes alone contribute.
 
-    Outside training, and where values can be read (not in a compiled graph), images plainly outside [0, 1] are an
-    error. Integer tensors are divided by 255.
+    Integer tensors are divided by 255, where they come here as integers: `keras.Model(inputs, ...)` with a float
+    `keras.Input` casts them before.
+
+    Images plainly outside [0, 1], by more than 0.25, are an error. In training, where augmentation may leave the range,
+    those outside by more than 8 are. Where a graph is compiled, which cannot raise errors, or the values are on an
+    accelerator in training, each such image is NaN instead, and so are its logits and the loss.
 
     Args:
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
@@ -80,7 +124,7 @@ class InputEncoding(keras.layers.Layer):
         self.channel_axis = -1 if self.data_format == "channels_last" else 1
 
     def call(self, inputs, training=None):
-        return self.encode(ops.cast(to_unit_range(inputs, check=not training), self.compute_dtype))
+        return self.encode(ops.cast(_checked(inputs, training), self.compute_dtype))
 
     def encode(self, images):
         """The encoding of float images `(N, ..., C)` (or `(N, C, H, W)`), whatever their range."""

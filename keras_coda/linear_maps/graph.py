@@ -267,8 +267,10 @@ class GraphMap(LinearMap):
                 outputs = W @ vectors
             if W.offset is not None:
                 offset = ops.convert_to_tensor(W.offset)
-                outputs = ops.broadcast_to(offset, self._shapes[step.results[0]]) if outputs is None else (
-                    outputs + ops.cast(offset, outputs.dtype)
+                outputs = (
+                    ops.broadcast_to(offset, self._shapes[step.results[0]])
+                    if outputs is None
+                    else (outputs + ops.cast(offset, outputs.dtype))
                 )
             if outputs is not None:
                 values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
@@ -318,9 +320,11 @@ class _Unrolled:
         args, kwargs = node.arguments.args, node.arguments.kwargs
         others = {name for name, value in kwargs.items() if value is not None and (name != "training" or value)}
         same = len(args) == 1 and not others and len(node.input_tensors) == len(model.inputs)
-        if not same or any(
-            len(x.shape) != len(y.shape) for x, y in zip(node.input_tensors, model.inputs, strict=True)
-        ) or isinstance(args[0], dict) != isinstance(model.input, dict):
+        if (
+            not same
+            or any(len(x.shape) != len(y.shape) for x, y in zip(node.input_tensors, model.inputs, strict=True))
+            or isinstance(args[0], dict) != isinstance(model.input, dict)
+        ):
             raise NotDynamicLinearError(
                 f"Model {model.name!r} is called with other arguments than its inputs. Expected: as many tensors, of "
                 "as many axes, in the same structure, and no other arguments."

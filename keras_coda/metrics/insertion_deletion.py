@@ -1,9 +1,12 @@
 """Insertion and deletion: the probability of a class as pixels are added or removed, the most important first."""
 
 import numpy as np
-from scipy import integrate, ndimage
 
+from keras_coda.imports import Lazy
 from keras_coda.metrics.pixel_removal import RankedPixels
+
+integrate = Lazy("scipy.integrate", "scipy")
+ndimage = Lazy("scipy.ndimage", "scipy")
 
 # The standard deviation in pixels of the blur from which insertion starts.
 SIGMA = 5.0

@@ -5,8 +5,8 @@ import time
 
 import keras
 import numpy as np
-import pandas as pd
 
+from keras_coda.imports import Lazy
 from keras_coda.metrics import pieces
 from keras_coda.metrics.grids import assemble, draw_grids
 from keras_coda.metrics.insertion_deletion import blur
@@ -15,6 +15,8 @@ from keras_coda.metrics.pixel_removal import RankedPixels
 from keras_coda.metrics.protocol import Protocol, protocol_with
 from keras_coda.metrics.results import CURVES, FILE, LOCALISATION, Results
 from keras_coda.metrics.selection import as_classifier, check_labels
+
+pd = Lazy("pandas", "pandas")
 
 
 def measure(

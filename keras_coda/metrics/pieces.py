@@ -12,9 +12,11 @@ import urllib.parse
 
 import keras
 import numpy as np
-import pandas as pd
 
 from keras_coda.files import written_whole
+from keras_coda.imports import Lazy
+
+pd = Lazy("pandas", "pandas")
 
 SETTINGS = "settings.json"
 OUTPUTS = "outputs"

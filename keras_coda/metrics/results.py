@@ -3,10 +3,12 @@
 import pathlib
 
 import numpy as np
-import pandas as pd
-from scipy import stats
 
+from keras_coda.imports import Lazy
 from keras_coda.metrics.insertion_deletion import auc
+
+pd = Lazy("pandas", "pandas")
+stats = Lazy("scipy.stats", "scipy")
 
 FILE = "results.csv"
 LOCALISATION = "localisation"

@@ -5,12 +5,13 @@ import random
 
 import keras
 import numpy as np
-import pandas as pd
-from scipy import stats
 
 from keras_coda.attributions import Classifier
-from keras_coda.imports import imported
+from keras_coda.imports import Lazy, imported
 from keras_coda.metrics.localisation import check_finite
+
+pd = Lazy("pandas", "pandas")
+stats = Lazy("scipy.stats", "scipy")
 
 MODES = ("cascading", "independent")
 ORIGINAL = "original"

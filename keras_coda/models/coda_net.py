@@ -1,6 +1,9 @@
 """Convolutional Dynamic Alignment Networks."""
 
+import warnings
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_coda import backend
@@ -8,10 +11,12 @@ from keras_coda.backend.conventions import at_least_float32, standardize_data_fo
 from keras_coda.explanations import explainer
 from keras_coda.layers import DAUConv2D, InputEncoding, LogitScaling, SumPooling2D
 from keras_coda.layers import rescaling as rescalings
+from keras_coda.layers.dau_conv2d import pair
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.layers.logit_scaling import LOGIT_BIAS
 from keras_coda.linear_maps import Graph, follows_graph, linear_map_through
 from keras_coda.losses import to_one_hot
+from keras_coda.models import class_names as names_of_classes
 from keras_coda.models import preset_methods
 from keras_coda.models.image_model import ImageModel
 from keras_coda.models.sizes import CLASSES, SIZES
@@ -50,6 +55,11 @@ class CoDANet(ImageModel):
             other class of each image, as published) or "all".
         image_shape: shape of the images without the batch axis; sizes may be `None` (any). Integer images are
             divided by 255; float images must be in [0, 1].
+        class_names: strings, the names of the classes in the order of the logits, for `explain(target="cat")`. Default:
+            none.
+        image_size: `(height, width)` of the images that the network is trained on. Others are computed, too, with a
+            warning: logits are sums over positions, and grow with the image's area. Default: that of `image_shape`
+            where it has both, or none.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
         seed: for the random other classes of `penalty`.
         **kwargs: `name`, `dtype` and `trainable` of every Keras model. Pooling and logits are in float32 at least.
@@ -60,9 +70,18 @@ class CoDANet(ImageModel):
     Output shape:
         `(N, classes)`, logits.
 
+    Attributes:
+        class_names, image_size: as above. They can be set.
+        value_range: (0.0, 1.0), of float images. It is written into the configuration, and one with another is refused.
+
     Raises:
         ValueError: lists of different length, or an argument of another form; images plainly outside [0, 1] (when
             called on values, and in `fit`, `evaluate`, `predict` and `explain`, of data sets by their first batch).
+            In a compiled graph the logits of such an image are NaN, see `InputEncoding`. Labels that are no classes, see
+            `keras_coda.losses.OneVsRestCrossentropy`.
+
+    A `CoDANet` in another Keras model gets images as that model's `keras.Input` casts them: for integer images take
+    `keras.Input(shape, dtype="uint8")`. Cast to floats they are out of range, see above.
 
     Example:
 
@@ -72,6 +91,8 @@ class CoDANet(ImageModel):
     >>> model.fit(x_train, y_train)
     >>> explanation = model.explain(x_test[:8])
     """
+
+    value_range = (0.0, 1.0)
 
     def __init__(
         self,
@@ -87,6 +108,8 @@ class CoDANet(ImageModel):
         penalty=0.0,
         penalized_classes="target_and_other",
         image_shape=None,
+        class_names=None,
+        image_size=None,
         data_format=None,
         seed=None,
         dtype=None,
@@ -153,6 +176,8 @@ class CoDANet(ImageModel):
         self.penalized_classes = penalized_classes
         self.image_shape = tuple(image_shape)
         self.data_format = data_format
+        self.class_names = class_names
+        self.image_size = self._sizes_of(self.image_shape) if image_size is None else image_size
         self.seed = seed
         if penalty:
             self._other_classes = keras.random.SeedGenerator(seed)
@@ -205,7 +230,8 @@ class CoDANet(ImageModel):
 
         Args:
             preset_dir: path of the folder, which is created.
-            **facts: of `keras_coda.presets.save`. Defaults: `dataset=""`, and classes called by their numbers.
+            **facts: of `keras_coda.presets.save`. Defaults: `dataset=""`, and the model's `class_names`, or classes
+                called by their numbers.
 
         Returns:
             The folder, a `pathlib.Path`.
@@ -224,8 +250,43 @@ class CoDANet(ImageModel):
         """The number of classes."""
         return self.filters[-1]
 
+    @property
+    def class_names(self):
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names):
+        self._class_names = names_of_classes.checked(names, self.classes)
+
+    @property
+    def image_size(self):
+        return self._image_size
+
+    @image_size.setter
+    def image_size(self, size):
+        if size is None or None in (size if isinstance(size, (tuple, list)) else ()):
+            self._image_size = None
+            return
+        self._image_size = pair(size, "image_size")
+
+    def _sizes_of(self, shape):
+        """Height and width in the shape of an image or of a batch."""
+        return tuple(shape[-3:-1] if self.data_format == "channels_last" else shape[-2:])
+
+    def _check_size(self, images):
+        """Warn about images of another size than those of the training."""
+        size = self._sizes_of(images.shape)
+        if self.image_size is not None and len(images.shape) == 4 and None not in size and size != self.image_size:
+            warnings.warn(
+                f"Model {self.name!r} was trained on images of {self.image_size[0]} x {self.image_size[1]} pixels. "
+                f"Received: {size[0]} x {size[1]}. Logits are sums over positions, so that they grow with the area: "
+                "scale images to that size, or set `model.image_size` to what is meant.",
+                stacklevel=3,
+            )
+
     @follows_graph
     def call(self, inputs, training=None, mask=None):
+        self._check_size(inputs)
         # Here, before Keras casts them to floats, integer images can still be told from others.
         return super().call(to_unit_range(inputs, check=False), training=training, mask=mask)
 
@@ -239,8 +300,8 @@ class CoDANet(ImageModel):
         Args:
             images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255.
             target: what to explain: `None`, the predicted class of each image; "all" classes; or integers, one
-                class for all images, `(N,)` classes, or `(N, K)` for K classes an image. A unit of an inner `layer`
-                is 3 integers, its index in the layer's output: `(3,)`, `(N, 3)` or `(N, K, 3)`.
+                class for all images, `(N,)` classes, or `(N, K)` for K classes an image. With `class_names` their
+                names do as well, such as "cat". A unit of an inner `layer` is 3 integers, its index in the layer's output: `(3,)`, `(N, 3)` or `(N, K, 3)`.
             layer: the layer to explain, or its name, such as "dau_3". Default: the logits.
             source: the layer whose outputs contribute, or its name. Default: the encoded image.
             dtype: dtype policy to explain in: "float32" for a model in low precision. Default: the model's own.
@@ -260,9 +321,13 @@ class CoDANet(ImageModel):
         >>> explanation.contribution_map.shape
         (32, 2, 28, 28)
         """
-        return explainer.explain(
-            self, images, target, layer=layer, source=source, dtype=dtype, batch_size=batch_size, verbose=verbose
-        )
+        if layer is None:
+            target = names_of_classes.to_indices(target, self.class_names)
+        self._check_size(images if hasattr(images, "shape") else np.asarray(images))
+        with backend.one_at_a_time:
+            return explainer.explain(
+                self, images, target, layer=layer, source=source, dtype=dtype, batch_size=batch_size, verbose=verbose
+            )
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
@@ -317,6 +382,9 @@ class CoDANet(ImageModel):
             "penalty": self.penalty,
             "penalized_classes": self.penalized_classes,
             "image_shape": self.image_shape,
+            "class_names": None if self.class_names is None else [*self.class_names],
+            "image_size": self.image_size,
+            "value_range": self.value_range,
             "data_format": self.data_format,
             "seed": self.seed,
             "name": self.name,
@@ -326,4 +394,8 @@ class CoDANet(ImageModel):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
+        config = {**config}
+        value_range = tuple(config.pop("value_range", cls.value_range))
+        if value_range != cls.value_range:
+            raise ValueError(f"`value_range` must be {cls.value_range}. Received: {value_range}")
         return cls(**config)

@@ -1,61 +1,22 @@
-"""A look at the first images that go into a model, before a compiled graph takes them, which cannot raise errors."""
+"""A look at images and labels on their way into a model, before a compiled graph, which cannot raise errors."""
 
+import contextlib
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 
+from keras_coda import backend
 from keras_coda.contractions import using
-from keras_coda.layers.input_encoding import to_unit_range
-
-
-def check_images(x):
-    """Check arrays of images, or the first batch of a data set, loader or generator, with `to_unit_range`.
-
-    Args:
-        x: what the methods of `keras.Model` take as `x`.
-
-    Returns:
-        `x`, or, of a generator, one that yields the same.
-
-    Raises:
-        ValueError: images are NaN or plainly outside [0, 1].
-    """
-    if x is None or keras.utils.is_keras_tensor(x):
-        return x
-    if isinstance(x, Iterator):
-        first = next(x, None)
-        if first is None:
-            return x
-        _check_batch(first)
-        return _chain(first, x)
-    if hasattr(x, "dtype") and hasattr(x, "shape"):
-        to_unit_range(x)
-    elif hasattr(x, "__getitem__") and not isinstance(x, (list, tuple, dict)):  # keras.utils.PyDataset
-        _check_batch(x[0])
-    elif hasattr(x, "__iter__") and not isinstance(x, (list, tuple, dict)):  # tf.data.Dataset, torch DataLoader
-        _check_batch(next(iter(x)))
-    else:
-        _check_arrays(x)
-    return x
-
-
-def _chain(first, rest):
-    """A generator, which is the one form of iterator that Keras takes."""
-    yield first
-    yield from rest
-
-
-def _check_batch(batch):
-    _check_arrays(batch[0] if isinstance(batch, (tuple, list)) else batch)
-
-
-def _check_arrays(arrays):
-    for array in keras.tree.flatten(arrays):
-        to_unit_range(keras.ops.convert_to_numpy(array))
+from keras_coda.layers.input_encoding import check_unit_range
+from keras_coda.losses import OneVsRestCrossentropy, check_labels
 
 
 class ImageModel(keras.Model):
-    """A model whose `fit`, `evaluate`, `predict` and their `_on_batch` forms check their images, see `check_images`.
+    """A model whose `fit`, `evaluate`, `predict` and their `_on_batch` forms check their images and labels.
+
+    Arrays are checked as a whole, and of a data set, loader or generator the first batch, when Keras takes it: nothing
+    is drawn from it for the check.
 
     `export` is Keras' own, with the contraction "direct", which all formats can hold.
     """
@@ -63,27 +24,33 @@ class ImageModel(keras.Model):
     # Integer images are divided by 255; models of Keras' own take them for floats of the same value.
     scales_integers = True
 
-    def fit(self, x=None, *args, validation_data=None, **kwargs):
-        if isinstance(validation_data, (tuple, list)):
-            check_images(validation_data[0])
-        else:
-            validation_data = check_images(validation_data)
-        return super().fit(check_images(x), *args, validation_data=validation_data, **kwargs)
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+        with self._checks() as checked:
+            if isinstance(validation_data, (tuple, list)):
+                self._check_batch(validation_data)
+            else:
+                validation_data = checked(validation_data)
+            return super().fit(checked(x, y), y, *args, validation_data=validation_data, **kwargs)
 
-    def evaluate(self, x=None, *args, **kwargs):
-        # `fit` calls this after each epoch and then goes on with the iterator it has, which is not to lose a batch.
-        if not kwargs.get("_use_cached_eval_dataset"):
-            x = check_images(x)
-        return super().evaluate(x, *args, **kwargs)
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        with self._checks() as checked:
+            # `fit` calls this after each epoch and then goes on with the iterator it has, which is checked already.
+            if not kwargs.get("_use_cached_eval_dataset"):
+                x = checked(x, y)
+            return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        return super().predict(check_images(x), *args, **kwargs)
+        with self._checks(labels=False) as checked:
+            with backend.one_at_a_time:
+                return super().predict(checked(x), *args, **kwargs)
 
-    def train_on_batch(self, x, *args, **kwargs):
-        return super().train_on_batch(check_images(x), *args, **kwargs)
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        self._check_batch((x, y))
+        return super().train_on_batch(x, y, *args, **kwargs)
 
-    def test_on_batch(self, x, *args, **kwargs):
-        return super().test_on_batch(check_images(x), *args, **kwargs)
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        self._check_batch((x, y))
+        return super().test_on_batch(x, y, *args, **kwargs)
 
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
         if input_signature is None:
@@ -96,4 +63,149 @@ class ImageModel(keras.Model):
             super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def predict_on_batch(self, x):
-        return super().predict_on_batch(check_images(x))
+        self._check_batch((x,))
+        return super().predict_on_batch(x)
+
+    @contextlib.contextmanager
+    def _checks(self, labels=True):
+        """A function of `x` and `y` that returns `x`, or a data set that yields the same and checks its first batch."""
+        errors = []
+
+        def check(batch):
+            batch = batch if isinstance(batch, (tuple, list)) else (batch,)
+            try:
+                self._check_batch(batch if labels else batch[:1])
+            except ValueError as error:
+                errors.append(error)
+                raise
+
+        def checked(x, y=None):
+            for is_one, watched in _SOURCES:
+                if is_one(x):
+                    return watched(x, check)
+            self._check_batch((x, y))
+            return x
+
+        try:
+            yield checked
+        except Exception:
+            # TensorFlow makes errors of its own of those in a data set.
+            if errors:
+                raise errors[0] from None
+            raise
+
+    def _check_batch(self, batch):
+        for images in keras.tree.flatten(batch[0]):
+            if _is_readable(images):
+                check_unit_range(images)
+        # With other losses targets may be what they like.
+        if len(batch) > 1 and isinstance(getattr(self, "loss", None), OneVsRestCrossentropy):
+            labels = np.asarray(batch[1]) if isinstance(batch[1], (list, tuple)) else batch[1]
+            if _is_readable(labels):
+                check_labels(labels, self.output_shape[-1])
+
+
+def _is_readable(array):
+    """Whether `array` is an array or tensor with values."""
+    if isinstance(array, np.ndarray):
+        return True
+    return keras.ops.is_tensor(array) and not keras.utils.is_keras_tensor(array) and backend.is_concrete(array)
+
+
+def _is(x, module, name):
+    """Whether `x` is of a class of a library that need not be installed."""
+    return any(cls.__name__ == name and cls.__module__.startswith(module) for cls in type(x).__mro__)
+
+
+def _checked_generator(batches, check):
+    """A generator, which is the one form of iterator that Keras takes."""
+    first = next(batches, None)
+    if first is not None:
+        check(first)
+        yield first
+        yield from batches
+
+
+class _CheckedDataset(keras.utils.PyDataset):
+    """Another `PyDataset`, whose first batch is checked."""
+
+    def __init__(self, dataset, check):
+        super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)
+        self.dataset = dataset
+        self.check = check
+
+    @property
+    def num_batches(self):
+        return self.dataset.num_batches
+
+    def __getitem__(self, index):
+        batch = self.dataset[index]
+        if self.check is not None:
+            self.check(batch)
+            self.check = None
+        return batch
+
+    def __getstate__(self):
+        # For workers that are processes: a check is of the model, which they need not have.
+        return {**self.__dict__, "check": None}
+
+    def on_epoch_begin(self):
+        self.dataset.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.dataset.on_epoch_end()
+
+
+def _checked_loader(loader, check):
+    """Another `torch.utils.data.DataLoader`, which draws from `loader` when it is drawn from."""
+    from torch.utils.data import DataLoader
+
+    class CheckedLoader(DataLoader):
+        def __init__(self):
+            # What `DataLoader` would make of these is what `loader` has.
+            self.__dict__.update(loader.__dict__)
+
+        def __len__(self):
+            return len(loader)
+
+        def __iter__(self):
+            return _checked_iterator(iter(loader), check)
+
+    return CheckedLoader()
+
+
+def _checked_iterator(batches, check):
+    """The same batches, the first of which is checked."""
+    for number, batch in enumerate(batches):
+        if number == 0:
+            check(batch)
+        yield batch
+
+
+def _checked_tf_dataset(dataset, check):
+    """A `tf.data.Dataset` with a step that looks at the first batch."""
+    import tensorflow as tf
+
+    looked = []
+
+    def look(*arrays):
+        if not looked:
+            looked.append(True)
+            check(arrays)
+
+    def step(*batch):
+        # A tensor of images, and one of labels. Other forms are left to Keras.
+        head = [part for part in batch[:2] if isinstance(part, tf.Tensor)]
+        if isinstance(batch[0], tf.Tensor):
+            tf.numpy_function(look, head, [])
+        return batch if isinstance(dataset.element_spec, tuple) else batch[0]
+
+    return dataset.map(step)
+
+
+_SOURCES = (
+    (lambda x: isinstance(x, Iterator), _checked_generator),
+    (lambda x: isinstance(x, keras.utils.PyDataset), _CheckedDataset),
+    (lambda x: _is(x, "torch.utils.data", "DataLoader"), _checked_loader),
+    (lambda x: _is(x, "tensorflow.python", "DatasetV2"), _checked_tf_dataset),
+)

@@ -18,7 +18,8 @@ def save(model, directory, *, dataset="", classes=None, **facts):
     """Write a model as a preset."""
     from keras_coda import presets
 
-    classes = [str(number) for number in range(model.classes)] if classes is None else classes
+    if classes is None and getattr(model, "class_names", None) is None:
+        classes = [str(number) for number in range(model.classes)]
     return presets.save(model, directory, dataset=dataset, classes=classes, **facts)
 
 

@@ -39,7 +39,8 @@ def with_classes(model, classes):
         )
     if hasattr(model, "filters"):
         config = model.get_config()
-        new = type(model).from_config({**config, "filters": [*config["filters"][:-1], count]})
+        others = {"class_names": [*classes] if hasattr(classes, "__len__") else None} if "class_names" in config else {}
+        new = type(model).from_config({**config, "filters": [*config["filters"][:-1], count], **others})
     else:
 
         def cloned(layer):

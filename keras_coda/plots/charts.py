@@ -1,10 +1,12 @@
 """Charts of measured scores, with published ones beside them (paper, Fig. 6)."""
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from keras_coda.imports import Lazy
 from keras_coda.plots.explanations import DPI, GRAY, INK
 from keras_coda.plots.methods import COLOURS, name_of
+
+matplotlib_figure = Lazy("matplotlib.figure", "matplotlib")
 
 OTHER = ("#1b9e77", "#7570b3", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
 
@@ -16,7 +18,7 @@ def published_curve(values):
 
 def chart(width=5.0, height=3.2, columns=1, rows=1):
     """A figure with empty axes, `(figure, axes)`: an array of them, or one."""
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
+    figure = matplotlib_figure.Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
     return figure, figure.subplots(rows, columns)
 
 

@@ -6,12 +6,14 @@ import pathlib
 
 import keras
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
 
 from keras_coda.files import written_whole
+from keras_coda.imports import Lazy
 from keras_coda.layers.input_encoding import to_unit_range
+
+matplotlib_figure = Lazy("matplotlib.figure", "matplotlib")
+font_manager = Lazy("matplotlib.font_manager", "matplotlib")
+textpath = Lazy("matplotlib.textpath", "matplotlib")
 
 # Scales are set by this percentile, so that a few extreme pixels do not make the rest pale.
 PERCENTILE = 99.5
@@ -236,7 +238,7 @@ def plot_explanation_gallery(
     group = 2 * PANEL + GAP + GROUP_GAP
     width = MARGIN + PANEL + targets.shape[1] * group + SCALE + MARGIN
     height = MARGIN + count * (TITLE + panel_height) + FOOT + MARGIN
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    figure = matplotlib_figure.Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
 
     def panel(left, row, foot=None, panel_width=PANEL):
         bottom = height - MARGIN - (row + 1) * (TITLE + panel_height)
@@ -310,10 +312,10 @@ def _draw(image, ax, **scale):
 
 def set_title(ax, width, line, next_line="", colour=INK, panel=PANEL):
     """Two lines over as many pixels from the left of axes, which are `panel` pixels wide, cut to fit in there."""
-    font = FontProperties(size=8)
+    font = font_manager.FontProperties(size=8)
 
     def length(text):
-        return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] * DPI / 72
+        return textpath.text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] * DPI / 72
 
     def cut(text):
         if length(text) <= width:

@@ -1,9 +1,10 @@
 """Images and maps in rows and columns."""
 
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-
+from keras_coda.imports import Lazy
 from keras_coda.plots import explanations as plots
+
+matplotlib_figure = Lazy("matplotlib.figure", "matplotlib")
+shapes = Lazy("matplotlib.patches", "matplotlib")
 
 # Pixels of a character of a row's title, at its font size.
 CHARACTER = 10
@@ -32,7 +33,7 @@ def plot_panels(cells, *, columns=(), rows=(), titles=None, size=128, aspect=1.0
     wide = plots.GROUP_GAP - plots.GAP
     width = left + count * (size + plots.GAP) + len(groups) * wide + plots.MARGIN
     height = plots.MARGIN + head + len(cells) * (height_of_panel + between) + plots.MARGIN
-    figure = Figure(figsize=(width / plots.DPI, height / plots.DPI), dpi=plots.DPI, facecolor="white")
+    figure = matplotlib_figure.Figure(figsize=(width / plots.DPI, height / plots.DPI), dpi=plots.DPI, facecolor="white")
     for i, row in enumerate(cells):
         bottom = height - plots.MARGIN - head - (i + 1) * (height_of_panel + between)
         if titles is None:
@@ -91,7 +92,9 @@ def framed(draw, number, size, colour=plots.INK):
         drawn = draw(ax)
         height, width = (side / size for side in drawn.get_array().shape[:2])
         corner = (column * width - 0.5, row * height - 0.5)
-        ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=1.2, clip_on=False))
+        ax.add_patch(
+            shapes.Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=1.2, clip_on=False)
+        )
         return drawn
 
     return draw_and_frame

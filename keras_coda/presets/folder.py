@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_coda.files import sha256
 from keras_coda.linear_maps import Graph
-from keras_coda.models import transfer
+from keras_coda.models import CoDANet, transfer
 from keras_coda.presets import architecture, facts, known, plain, weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.handle import at_hand, resolve
@@ -141,7 +141,19 @@ def _untrained(text, config, dtype, expected):
             f"{config} describes a model of {parameters} parameters and {classes} classes. "
             f"Expected from {METADATA} beside it: {expected['parameters']} and {len(expected['classes'])}"
         )
+    if isinstance(model, CoDANet):
+        _tell(model, expected)
     return model
+
+
+def _tell(model, expected):
+    """Give a `CoDANet` the names of classes and the size of images in its metadata, where its config has none."""
+    names, shape = expected["classes"], expected["image_shape"]
+    if model.class_names is None and len({*names}) == len(names):
+        model.class_names = names
+    size = shape[1:] if model.data_format == "channels_first" else shape[:2]
+    if model.image_size is None and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
+        model.image_size = size
 
 
 def save(
@@ -149,7 +161,7 @@ def save(
     directory,
     *,
     dataset,
-    classes,
+    classes=None,
     name=None,
     description="",
     image_shape=None,
@@ -168,7 +180,7 @@ def save(
             images in [0, 1] to `(N, classes)` logits. How it was compiled is not saved.
         directory: path of the folder, which is created.
         dataset: string, the data set that the model was trained on.
-        classes: strings, the classes' names in the order of the logits.
+        classes: strings, the classes' names in the order of the logits. Default: the `class_names` of a `CoDANet`.
         name: string. Default: the name of the folder.
         description: string, a sentence or two.
         image_shape: shape of the images that the model was trained on, without the batch axis. Default: the shape that
@@ -209,8 +221,8 @@ def save(
         "name": target.name if name is None else name,
         "description": description,
         "dataset": dataset,
-        "classes": _class_names(classes, bare.output_shape),
-        "image_shape": bare.input_shape[1:] if image_shape is None else tuple(image_shape),
+        "classes": _class_names(classes, bare),
+        "image_shape": _image_shape(bare) if image_shape is None else tuple(image_shape),
         "value_range": [0.0, 1.0],
         "data_format": next(
             (s.operation.data_format for s in Graph.of(bare).steps if hasattr(s.operation, "data_format")), None
@@ -280,12 +292,29 @@ def _check_finite(model, of=""):
             raise PresetError(f"The weight {weight.path!r}{of} has NaN or infinite values. Expected: finite weights.")
 
 
-def _class_names(classes, output_shape):
-    if len(output_shape) != 2:
-        raise PresetError(f"Expected a model with outputs (N, classes). Received: output shape {output_shape}")
-    if isinstance(classes, str) or len(classes) != output_shape[-1]:
-        raise PresetError(f"`classes` must be {output_shape[-1]} names, one for each logit. Received: {classes!r}")
+def _class_names(classes, model):
+    if len(model.output_shape) != 2:
+        raise PresetError(f"Expected a model with outputs (N, classes). Received: output shape {model.output_shape}")
+    known = getattr(model, "class_names", None)
+    classes = known if classes is None else classes
+    count = model.output_shape[-1]
+    if classes is None or isinstance(classes, str) or len(classes) != count:
+        raise PresetError(f"`classes` must be {count} names, one for each logit. Received: {classes!r}")
+    if known is not None and [*classes] != [*known]:
+        raise PresetError(
+            f"`classes` must be the model's own: {[*known]}. Received: {[*classes]}. Set `model.class_names` to have "
+            "others."
+        )
     return [*classes]
+
+
+def _image_shape(model):
+    """The shape that the model takes, with the size that a `CoDANet` was trained on."""
+    shape, size = [*model.input_shape[1:]], getattr(model, "image_size", None)
+    if size is not None:
+        start = 1 if model.data_format == "channels_first" else 0
+        shape[start : start + 2] = size
+    return tuple(shape)
 
 
 def _beside(target):

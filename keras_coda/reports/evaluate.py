@@ -9,16 +9,18 @@ import sys
 
 import keras
 import numpy as np
-import pandas as pd
 
 from keras_coda import attributions, metrics
 from keras_coda.files import written_whole
+from keras_coda.imports import Lazy
 from keras_coda.metrics import pieces
 from keras_coda.metrics.protocol import protocol_with
 from keras_coda.metrics.sanity_check import MODES, sanity_check
 from keras_coda.reports import examples, report
 from keras_coda.reports.evaluation import FACTS, INPUT, SANITY, Evaluation
 from keras_coda.version import __version__
+
+pd = Lazy("pandas", "pandas")
 
 REPORT = "report.html"
 

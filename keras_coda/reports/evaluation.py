@@ -3,10 +3,15 @@
 import dataclasses
 import json
 import pathlib
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from keras_coda.imports import Lazy
 from keras_coda.metrics import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Lazy("pandas", "pandas")
 
 FACTS = "evaluation.json"
 SANITY = "sanity.csv"
@@ -32,7 +37,7 @@ class Evaluation:
 
     facts: dict
     results: Results
-    sanity: pd.DataFrame | None = None
+    sanity: "pd.DataFrame | None" = None
 
     @classmethod
     def load(cls, directory):

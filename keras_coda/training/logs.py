@@ -1,13 +1,14 @@
 """Training logs for people: a table of the epochs, and pictures of how contribution maps sharpen."""
 
+import csv
 import pathlib
 
 import keras
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from keras_coda import plots
+from keras_coda.explanations import explain
 from keras_coda.explanations.video import write_animation
 from keras_coda.files import written_whole
 
@@ -33,34 +34,45 @@ class Table(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         with written_whole(self._path) as file:
-            pd.DataFrame(self._state.history).to_csv(file, index=False, lineterminator="\n")
+            columns = dict.fromkeys(name for row in self._state.history for name in row)
+            writer = csv.DictWriter(file, [*columns], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self._state.history)
 
 
 class Maps(keras.callbacks.Callback):
     """Draws explanations of the same images before the training and after its epochs 1, 2, 4, 8, ... and the last.
 
     Args:
-        images: a few images.
-        labels: their classes.
+        images: a few images, as the model takes them.
+        labels: their classes, integers.
         classes: the classes' names.
         directory: path of the folder for a picture an epoch, and at the end the animation of all.
-        epochs: integer, how many there will be.
+        epochs: integer, how many there will be. Default: those of `fit`.
         watch: the `StopOnNaN`, which comes before this in the list of callbacks: what is not finite is not drawn.
+            Default: all is.
+
+    Example:
+
+    >>> maps = keras_coda.callbacks.Maps(x_test[:4], y_test[:4], classes, "logs/maps")
+    >>> model.fit(x_train, y_train, epochs=8, callbacks=[maps])
     """
 
-    def __init__(self, images, labels, classes, directory, epochs, watch):
+    def __init__(self, images, labels, classes, directory, epochs=None, watch=None):
         super().__init__()
         self._watch = watch
         self._arguments = images, labels, classes
         self._directory = pathlib.Path(directory)
-        self._drawn = {0, epochs, *(2**power for power in range(epochs.bit_length()))}
+        self._epochs = epochs
 
     def on_train_begin(self, logs=None):
+        epochs = self.params["epochs"] if self._epochs is None else self._epochs
+        self._drawn = {0, epochs, *(2**power for power in range(epochs.bit_length()))}
         if not self._path(0).exists():
             self._draw(0)
 
     def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 in self._drawn and self._watch.finite:
+        if epoch + 1 in self._drawn and (self._watch is None or self._watch.finite):
             self._draw(epoch + 1)
 
     def on_train_end(self, logs=None):
@@ -74,7 +86,7 @@ class Maps(keras.callbacks.Callback):
     def _draw(self, epoch):
         images, labels, classes = self._arguments
         pairs = plots.target_and_strongest_other(self.model.predict(images, verbose=0), labels)
-        explanation = self.model.explain(images, pairs)
+        explanation = explain(self.model, images, pairs)
         plots.plot_explanation_gallery(images, explanation, classes, self._path(epoch), labels=labels)
 
 

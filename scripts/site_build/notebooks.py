@@ -1,8 +1,8 @@
 """MkDocs hook: runs the notebooks of docs/tutorials and makes a page of each, with what its cells gave.
 
-A notebook is a Python file with cells (`# %%`, Jupytext's percent format). Beside its page lies the executed .ipynb file. A
-cell that fails ends the build. An executed notebook is kept in build/notebooks, and taken again while neither it nor
-the package has changed.
+A notebook is a Python file with cells (`# %%`, Jupytext's percent format). Beside its page lies the executed .ipynb
+file. A cell that fails ends the build. What the cells gave is kept in build/notebooks, and taken again while neither
+they nor the package have changed.
 """
 
 import base64
@@ -22,38 +22,46 @@ SECONDS = 300
 log = get_plugin_logger(__name__)
 
 
-def digest(path, root):
-    """Changes when the notebook or the package does."""
-    contents = [path, *sorted((root / "keras_coda").rglob("*.py"))]
-    return hashlib.sha256(b"".join(content.read_bytes() for content in contents)).hexdigest()[:16]
+def digest(cells, root):
+    """Changes when the code of the notebook or the package does."""
+    package = [path.read_bytes() for path in sorted((root / "keras_coda").rglob("*.py"))]
+    return hashlib.sha256(b"".join([*(cell.source.encode() for cell in cells), *package])).hexdigest()[:16]
+
+
+def code_of(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def executed(path, root):
     """The notebook with its outputs, from build/notebooks or by running it."""
-    kept = root / "build" / "notebooks" / f"{path.stem}-{digest(path, root)}.ipynb"
-    if not kept.is_file():
-        notebook = jupytext.read(path)
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        work = root / "build" / "notebooks" / path.stem
-        work.mkdir(parents=True, exist_ok=True)
-        began = time.monotonic()
-        try:
-            nbclient.NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(work)}}).execute()
-        except nbclient.exceptions.CellExecutionError as error:
-            raise PluginError(f"{path.relative_to(root)}: a cell failed\n{error}") from error
-        log.info(f"Ran {path.name} in {time.monotonic() - began:.0f} s")
-        nbformat.write(notebook, kept)
-    return nbformat.read(kept, as_version=4)
+    notebook = jupytext.read(path)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    work = root / "build" / "notebooks" / path.stem
+    kept = work.with_name(f"{path.stem}-{digest(code_of(notebook), root)}.ipynb")
+    if kept.is_file():
+        for cell, before in zip(code_of(notebook), code_of(nbformat.read(kept, as_version=4)), strict=True):
+            cell.outputs = before.outputs
+        return notebook
+    work.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    try:
+        nbclient.NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(work)}}).execute()
+    except nbclient.exceptions.CellExecutionError as error:
+        raise PluginError(f"{path.relative_to(root)}: a cell failed\n{error}") from error
+    log.info(f"Ran {path.name} in {time.monotonic() - began:.0f} s")
+    nbformat.write(notebook, kept)
+    return notebook
 
 
 def outputs_of(cell, name, images):
     """The outputs of a cell as Markdown. Pictures go into `images`, by their file names."""
     lines = []
+    # What was printed comes in pieces.
+    printed = "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
+    lines += ["```text", printed.rstrip(), "```", ""] if printed else []
     for output in cell.outputs:
         data = output.get("data", {})
-        if output.output_type == "stream":
-            lines += ["```text", output.text.rstrip(), "```"] if output.name == "stdout" else []
-        elif "image/png" in data:
+        if "image/png" in data:
             file = f"{name}_{len(images) + 1}.png"
             images[file] = base64.b64decode(data["image/png"])
             lines += [f"![{cell.metadata.get('alt', 'What the code above draws')}]({file})"]
@@ -85,7 +93,7 @@ def on_files(files, config):
         notebook = executed(path, root)
         page, images = as_page(notebook, path.stem)
         note = (
-            f'\n\n[:material-download: Notebook]({path.stem}.ipynb){{ .md-button }} '
+            f"\n\n[:material-download: Notebook]({path.stem}.ipynb){{ .md-button }} "
             f"[:material-code-tags: Source]({path.name}){{ .md-button }}\n"
         )
         files.remove(file)

@@ -1,7 +1,7 @@
 """MkDocs hook: pages from outside docs/, and links into the repository.
 
-Pages link to files of the repository as GitHub does, `[the code](../keras_coda/losses.py)`. On the site each such file gets a
-page with its text. `losses.py#OneVsRestCrossentropy.call` leads to that function there; a file or a name that is
+Pages link to files of the repository as on GitHub, `[the code](../keras_coda/losses.py)`. On the site each such file
+gets a page with its text. `losses.py#OneVsRestCrossentropy.call` leads to that function there. A file or a name that is
 missing is a warning, which `mkdocs build --strict` makes an error.
 """
 
@@ -15,7 +15,15 @@ from mkdocs.structure.files import File
 # The pages of the repository outside docs/ that are pages of the site.
 PAGES = ("zoo/**/*.md", "CHANGELOG.md", "CONTRIBUTING.md")
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#:]+)(?:#(?P<name>[^)\s]*))?\)")
-LANGUAGES = {".py": "python", ".json": "json", ".sh": "bash", ".toml": "toml", ".csv": "text", ".yml": "yaml", ".cff": "yaml"}
+LANGUAGES = {
+    ".py": "python",
+    ".json": "json",
+    ".sh": "bash",
+    ".toml": "toml",
+    ".csv": "text",
+    ".yml": "yaml",
+    ".cff": "yaml",
+}
 
 
 def root_of(config):

@@ -174,6 +174,28 @@ RELUS = {
     "activation layer": layers.Activation("relu"),
     "operation": keras.ops.relu,
     "activation function": keras.activations.relu,
+    "layer in a layer": layers.Activation(layers.ReLU()),
+    "maximum": lambda z: keras.ops.maximum(z, 0.0),
+    "maximum, the other way round": lambda z: keras.ops.maximum(x1=0.0, x2=z),
+    "leaky without a slope": layers.LeakyReLU(0.0),
+    "clip": lambda z: keras.ops.clip(z, 0.0, np.inf),
+    "Lambda": layers.Lambda(lambda z: keras.ops.maximum(z, 0.0), output_shape=lambda shape: shape),
+}
+
+
+def relu_of_the_backend():
+    if keras.backend.backend() == "torch":
+        return pytest.importorskip("torch").relu
+    if keras.backend.backend() == "jax":
+        return pytest.importorskip("jax").nn.relu
+    return pytest.importorskip("tensorflow").nn.relu
+
+
+FUSED_RELUS = {
+    "layer": layers.ReLU,
+    "Activation": lambda: layers.Activation("relu"),
+    "the backend's": relu_of_the_backend,
+    "a user's": lambda: lambda z: keras.ops.maximum(z, 0.0),
 }
 
 
@@ -188,7 +210,40 @@ def test_guided_backpropagation_of_two_layers(form):
     np.testing.assert_allclose(Gradient(model)(images, TARGETS), plain, atol=1e-6)
 
 
-@pytest.mark.parametrize("activation", ["tanh", layers.ReLU(max_value=1.0), layers.LeakyReLU(0.2)])
+@pytest.mark.parametrize("form", FUSED_RELUS)
+@pytest.mark.parametrize("place", ["argument", "Activation"])
+def test_guided_backpropagation_knows_a_relu_by_what_it_computes(form, place):
+    """In the place of an activation's name."""
+    images, relu = tiny_models.images(), FUSED_RELUS[form]()
+    model = two_layers("relu")
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = layers.Flatten(data_format="channels_last")(inputs)
+    x = layers.Dense(8, activation=relu)(x) if place == "argument" else layers.Activation(relu)(layers.Dense(8)(x))
+    other = draw_weights(keras.Model(inputs, layers.Dense(CLASSES)(x)), scale=0.2)
+    want = in_numpy(model, images, TARGETS, lambda hidden, gradient: np.maximum(gradient, 0) * (hidden > 0))
+    np.testing.assert_allclose(GuidedBackpropagation(other)(images, TARGETS), want, atol=1e-6)
+
+
+def test_guided_backpropagation_assigns_nothing_to_a_layer(monkeypatch):
+    """Not even for a while: threads share the model."""
+    model, images = two_layers("relu"), tiny_models.images()
+    method = GuidedBackpropagation(model)
+    assigned = []
+    own = keras.layers.Layer.__setattr__
+
+    def note(layer, name, value):
+        if layer in model.layers:
+            assigned.append((layer.name, name))
+        own(layer, name, value)
+
+    monkeypatch.setattr(keras.layers.Layer, "__setattr__", note)
+    method(images, TARGETS)
+    assert not [name for _, name in assigned if name in ("activation", "dtype_policy", "kernel")]
+
+
+@pytest.mark.parametrize(
+    "activation", ["tanh", layers.ReLU(max_value=1.0), layers.LeakyReLU(0.2), layers.ReLU(threshold=0.01)]
+)
 def test_guided_backpropagation_leaves_other_nonlinearities(activation):
     model, images = two_layers(activation), tiny_models.images()
     want = Gradient(model)(images, TARGETS)

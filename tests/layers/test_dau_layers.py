@@ -130,3 +130,20 @@ def test_the_reference_gradients_are_those_of_its_outputs(rng, rescaling):
             ends.append(loss(*shifted))
         slope = (ends[0] - ends[1]) / 2e-6
         np.testing.assert_allclose(np.sum(want * direction), slope, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("ratio", "tolerance"), [(0.1, 2e-5), (0.01, 2e-3)])
+@pytest.mark.parametrize("rescaling", ["sq", "l2"])
+def test_a_bias_that_nearly_cancels_costs_what_is_documented(rng, rescaling, ratio, tolerance):
+    """|u| is `ratio` of |b|: the errors in docs/benchmarks.md."""
+    a, b = rng.uniform(-0.3, 0.3, (20, 4, 3)).astype("float32"), rng.uniform(-0.2, 0.2, (20, 4)).astype("float32")
+    x = rng.random((1, 20)).astype("float32")
+    product = np.einsum("drn,r->dn", a.astype("float64"), x[0].astype("float64") @ b)
+    other = rng.standard_normal(product.shape)
+    bias = ratio * other * np.linalg.norm(product, axis=0) / np.linalg.norm(other, axis=0) - product
+    layer = DAUDense(3, 4, rescaling=rescaling)
+    layer.build(x.shape)
+    layer.set_weights([a, b, bias])
+    want, weights = dau(x.astype("float64"), a, b, bias.astype("float32").astype("float64"), rescaling)
+    scale = np.linalg.norm(weights, axis=1) * np.linalg.norm(x)
+    assert (np.abs(ops.convert_to_numpy(layer(x)) - want) < tolerance * scale).all()

@@ -1,11 +1,15 @@
 """The look at the first images that go into a model, and that nothing is lost by it."""
 
+import functools
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
 from small_models import CLASSES, small_coda_net
 
 from keras_coda import OneVsRestCrossentropy
+from keras_coda.layers.input_encoding import check_unit_range
 
 BATCHES, BATCH = 3, 2
 
@@ -16,6 +20,14 @@ def model():
     model = small_coda_net(filters=[CLASSES], kernel_sizes=[3], ranks=[2], strides=[2])
     model.compile(keras.optimizers.SGD(0.0), OneVsRestCrossentropy())
     return model
+
+
+@pytest.fixture(scope="module")
+def plain(model):
+    """The same network as a model of Keras' own."""
+    plain = keras.Model(model.input, model.output)
+    plain.compile(keras.optimizers.SGD(0.0), OneVsRestCrossentropy())
+    return plain
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +128,7 @@ def test_datasets_are_used_whole(model, data, make):
     np.testing.assert_allclose(model.predict(make(*data), verbose=0), want, rtol=1e-5)
 
 
-def test_a_validation_generator_loses_no_batch(model, data):
+def test_a_validation_generator_loses_no_batch(model, plain, data):
     """Its losses, which depend on how far it was drawn from, are as with any Keras model."""
 
     def validate(model):
@@ -127,8 +139,6 @@ def test_a_validation_generator_loses_no_batch(model, data):
         history = model.fit(*data, epochs=4, validation_data=endless(), validation_steps=2, verbose=0)
         return history.history["val_loss"]
 
-    plain = keras.Model(model.input, model.output)
-    plain.compile(keras.optimizers.SGD(0.0), OneVsRestCrossentropy())
     want = validate(plain)
     got = validate(model)
     np.testing.assert_allclose(got, want, rtol=1e-5)
@@ -146,3 +156,137 @@ def test_integer_images_in_every_form(model, data):
     np.testing.assert_allclose(model.predict_on_batch(integers[:BATCH]), want[:BATCH], atol=1e-6)
     history = model.fit(integers, data[1], batch_size=BATCH, shuffle=False, verbose=0)
     np.testing.assert_allclose(history.history["loss"], [loss], rtol=1e-5)
+
+
+class Counted:
+    """A source of batches that notes what is drawn from it, and goes on where it was left, as a stream does."""
+
+    def __init__(self, images, labels):
+        self.images, self.labels, self.drawn = images, labels, []
+
+    def __call__(self):
+        for number in range(BATCHES - len(self.drawn) % BATCHES):
+            self.drawn.append(number)
+            part = slice(number * BATCH, (number + 1) * BATCH)
+            yield self.images[part], self.labels[part]
+
+
+def counted_dataset(counted):
+    class Noting(Dataset):
+        def __getitem__(self, index):
+            counted.drawn.append(index)
+            return super().__getitem__(index)
+
+        def on_epoch_end(self):
+            counted.drawn.append("end")
+
+    return Noting(counted.images, counted.labels)
+
+
+def counted_tf_dataset(counted):
+    tf = pytest.importorskip("tensorflow")
+    signature = (tf.TensorSpec((None, *counted.images.shape[1:])), tf.TensorSpec((None,), "int64"))
+    return tf.data.Dataset.from_generator(counted, output_signature=signature)
+
+
+def counted_loader(counted):
+    torch = pytest.importorskip("torch")
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return ((torch.tensor(x), torch.tensor(y)) for x, y in counted())
+
+    return torch.utils.data.DataLoader(Stream(), batch_size=None)
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+@pytest.mark.parametrize(
+    "make", [counted_dataset, counted_tf_dataset, counted_loader, lambda counted: counted()], ids=lambda f: f.__name__
+)
+def test_as_much_is_drawn_as_keras_draws(model, plain, data, make, method):
+    drawn = []
+    for one in (plain, model):
+        # The first time Keras draws a batch more, to build the loss.
+        one.train_on_batch(*data)
+        counted = Counted(*data)
+        result = getattr(one, method)(make(counted), verbose=0)
+        drawn.append((counted.drawn, np.shape(result) if method == "predict" else None))
+    # Keras shuffles the batches of a `PyDataset`.
+    assert sorted(map(str, drawn[0][0])) == sorted(map(str, drawn[1][0]))
+    assert drawn[0][1] == drawn[1][1]
+    assert drawn[0][0]
+
+
+def test_the_order_of_a_shuffled_loader_is_as_with_keras(model, plain, data):
+    torch = pytest.importorskip("torch")
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*map(torch.tensor, data)), 1, shuffle=True)
+    outputs = []
+    for one in (plain, model):
+        torch.manual_seed(0)
+        outputs.append(one.predict(loader, verbose=0))
+    np.testing.assert_allclose(*outputs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
+def test_the_check_makes_no_copy(dtype):
+    images = np.ones((64, 64, 64, 3), dtype)
+    tracemalloc.start()
+    check_unit_range(images)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < images.nbytes / 10
+
+
+@pytest.mark.parametrize("make", [lambda *arrays: arrays, *DATASETS])
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_labels_that_are_no_classes(model, data, method, make):
+    for wrong in (CLASSES, -1):
+        labels = data[1].copy()
+        labels[1] = wrong
+        source = make(data[0], labels)
+        arguments = source if isinstance(source, tuple) else (source,)
+        with pytest.raises(ValueError, match=rf"Labels must be in 0..{CLASSES - 1}, .* Received: labels from"):
+            getattr(model, method)(*arguments, verbose=0)
+
+
+def test_labels_that_are_no_numbers(model, data):
+    names = np.array(["cat"] * len(data[0]))
+    for call in (model.fit, model.evaluate, model.train_on_batch, model.test_on_batch):
+        with pytest.raises(ValueError, match=r"Labels must be in .* Received: an array of <U3"):
+            call(data[0], names)
+    with pytest.raises(ValueError, match=r"Labels must be in .* Received: an array of <U3"):
+        model.fit(*data, validation_data=(data[0], names), verbose=0)
+
+
+# A CoDA-Net in another model, which casts integer images to floats before the network sees them.
+
+WRAPPERS = {
+    "wrapped": lambda model: keras.Model(inputs := keras.Input(model.input_shape[1:]), model(inputs)),
+    "sequential": lambda model: keras.Sequential([keras.Input(model.input_shape[1:]), model]),
+    "cloned": keras.models.clone_model,
+    "a part": lambda model: keras.Model(model.input, model.output),
+}
+
+
+@pytest.mark.parametrize("form", WRAPPERS)
+def test_integer_images_are_never_taken_for_floats(model, data, form):
+    """Scaled where they come as integers; else an error, or, in a compiled graph, NaN."""
+    wrapped = WRAPPERS[form](model)
+    wrapped.compile(keras.optimizers.SGD(0.0), OneVsRestCrossentropy())
+    integers = np.round(255 * data[0]).astype("uint8")
+    for method, arguments in (("predict", ()), ("evaluate", data[1:]), ("fit", data[1:])):
+        call = functools.partial(getattr(wrapped, method), integers, *arguments, verbose=0)
+        if keras.backend.backend() == "torch":
+            with pytest.raises(ValueError, match=r"Images must be floats in \[0, 1\], or integers in 0..255"):
+                call()
+        else:
+            result = call()
+            assert np.isnan(result.history["loss"] if method == "fit" else result).all()
+
+
+def test_integer_images_in_a_model_with_integer_inputs(model, data):
+    inputs = keras.Input(model.input_shape[1:], dtype="uint8")
+    wrapped = keras.Model(inputs, model(inputs))
+    integers = np.round(255 * data[0]).astype("uint8")
+    want = model.predict(integers, verbose=0)
+    np.testing.assert_allclose(wrapped.predict(integers, verbose=0), want, rtol=1e-5)
