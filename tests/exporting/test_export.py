@@ -142,9 +142,7 @@ def test_refusals(model, tmp_path):
     with pytest.raises(ValueError, match=r"the format 'onnx' must end in '.onnx'|format 'onnx' must end"):
         keras_coda.export(model, tmp_path / "model.bin", format="onnx")
     for other in set(FORMATS) - set(WRITTEN):
-        with pytest.raises(
-            ValueError, match=f"{other!r} is written with .*{BACKEND!r}, which writes"
-        ):
+        with pytest.raises(ValueError, match=f"{other!r} is written with .*{BACKEND!r}, which writes"):
             keras_coda.export(model, tmp_path / f"model{FORMATS[other].suffix}")
     with pytest.raises(ValueError, match=r"`weights` must be one of .*Received: 'int4'"):
         keras_coda.export(model, path, weights="int4")
