@@ -227,10 +227,10 @@ class GraphMap(LinearMap):
                 continue
             if W.offset is not None:
                 share = self._share(rows[0], W.offset, step.results[0])
-                bias = share if bias is None else bias + share
+                bias = share if bias is None else ops.add(bias, share)
             pulled = W.T @ (rows if step.several_results else rows[0])
             for number, adjoint in zip(step.sources, pulled, strict=True):
-                adjoints[number] = adjoints[number] + adjoint if number in adjoints else adjoint
+                adjoints[number] = ops.add(adjoints[number], adjoint) if number in adjoints else adjoint
         return [adjoints[number] for number in self._graph.inputs], bias
 
     def _share(self, u, offset, number):

@@ -77,8 +77,8 @@ class CoDANet(ImageModel):
     Raises:
         ValueError: lists of different length, or an argument of another form; images plainly outside [0, 1] (when
             called on values, and in `fit`, `evaluate`, `predict` and `explain`, of data sets by their first batch).
-            In a compiled graph the logits of such an image are NaN, see `InputEncoding`. Labels that are no classes, see
-            `keras_coda.losses.OneVsRestCrossentropy`.
+            In a compiled graph the logits of such an image are NaN, see `InputEncoding`. Labels that are no classes:
+            see `keras_coda.losses.OneVsRestCrossentropy`.
 
     A `CoDANet` in another Keras model gets images as that model's `keras.Input` casts them: for integer images take
     `keras.Input(shape, dtype="uint8")`. Cast to floats they are out of range, see above.
@@ -123,6 +123,9 @@ class CoDANet(ImageModel):
                 "`filters`, `kernel_sizes`, `ranks` and `strides` must each have an entry for every layer. "
                 f"Received: {received}"
             )
+        unknown = sorted(kwargs.keys() - {"name", "trainable"})
+        if unknown:  # which Keras would pass over
+            raise ValueError(f"Unknown arguments of a CoDANet. Expected: those it has. Received: {unknown}")
         if not penalty >= 0:
             raise ValueError(f"`penalty` must not be negative. Received: {penalty!r}")
         if penalized_classes not in PENALIZED_CLASSES:
@@ -276,7 +279,8 @@ class CoDANet(ImageModel):
     def _check_size(self, images):
         """Warn about images of another size than those of the training."""
         size = self._sizes_of(images.shape)
-        if self.image_size is not None and len(images.shape) == 4 and None not in size and size != self.image_size:
+        known = len(images.shape) == 4 and all(type(n) is int for n in size)  # not symbols of a graph that is exported
+        if known and self.image_size is not None and size != self.image_size:
             warnings.warn(
                 f"Model {self.name!r} was trained on images of {self.image_size[0]} x {self.image_size[1]} pixels. "
                 f"Received: {size[0]} x {size[1]}. Logits are sums over positions, so that they grow with the area: "
@@ -301,7 +305,8 @@ class CoDANet(ImageModel):
             images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255.
             target: what to explain: `None`, the predicted class of each image; "all" classes; or integers, one
                 class for all images, `(N,)` classes, or `(N, K)` for K classes an image. With `class_names` their
-                names do as well, such as "cat". A unit of an inner `layer` is 3 integers, its index in the layer's output: `(3,)`, `(N, 3)` or `(N, K, 3)`.
+                names do as well, such as "cat". A unit of an inner `layer` is 3 integers, its index in
+                the layer's output: `(3,)`, `(N, 3)` or `(N, K, 3)`.
             layer: the layer to explain, or its name, such as "dau_3". Default: the logits.
             source: the layer whose outputs contribute, or its name. Default: the encoded image.
             dtype: dtype policy to explain in: "float32" for a model in low precision. Default: the model's own.

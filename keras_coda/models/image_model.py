@@ -40,9 +40,8 @@ class ImageModel(keras.Model):
             return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        with self._checks(labels=False) as checked:
-            with backend.one_at_a_time:
-                return super().predict(checked(x), *args, **kwargs)
+        with self._checks(labels=False) as checked, backend.one_at_a_time:
+            return super().predict(checked(x), *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self._check_batch((x, y))
@@ -70,6 +69,11 @@ class ImageModel(keras.Model):
     def _checks(self, labels=True):
         """A function of `x` and `y` that returns `x`, or a data set that yields the same and checks its first batch."""
         errors = []
+        optimizer = getattr(self, "optimizer", None)
+        if labels and optimizer is not None and not optimizer.built:
+            optimizer.build(self.trainable_variables)
+        variables = [*self.variables, *(optimizer.variables if optimizer is not None and optimizer.built else [])]
+        values = [variable.value for variable in variables]
 
         def check(batch):
             batch = batch if isinstance(batch, (tuple, list)) else (batch,)
@@ -91,25 +95,37 @@ class ImageModel(keras.Model):
         except Exception:
             # TensorFlow makes errors of its own of those in a data set.
             if errors:
+                # On JAX Keras has taken the variables out of the model and not put them back. No step was done.
+                for variable, value in zip(variables, values, strict=True):
+                    variable.assign(value)
+                self.reset_metrics()
                 raise errors[0] from None
             raise
 
     def _check_batch(self, batch):
-        for images in keras.tree.flatten(batch[0]):
-            if _is_readable(images):
+        for part in keras.tree.flatten(batch[0]):
+            images = _readable(part)
+            if images is not None:
                 check_unit_range(images)
         # With other losses targets may be what they like.
         if len(batch) > 1 and isinstance(getattr(self, "loss", None), OneVsRestCrossentropy):
-            labels = np.asarray(batch[1]) if isinstance(batch[1], (list, tuple)) else batch[1]
-            if _is_readable(labels):
+            labels = _readable(np.asarray(batch[1]) if isinstance(batch[1], (list, tuple)) else batch[1])
+            if labels is not None:
                 check_labels(labels, self.output_shape[-1])
 
 
-def _is_readable(array):
-    """Whether `array` is an array or tensor with values."""
+def _readable(array):
+    """An array or tensor whose values can be read, as one of NumPy or the backend; `None` for anything else."""
     if isinstance(array, np.ndarray):
-        return True
-    return keras.ops.is_tensor(array) and not keras.utils.is_keras_tensor(array) and backend.is_concrete(array)
+        return array
+    if keras.utils.is_keras_tensor(array):
+        return None
+    if keras.ops.is_tensor(array):
+        return array if backend.is_concrete(array) else None
+    # Tensors of other libraries, which data sets may give. They share their memory with the array.
+    if hasattr(array, "detach"):
+        array = array.detach().cpu()
+    return np.asarray(array) if hasattr(array, "__array__") and hasattr(array, "dtype") else None
 
 
 def _is(x, module, name):
@@ -186,7 +202,7 @@ def _checked_tf_dataset(dataset, check):
     """A `tf.data.Dataset` with a step that looks at the first batch."""
     import tensorflow as tf
 
-    looked = []
+    looked: list[bool] = []
 
     def look(*arrays):
         if not looked:

@@ -101,7 +101,7 @@ def on_files(files, config):
         for path in sorted(root.glob(pattern)):
             uri = path.relative_to(root).as_posix()
             files.append(File.generated(config, uri, content=path.read_text("utf-8")))
-    linked = {}
+    linked: dict[str, set[str]] = {}
     for file in files.documentation_pages():
         translated(file.content_string, file, root, linked)
     for path, names in sorted(linked.items()):
