@@ -156,6 +156,8 @@ def test_refusals(model, tmp_path):
         keras_coda.export(model, path, "best")
     with pytest.raises(ValueError, match=r"`image_shape` must be of the form \(None, None, 3\). Received: \(8, 6, 1\)"):
         keras_coda.export(model, path, image_shape=(8, 6, 1))
+    with pytest.raises(ValueError, match=r"takes images of one size.*Received: image_shape=\(None, None, 3\)"):
+        keras_coda.export(model, path)
     with pytest.raises(ValueError, match=r"Expected a model in float32.*bfloat16"):
         keras_coda.export(small_coda_net(dtype="bfloat16"), path)
     assert not path.exists()
