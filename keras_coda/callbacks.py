@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from keras_coda import attributions
-from keras_coda.metrics import localisation
 from keras_coda.metrics.grids import assemble
+from keras_coda.metrics.localisation import localisation
 from keras_coda.metrics.selection import check_labels
 from keras_coda.training.logs import Maps
 

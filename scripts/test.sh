@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python3 -m venv .venv
-.venv/bin/pip install --quiet -c constraints.txt -e ".[tensorflow-cpu,jax,torch,evaluation,data,hub,tensorboard,video,test,dev]"
+.venv/bin/pip install --quiet -c constraints.txt -e ".[tensorflow-cpu,jax,torch,evaluation,data,hub,export,tensorboard,video,test,dev]"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy

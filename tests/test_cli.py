@@ -211,7 +211,8 @@ def test_a_recipe_of_another_form_is_one_line_on_stderr(tmp_path, capsys):
         ({"epochs": "3"}, "`epochs` must be of type int"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
         ({"name": "../../elsewhere"}, "`name` must be the name of a file"),
-        ({"model": {"width": 3}}, "describes no network of keras_coda"),
+        ({"model": {"width": 3}}, "Unknown arguments of a CoDANet"),
+        ({"model": {"size": 3}}, "`size` must be one of"),
         ({"model": {"filters": 3}}, "must each have an entry for every layer"),
         ({"model": None}, "is no recipe"),
     ):

@@ -1,16 +1,21 @@
 """A model as attributions and their metrics see it: from a source, the encoded image, to the classes' outputs."""
 
+import typing
+
 import keras
 import numpy as np
 
-from keras_coda.attributions import graph
-from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.layers import InputEncoding, LogitScaling
 from keras_coda.layers.input_encoding import to_unit_range
+from keras_coda.linear_maps import Graph
+from keras_coda.linear_maps.layout import channel_axis
 
 INPUTS = ("encoded", "image")
-# What turns outputs into probabilities already.
-_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
+# What turns outputs into probabilities already: as functions, and as operations, which have no public classes.
+_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid, keras.ops.softmax, keras.ops.sigmoid)
+_PROBABILITY_OPERATIONS = ("Softmax", "Sigmoid")
+# What changes no value, only its place or dtype.
+_PASSED = ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast", "Copy", "Identity", "Dropout", "GetItem")
 
 
 class Classifier:
@@ -50,23 +55,41 @@ class Classifier:
         self.input = input
         inputs, outputs = _single_input_and_output(model)
         self.classes = outputs.shape[-1]
+        walk = Graph.of(model)
         encodings = [layer for layer in model.layers if isinstance(layer, InputEncoding)]
-        encoding = encodings[-1] if encodings else None
+        encoding: typing.Any = encodings[-1] if encodings else None
         self._encoding = encoding
+        # What comes before the encoding, where it does not come first.
+        comes_first = encoding is None or encoding.input is inputs
+        before: typing.Any = None
+        if not comes_first:
+            before = keras.Model(inputs, encoding.input, name=f"{model.name}_before")
+        self._before = before
         start = inputs if encoding is None else encoding.output
         # Also of a Sequential: a Functional model's graph can be run with other operations in the place of its own.
-        self.network = keras.Model(start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}")
+        self.network: keras.Model = keras.Model(
+            start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}"
+        )
         if encoding is not None and input == "image":
             # Without the layer's check of the range, which noise may leave.
-            start = keras.Input(encoding.input.shape[1:], dtype=encoding.compute_dtype)
-            outputs = self.network(encoding.encode(start))
-            self.network = keras.Model(start, outputs, name=f"{model.name}_from_images")
+            dtype = encoding.compute_dtype if comes_first else inputs.dtype
+            start = keras.Input(inputs.shape[1:], dtype=dtype)
+            images = start if comes_first else keras.ops.cast(before(start), encoding.compute_dtype)
+            self.network = keras.Model(start, self.network(encoding.encode(images)), name=f"{model.name}_from_images")
         self.source_shape = tuple(start.shape[1:])
-        formats = [layer.data_format for layer in graph.operations(model) if hasattr(layer, "data_format")]
-        self.data_format = standardize_data_format((formats or [None])[0])
+        source = walk.inputs[0]
+        if encoding is not None and input == "encoded":
+            source = next(step.results[0] for step in walk.steps[::-1] if step.operation is encoding)
+        axis = channel_axis(walk, source)
+        if axis not in (1, 3):
+            raise ValueError(
+                f"Model {model.name!r} takes images with channels between height and width. Expected: (N, H, W, C) or "
+                "(N, C, H, W)."
+            )
+        self.data_format = "channels_first" if axis == 1 else "channels_last"
         last = self.data_format == "channels_last"
         self.channel_axis, self.pixel_axes = (-1, (-3, -2)) if last else (-3, (-2, -1))
-        self.activation = keras.activations.get(_activation(model.layers[-1]) if activation is None else activation)
+        self.activation = keras.activations.get(_activation(walk) if activation is None else activation)
 
     def source(self, images):
         """The sources of images, as a NumPy array.
@@ -90,15 +113,20 @@ class Classifier:
                 f"Model {self.model.name!r} takes a batch of images of shape {tuple(expected)}. "
                 f"Received: shape {images.shape}"
             )
-        if self._encoding is not None:
+        if self._encoding is not None and self._before is None:
             images = to_unit_range(images)
         elif not np.isfinite(np.sum(images, dtype="float64")):
             raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
         images = images.astype(keras.backend.standardize_dtype(self.model.inputs[0].dtype))
         if self._encoding is None:
             return images
+        if self._before is not None:
+            encoded = to_unit_range(self._before.predict(images, verbose=0))
+            images = images if self.input == "image" else encoded
+        elif self.input == "image":
+            images = images.astype(self._encoding.compute_dtype)
         if self.input == "image":
-            return images.astype(self._encoding.compute_dtype)
+            return images
         return keras.ops.convert_to_numpy(self._encoding(images, training=False))
 
     def outputs(self, source, batch_size=32, verbose=0):
@@ -134,8 +162,29 @@ def _single_input_and_output(model):
     return inputs[0], outputs[0]
 
 
-def _activation(last):
-    if isinstance(last, LogitScaling):
-        return "sigmoid"
-    makes_probabilities = isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in _PROBABILITIES
-    return "linear" if makes_probabilities else "softmax"
+def _activation(graph):
+    """What makes probabilities of the outputs, told by the last operation that changes values."""
+    made_by = {number: step for step in graph.steps for number in step.results}
+    step = made_by.get(graph.outputs[0])
+    while step is not None:
+        operation = step.operation
+        if isinstance(operation, LogitScaling):
+            return "sigmoid"
+        if _makes_probabilities(operation):
+            return "linear"
+        changes_nothing = type(operation).__name__ in _PASSED or (
+            isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.linear
+        )
+        step = made_by.get(step.sources[0]) if changes_nothing else None
+    return "softmax"
+
+
+def _makes_probabilities(operation):
+    if isinstance(operation, keras.layers.Softmax):
+        return True
+    if not isinstance(operation, keras.Layer):
+        return type(operation).__name__ in _PROBABILITY_OPERATIONS
+    activation = getattr(operation, "activation", None)
+    if isinstance(activation, keras.Layer):
+        return _makes_probabilities(activation)
+    return any(activation is function for function in _PROBABILITIES)

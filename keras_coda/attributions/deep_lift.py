@@ -18,6 +18,7 @@ from keras_coda.linear_maps.steps import describe
 # Differences smaller than this share of the values are computed too inaccurately to divide by.
 _SMALL = 1e-4
 
+
 class DeepLIFT(Attribution):
     """Contributions to the difference from the output for a baseline, by the rescale rule, `(N, H, W, C)`.
 

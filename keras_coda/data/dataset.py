@@ -67,7 +67,7 @@ def _import_tfds(name):
         from keras_coda.data import tiny_imagenet  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f'{name} comes from TensorFlow Datasets, which is not installed: pip install "keras-coda[data]"'
+            f'{name} comes from TensorFlow Datasets, which is not installed: pip install "keras-coda[data,tensorflow]"'
         ) from error
     return tensorflow_datasets
 

@@ -22,8 +22,8 @@ class Explainer(keras.Model):
     The matrix W(x) is kept as the maps of the operations and applied from the back by their transposes (paper,
     eq. 7), in `keras.ops`: no gradients are taken. An explanation costs about as much as a training step.
 
-    What is explained is the model as it is at each call of `explain`: its weights, and the settings of its layers. Where
-    it is not certain from the classes of its layers that their maps are what they compute, as of a layer of one's own
+    What is explained is the model as it is at each call of `explain`: its weights, and its layers' settings. Where it
+    is not certain from the classes of its layers that their maps are what they compute, as of a layer of one's own
     with a method `linear_map`, both are computed for the first images and compared.
 
     Args:
@@ -67,7 +67,7 @@ class Explainer(keras.Model):
         channels = [channel_axis(graph, number) for number in explained.inputs]
         if self._policy is not None:
             # One view a layer in both parts, which leaves the layer itself as it is.
-            views = {}
+            views: dict = {}
 
             def in_policy(operation):
                 if not isinstance(operation, keras.Layer):

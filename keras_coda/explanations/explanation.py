@@ -19,8 +19,8 @@ class Explanation:
         weights: `(N, H, W, C)`, the row of W(x) for the target (paper, eq. 7), temperature included.
         contributions: `(N, H, W, C)`, weights times encoded input (paper, eq. 8). Their sum plus `bias` is the logit.
         contribution_map: `(N, H, W)`, the contributions summed over channels.
-        bias: `(N,)`, what the biases of all layers add to the target's logit: of a CoDA-Net the fixed b0 (paper, eq. 9),
-            and zero for its inner layers.
+        bias: `(N,)`, what the biases of all layers add to the target's logit: of a CoDA-Net the fixed b0 (paper, eq.
+            9), and zero for its inner layers.
         residual: `(N,)`, completeness: logit - bias - sum of contributions. Zero up to rounding.
         piecewise_linear: names of the layers that were taken for the linear maps that they are at their inputs.
 
@@ -60,6 +60,32 @@ class Explanation:
             index = slice(index, index + 1 or None)
         return type(self)(**{name: self._part(name, index) for name in vars(self)})
 
+    def over_image(self, height, width):
+        """The same with maps of an image's size, for contributions of features that have fewer positions.
+
+        Each position stands for the block of the image at its place, one h-th of the height and one w-th of the width,
+        and its contribution is spread evenly over this block. So the sum of a map stays what it is. What a position
+        has seen of the image, its receptive field, may be larger than its block.
+
+        Args:
+            height, width: the size of the image.
+
+        Returns:
+            An `Explanation` with contribution maps `(N, height, width)`, or `(N, K, height, width)`.
+
+        Example:
+
+        >>> keras_coda.explain(model, images).over_image(224, 224).contribution_map.shape
+        (32, 224, 224)
+        """
+        if isinstance(self.contribution_map, tuple) or self.contribution_map.ndim < 3:
+            raise ValueError(f"Expected the map of one image. Received: {self!r}")
+        rows, columns = (
+            _shares(size, positions)
+            for size, positions in zip((height, width), self.contribution_map.shape[-2:], strict=True)
+        )
+        return dataclasses.replace(self, contribution_map=rows @ self.contribution_map @ columns.T)
+
     def _part(self, name, index):
         value = getattr(self, name)
         if name == "piecewise_linear":
@@ -79,3 +105,10 @@ class PiecewiseLinearExplanation(Explanation):
 
 def _shape(value):
     return [getattr(part, "shape", part) for part in value] if isinstance(value, tuple) else value.shape
+
+
+def _shares(size, positions):
+    """The share of each of the positions, spread along an axis of `size` pixels, in each pixel: `(size, positions)`."""
+    pixels, cells = np.arange(size + 1)[:, None] * positions, np.arange(positions + 1) * size
+    overlap = np.minimum(pixels[1:], cells[1:]) - np.maximum(pixels[:-1], cells[:-1])
+    return (np.maximum(overlap, 0) / size).astype("float32")

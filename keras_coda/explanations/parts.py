@@ -12,8 +12,8 @@ from keras_coda.linear_maps.steps import describe
 _TOLERANCE = {"float64": 1e-5, "float32": 1e-3}
 _TOLERANCE_OF_OTHERS = 0.05
 _ORDER = (
-    "`source` must come before `layer`, on every path from the model's inputs to it. "
-    "Received: source={}, layer={} in {}"
+    "`source` must come before `layer`. Received: source={}, layer={} in {}. "
+    "Expected: every path from the model's inputs to `layer` passes a source."
 )
 
 
@@ -101,9 +101,9 @@ def _require_equal(layer, outputs, mapped):
     difference = np.inf if outputs.shape != mapped.shape else np.abs(outputs - mapped).max(initial=0.0)
     if not difference <= _TOLERANCE.get(dtype, _TOLERANCE_OF_OTHERS) * largest:
         raise NotDynamicLinearError(
-            f"The {describe(layer)} computes something else than its `linear_map`, so that no explanation is of what it "
-            f"computes. Expected: equal outputs. Received: shapes {outputs.shape} and {mapped.shape}, with a largest "
-            f"difference of {difference:.3g}, where the largest output is {largest:.3g}"
+            f"The {describe(layer)} computes something else than its `linear_map`, so that no explanation is of what "
+            f"it computes. Expected: equal outputs. Received: shapes {outputs.shape} and {mapped.shape}, with a largest"
+            f" difference of {difference:.3g}, where the largest output is {largest:.3g}"
         )
 
 

@@ -41,8 +41,7 @@ def snapshot(operations):
 def is_same(first, second):
     """Whether nothing has been set or replaced from one snapshot to another."""
     return len(first) == len(second) and all(
-        a is b or (isinstance(a, _PLAIN) and type(a) is type(b) and a == b)
-        for a, b in zip(first, second, strict=True)
+        a is b or (isinstance(a, _PLAIN) and type(a) is type(b) and a == b) for a, b in zip(first, second, strict=True)
     )
 
 

@@ -20,8 +20,8 @@ class Format:
         name: what Keras calls it.
         suffix: of its paths; "" for folders.
         backends: the Keras backends that write it.
-        module: of `keras_coda.exporting`: has `finish(path, outputs, facts, weights)`, which completes what Keras wrote,
-            and `read(path)`, which gives the facts.
+        module: of `keras_coda.exporting`: has `arguments(shape, weights)` for Keras, `finish(path, outputs, facts,
+            weights)`, which completes what Keras wrote, and `read(path)`, which gives the facts.
         weights: in which dtypes it keeps weights here.
         packages: what pip calls what it needs, besides the backend.
     """

@@ -1,5 +1,7 @@
 """Files of `torch.export` (.pt2): the facts as an extra file."""
 
+import zipfile
+
 import torch
 
 from keras_coda.exporting.formats import FILE
@@ -12,12 +14,17 @@ def arguments(shape, weights):
 
 
 def finish(path, outputs, facts, weights):
-    """Write the program again, with the file."""
-    torch.export.save(torch.export.load(path), path, extra_files={FILE: facts})
+    """Add the file to the archive, in the folder of those that `torch.export.load(path, extra_files=...)` reads."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(_inside(archive), facts)
 
 
 def read(path):
     """The facts, text."""
-    files = {FILE: ""}
-    torch.export.load(path, extra_files=files)
-    return files[FILE]
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(_inside(archive))
+
+
+def _inside(archive):
+    folder = archive.namelist()[0].split("/")[0]
+    return f"{folder}/extra/{FILE}"

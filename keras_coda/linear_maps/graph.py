@@ -227,10 +227,10 @@ class GraphMap(LinearMap):
                 continue
             if W.offset is not None:
                 share = self._share(rows[0], W.offset, step.results[0])
-                bias = share if bias is None else bias + share
+                bias = share if bias is None else ops.add(bias, share)
             pulled = W.T @ (rows if step.several_results else rows[0])
             for number, adjoint in zip(step.sources, pulled, strict=True):
-                adjoints[number] = adjoints[number] + adjoint if number in adjoints else adjoint
+                adjoints[number] = ops.add(adjoints[number], adjoint) if number in adjoints else adjoint
         return [adjoints[number] for number in self._graph.inputs], bias
 
     def _share(self, u, offset, number):
@@ -267,8 +267,10 @@ class GraphMap(LinearMap):
                 outputs = W @ vectors
             if W.offset is not None:
                 offset = ops.convert_to_tensor(W.offset)
-                outputs = ops.broadcast_to(offset, self._shapes[step.results[0]]) if outputs is None else (
-                    outputs + ops.cast(offset, outputs.dtype)
+                outputs = (
+                    ops.broadcast_to(offset, self._shapes[step.results[0]])
+                    if outputs is None
+                    else (outputs + ops.cast(offset, outputs.dtype))
                 )
             if outputs is not None:
                 values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
@@ -318,9 +320,11 @@ class _Unrolled:
         args, kwargs = node.arguments.args, node.arguments.kwargs
         others = {name for name, value in kwargs.items() if value is not None and (name != "training" or value)}
         same = len(args) == 1 and not others and len(node.input_tensors) == len(model.inputs)
-        if not same or any(
-            len(x.shape) != len(y.shape) for x, y in zip(node.input_tensors, model.inputs, strict=True)
-        ) or isinstance(args[0], dict) != isinstance(model.input, dict):
+        if (
+            not same
+            or any(len(x.shape) != len(y.shape) for x, y in zip(node.input_tensors, model.inputs, strict=True))
+            or isinstance(args[0], dict) != isinstance(model.input, dict)
+        ):
             raise NotDynamicLinearError(
                 f"Model {model.name!r} is called with other arguments than its inputs. Expected: as many tensors, of "
                 "as many axes, in the same structure, and no other arguments."

@@ -79,7 +79,5 @@ def _times(tensor, factor):
 def _unbroadcast(u, like):
     """Sums over the axes along which a tensor of the shape of `like` was repeated to that of `u`."""
     rank = len(like.shape)
-    axes = [
-        axis for axis in range(1 - rank, 0) if like.shape[axis] == 1 and u.shape[axis] != 1
-    ]
+    axes = [axis for axis in range(1 - rank, 0) if like.shape[axis] == 1 and u.shape[axis] != 1]
     return ops.sum(u, axis=axes, keepdims=True) if axes else u

@@ -7,7 +7,7 @@ _RESHAPING = ("Reshape", "Flatten", "ExpandDims", "Squeeze", "GetItem", "Ravel")
 
 
 def channel_axis(graph, number):
-    """The axis of channels, 1 or 3 (or 2, after a permutation), of the tensor `number`, `(N, H, W, C)` or another order.
+    """The axis of channels of the tensor `number`, of images: 1, 3, or, after a permutation, 2.
 
     It is told by the `data_format` of a layer: of the one that makes the tensor or the last one before that, or else of
     the first one after. Permutations in between are followed. Default: as Keras is set.

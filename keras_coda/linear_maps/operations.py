@@ -4,6 +4,8 @@ Each function takes an applied operation (a `Step` of the graph) and the list of
 LinearMap)`, in which `W.T @ u` is a list: one for each tensor. Constants of the operation are part of the map.
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -168,7 +170,4 @@ def _check(step, inputs):
 
 def _product(sizes):
     """The product of sizes, or `None` where one is unknown."""
-    product = 1
-    for size in sizes:
-        product = None if product is None or size is None else product * size
-    return product
+    return None if None in sizes else math.prod(sizes)

@@ -265,7 +265,8 @@ def max_pooling2d(layer, inputs):
     # Of the zeros around an image none is the largest.
     inside = windows(ops.ones_like(image)) > 0
     largest = ops.argmax(ops.where(inside, windows(image), -np.inf), axis=-2)
-    chosen = ops.one_hot(largest, kernel[0] * kernel[1], axis=-2, dtype=layer.compute_dtype)
+    # Backends differ in where `one_hot` puts another axis than the last.
+    chosen = ops.moveaxis(ops.one_hot(largest, kernel[0] * kernel[1], dtype=layer.compute_dtype), -1, -2)
 
     def apply(v):
         return ops.sum(windows(v) * chosen, axis=-2)

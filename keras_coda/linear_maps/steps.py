@@ -1,5 +1,7 @@
 """One operation of a model where it is applied, and its W(a) (paper, eq. 5)."""
 
+import typing
+
 import keras
 
 from keras_coda.linear_maps.by_gradient import elementwise_function
@@ -162,7 +164,7 @@ def _why_unknown(layer):
     mode = getattr(layer, "quantization_mode", None)
     if mode is not None:
         return f" It is quantized ({mode!r}), and computes with rounded inputs."
-    cls = next((cls for cls in type(layer).__mro__ if cls in LAYERS), None)
+    cls: typing.Any = next((cls for cls in type(layer).__mro__ if cls in LAYERS), None)
     own = sorted(overridden(layer, cls)) if cls else []
     return f" It has its own {', '.join(f'`{name}`' for name in own)}, unlike {cls.__name__}." if own else ""
 

@@ -123,6 +123,9 @@ class CoDANet(ImageModel):
                 "`filters`, `kernel_sizes`, `ranks` and `strides` must each have an entry for every layer. "
                 f"Received: {received}"
             )
+        unknown = sorted(kwargs.keys() - {"name", "trainable"})
+        if unknown:  # which Keras would pass over
+            raise ValueError(f"Unknown arguments of a CoDANet. Expected: those it has. Received: {unknown}")
         if not penalty >= 0:
             raise ValueError(f"`penalty` must not be negative. Received: {penalty!r}")
         if penalized_classes not in PENALIZED_CLASSES:

@@ -120,12 +120,18 @@ def _read(path):
 
 
 def _check_stored(path):
-    """PyTorch's files are archives of what is not compressed. One that is would become larger than it is."""
+    """PyTorch's files are archives of what is not compressed: one that is would become larger than it is.
+
+    They have checksums, which PyTorch does not look at.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-        if size > path.stat().st_size:
-            raise ValueError(f"its entries are of {size:,} bytes, and the file is of {path.stat().st_size:,}")
+            if size > path.stat().st_size:
+                raise ValueError(f"its entries are of {size:,} bytes, and the file is of {path.stat().st_size:,}")
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"its entry {damaged!r} is damaged, by its checksum")
 
 
 def _layers(state, path):

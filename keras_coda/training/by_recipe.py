@@ -99,7 +99,7 @@ def train(
     missing = [name for name in ("tensorboard", "tensorflow") if importlib.util.find_spec(name) is None]
     if tensorboard and (missing or logs is None):
         raise ImportError(
-            '`tensorboard` needs a folder of `logs`, and pip install "keras-coda[tensorboard]". '
+            '`tensorboard` needs a folder of `logs`, and pip install "keras-coda[tensorboard,tensorflow]". '
             f"Received: logs={logs}; not installed: {missing}"
         )
     directory = pathlib.Path(directory)

@@ -1,6 +1,7 @@
 """Recipes for folders of photos."""
 
 import math
+from typing import Any
 
 from keras_coda import presets
 from keras_coda.models import CoDANet
@@ -15,7 +16,7 @@ _NETWORKS = {
 }
 _TEMPERATURE = 1000.0
 # Photos that training sees in all, each pass counted, and the fewest and most passes that are made of that.
-_SEEN, _FEWEST, _MOST = 100_000, 10, 100
+_SEEN, _FEWEST, _MOST = 60_000, 10, 100
 # From so many photos on, a batch of 128 leaves enough steps an epoch.
 _LARGE = 10_000
 # What a recipe takes from the network it starts from.
@@ -35,7 +36,7 @@ _OF_THE_START = (
 def recipe_for_photos(photos, start=None, name=None):
     """A recipe for a folder of photos, chosen by their size and number: a beginning, to be edited.
 
-    The network is a small one, for training on a CPU or a small GPU. About 100,000 photos are seen in all, in 10 to 100
+    The network is a small one, for training on a CPU or a small GPU. About 60,000 photos are seen in all, in 10 to 100
     epochs, half of them mirrored, each cut at a random place.
 
     Args:
@@ -58,7 +59,8 @@ def recipe_for_photos(photos, start=None, name=None):
     height, width, _ = photos.image_shape
     side, count = min(height, width), len(photos.parts["train"][1])
     if start is None:
-        model = {**_NETWORKS[max(least for least in _NETWORKS if side >= least)], "temperature": _TEMPERATURE}
+        layers = _NETWORKS[max(least for least in _NETWORKS if side >= least)]
+        model: dict[str, Any] = {**layers, "temperature": _TEMPERATURE}
         model["ranks"] = [8, 8, 8] + [16] * (len(model["filters"]) - 2)
         for argument, last in (("filters", len(photos.classes)), ("kernel_sizes", 1), ("strides", 1)):
             model[argument] = [*model[argument], last]

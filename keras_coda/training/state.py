@@ -142,6 +142,8 @@ def alone(directory):
         yield
     finally:
         lock.release()
+        with contextlib.suppress(OSError):  # where there is a state in it, or the folder is gone
+            directory.rmdir()
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*
 
 def mathml(match):
     display = "block" if match["tag"] == "div" else "inline"
-    formula = latex2mathml.converter.convert(html.unescape(match["latex"]).strip(), display=display)
+    latex = re.sub(r"\\tag\{(.+?)\}", r"\\qquad (\1)", html.unescape(match["latex"]).strip())
+    formula = latex2mathml.converter.convert(latex, display=display)
     return f'<{match["tag"]} class="formula">{formula}</{match["tag"]}>'
 
 

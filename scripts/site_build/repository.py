@@ -50,6 +50,8 @@ def translated(markdown, file, root, linked):
 
     def translate(match):
         path = posixpath.normpath(posixpath.join(posixpath.dirname(in_repository(file)), match["target"]))
+        if (root / path).is_dir():
+            return match["text"]  # a page has no folder to show
         target = in_site(path, root)
         if target.startswith("source/"):
             linked.setdefault(path, set()).update({match["name"]} - {None})
@@ -101,7 +103,7 @@ def on_files(files, config):
         for path in sorted(root.glob(pattern)):
             uri = path.relative_to(root).as_posix()
             files.append(File.generated(config, uri, content=path.read_text("utf-8")))
-    linked = {}
+    linked: dict[str, set[str]] = {}
     for file in files.documentation_pages():
         translated(file.content_string, file, root, linked)
     for path, names in sorted(linked.items()):

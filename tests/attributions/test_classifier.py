@@ -120,3 +120,70 @@ def test_refuses_images_of_another_range():
     )
     with pytest.raises(ValueError, match=r"floats in \[0, 1\].*Received: float32 images with values from .* to 2"):
         classifier.source(np.full((1, *IMAGE_SHAPE), 2.0, "float32"))
+
+
+def encoded(before, shape=IMAGE_SHAPE):
+    """A model with something before its encoding."""
+    inputs = keras.Input(shape)
+    x = layers.Flatten(data_format="channels_last")(InputEncoding("channels_last")(before(inputs)))
+    return draw_weights(keras.Model(inputs, layers.Dense(2)(x)))
+
+
+@pytest.mark.parametrize("input", ["encoded", "image"])
+@pytest.mark.parametrize(
+    "before",
+    [lambda x: x * 0.5 + 0.25, lambda x: keras.ops.flip(x, axis=2), layers.Resizing(5, 6)],
+    ids=["scaled", "flipped", "resized"],
+)
+def test_what_comes_before_the_encoding_is_part_of_the_model(before, input):
+    model, images = encoded(before), tiny_models.images()
+    classifier = Classifier(model, input=input)
+    source = classifier.source(images)
+    np.testing.assert_allclose(classifier.outputs(source), model.predict(images, verbose=0), atol=1e-5)
+    if input == "image":
+        np.testing.assert_array_equal(source, images)
+
+
+def wrapped(make):
+    inputs = keras.Input(IMAGE_SHAPE)
+    return keras.Model(inputs, make()(inputs))
+
+
+SAME_PROBABILITIES = {
+    "operation": (lambda: keras.ops.softmax, "linear"),
+    "reshaped": (lambda: lambda x: keras.ops.reshape(layers.Softmax()(x), (-1, 2)), "linear"),
+    "cast": (lambda: lambda x: layers.Activation("linear", dtype="float64")(keras.ops.sigmoid(x)), "linear"),
+    "a layer as activation": (lambda: layers.Activation(layers.Softmax()), "linear"),
+    "logits": (lambda: layers.Identity(), "softmax"),
+}
+
+
+@pytest.mark.parametrize("name", SAME_PROBABILITIES)
+def test_probabilities_are_told_by_the_last_operation_that_computes(name):
+    make, want = SAME_PROBABILITIES[name]
+    inputs = keras.Input(IMAGE_SHAPE)
+    inner = keras.Model(inputs, make()(layers.Dense(2)(layers.Flatten(data_format="channels_last")(inputs))))
+    for model in (inner, wrapped(lambda: inner)):
+        assert Classifier(model).activation is keras.activations.get(want)
+
+
+def test_a_wrapped_coda_net_has_its_own_probabilities():
+    assert Classifier(wrapped(tiny_models.coda_net)).activation is keras.activations.sigmoid
+
+
+def test_axes_follow_a_permutation():
+    inputs = keras.Input((3, 12, 10))
+    x = layers.Conv2D(2, 3, data_format="channels_last")(layers.Permute((2, 3, 1))(inputs))
+    model = keras.Model(inputs, layers.GlobalAveragePooling2D(data_format="channels_last")(x))
+    assert Classifier(model).data_format == "channels_first"
+    assert Gradient(model).maps(np.ones((1, 3, 12, 10), "float32"), 0).shape == (1, 12, 10)
+
+
+def test_a_model_with_a_call_of_its_own_is_refused():
+    class Own(keras.Model):
+        def call(self, inputs, **kwargs):
+            return super().call(inputs / 2, **kwargs)
+
+    inner = tiny_models.cnn()
+    with pytest.raises(ValueError, match=r"\(Own\) has its own `call`"):
+        Classifier(Own(inner.inputs, inner.outputs))

@@ -102,12 +102,15 @@ def test_models_that_are_no_chains(make, message):
         chain(make())
 
 
-def test_a_bias_in_the_middle_is_named():
-    steps = [layers.Dense(2, name="first"), layers.Dense(2)]
-    for step in steps:
-        step.build((None, 2))
-    with pytest.raises(NotDynamicLinearError, match=r"layer 'first' \(Dense\) adds a bias in the middle of the model"):
-        linear_map_through(steps, ops.ones((1, 2)))
+def test_a_bias_in_the_middle_is_part_of_the_offset(rng, drawn):
+    steps = [layers.Dense(3, bias_initializer=drawn), layers.Dense(2, bias_initializer=drawn)]
+    x = rng.standard_normal((2, 4)).astype("float32")
+    steps[0].build((None, 4))
+    steps[1].build((None, 3))
+    outputs, W = linear_map_through(steps, x)
+    (first, b), (second, c) = ([np.array(w, "float64") for w in step.get_weights()] for step in steps)
+    np.testing.assert_allclose(ops.convert_to_numpy(W.offset), np.broadcast_to(b @ second + c, (2, 2)), atol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(outputs), x @ first @ second + b @ second + c, atol=1e-6)
 
 
 def test_no_bias_in_the_middle_is_none():

@@ -136,6 +136,11 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_executed(tmp_path, monkeyp
     ):
         with pytest.raises(presets.PresetError, match=message):
             presets.load_checkpoint(saved(weights, tmp_path), **given)
+    content = saved(good, tmp_path).read_bytes()
+    at = content.index(good[first].numpy().tobytes())
+    (tmp_path / "flipped.pt").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with pytest.raises(presets.PresetError, match=r"its entry .* is damaged"):
+        presets.load_checkpoint(tmp_path / "flipped.pt", **given)
     with zipfile.ZipFile(saved(good, tmp_path)) as plain, zipfile.ZipFile(tmp_path / "bomb.pt", "w", 8) as packed:
         for entry in plain.infolist():
             packed.writestr(entry.filename, plain.read(entry) + bytes(2**20))

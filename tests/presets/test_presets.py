@@ -515,6 +515,16 @@ def test_a_small_file_gets_no_large_network(saved, tmp_path, monkeypatch, change
     assert sum(array.size for array in coda_net().get_weights()) == saved["coda_net"][1].count_params()
 
 
+def test_after_a_preset_whose_initializer_fails_others_load(folder, saved):
+    config = json.loads((folder / "config.json").read_text())
+    failing = instance("keras.initializers", "RandomUniform", minval="a", maxval="b")
+    (folder / "config.json").write_text(json.dumps(put(config, INITIALIZER, failing)))
+    with pytest.raises(presets.PresetError):
+        presets.load(folder)
+    original, model = saved["sequential"]
+    np.testing.assert_array_equal(presets.load(original).get_weights()[0], model.get_weights()[0])
+
+
 @pytest.mark.parametrize("count", [10**3 + 1, 10**5])
 def test_a_small_file_gets_no_long_network(saved, tmp_path, count):
     folder = without_checksums(pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset")))

@@ -1,0 +1,89 @@
+"""Networks of two parts: a stem of any kind, and a CoDA-Net on its features, which explains its decision by them."""
+
+import keras
+
+from keras_coda.layers import ContributionSource, DAUConv2D, LogitScaling, SumPooling2D
+from keras_coda.layers.logit_scaling import LOGIT_BIAS
+from keras_coda.linear_maps import Graph
+from keras_coda.linear_maps.layout import channel_axis
+
+
+def hybrid(
+    stem,
+    layer,
+    filters,
+    kernel_sizes,
+    ranks,
+    strides=None,
+    temperature=1.0,
+    logit_bias=LOGIT_BIAS,
+    rescaling="sq",
+    use_bias=True,
+    train_stem=False,
+    name="hybrid",
+):
+    """A model of images: a stem, cut at a layer, and `DAUConv2D` layers on what comes out there.
+
+    Logits are decomposed exactly into contributions of the stem's features at the cut, at its positions. How the stem
+    came to its features is not explained. `Explanation.over_image` shows contributions as a map over the image.
+
+    Args:
+        stem: a built Sequential or Functional model of images with one input, such as one of `keras.applications`. Its
+            layers and weights are copied, so that it stays as it is.
+        layer: the layer to cut at, or its name, with outputs `(N, h, w, c)`.
+        filters, kernel_sizes, ranks: integers, for each DAU layer, as of a `CoDANet`. The last of the filters is the
+            number of classes.
+        strides: integers, for each DAU layer. Default: 1.
+        temperature, logit_bias, rescaling, use_bias: see `CoDANet`.
+        train_stem: whether `fit` changes the stem, too. If not, its normalisation is that of inference as well.
+        name: the model's name.
+
+    Returns:
+        A Functional Keras model of images to logits `(N, classes)`. Train it by `compile` and `fit`, with
+        `keras_coda.OneVsRestCrossentropy` as the loss, and explain it by `keras_coda.explain`.
+
+    Raises:
+        ValueError: lists of different length; the stem is not of this form, or has no such layer.
+
+    Example:
+
+    >>> stem = keras.applications.ResNet50(include_top=False, input_shape=(224, 224, 3))
+    >>> model = keras_coda.models.hybrid(stem, "conv4_block6_out", [64, 10], [3, 1], [32, 32], temperature=100.0)
+    >>> explanation = keras_coda.explain(model, images)
+    >>> explanation.over_image(224, 224).contribution_map.shape
+    (32, 224, 224)
+    """
+    strides = [1] * len(filters) if strides is None else strides
+    counts = {len(values) for values in (filters, kernel_sizes, ranks, strides)}
+    if counts != {len(filters)} or not filters:
+        raise ValueError(
+            "`filters`, `kernel_sizes`, `ranks` and `strides` must each have an entry for every layer. Received: "
+            f"{len(filters)}, {len(kernel_sizes)}, {len(ranks)} and {len(strides)} of them"
+        )
+    features = _cut(stem, layer)
+    axis = channel_axis(graph := Graph.of(features), graph.outputs[0])
+    common = {"data_format": "channels_first" if axis == 1 else "channels_last"}
+    features.trainable = train_stem
+
+    images = keras.Input(features.inputs[0].shape[1:], dtype=features.inputs[0].dtype, name="images")
+    x = ContributionSource(name="features")(features(images))
+    for number, (n, kernel_size, rank, stride) in enumerate(
+        zip(filters, kernel_sizes, ranks, strides, strict=True), start=1
+    ):
+        settings = {"strides": stride, "padding": "symmetric", "rescaling": rescaling, "use_bias": use_bias}
+        x = DAUConv2D(n, kernel_size, rank, name=f"dau_{number}", **settings, **common)(x)
+    x = SumPooling2D(name="pooling", dtype="float32", **common)(x)
+    return keras.Model(images, LogitScaling(temperature, logit_bias, name="logits", dtype="float32")(x), name=name)
+
+
+def _cut(stem, layer):
+    """A copy of the part of a stem up to a layer."""
+    if not isinstance(stem, keras.Model) or len(getattr(stem, "inputs", None) or []) != 1:
+        raise ValueError(f"Expected a built Sequential or Functional model with one input. Received: stem={stem!r}")
+    layer = layer if isinstance(layer, keras.Layer) else stem.get_layer(layer)
+    if len(layer.output.shape) != 4:
+        raise ValueError(f"The stem must be cut where it has images. Received: {layer.name!r} of {layer.output.shape}")
+    features = keras.Model(stem.inputs, layer.output)
+    copied = keras.models.clone_model(features)
+    copied.set_weights(features.get_weights())
+    return keras.Model(copied.inputs[0], copied.outputs[0], name="stem")

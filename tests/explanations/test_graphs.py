@@ -1,0 +1,271 @@
+"""Explanations of models that branch, join and have biases: complete, and equal to float64 and to gradients."""
+
+import keras
+import numpy as np
+import pytest
+import reference
+from keras import layers, ops
+from on_backend import gradients
+from reference import relative_error
+
+import keras_coda
+from keras_coda import DAUConv2D, DAUDense, NotDynamicLinearError
+from keras_coda.layers import InputEncoding, LogitScaling, SumPooling2D
+from keras_coda.linear_maps import follows_graph
+
+LAST = {"data_format": "channels_last"}
+SHAPE = (4, 5, 3)
+
+
+def dau(filters, drawn, kernel=3, **kwargs):
+    initializers = {"a_initializer": drawn, "b_initializer": drawn, "bias_initializer": drawn}
+    return DAUConv2D(filters, kernel, 2, padding="symmetric", **LAST, **initializers, **kwargs)
+
+
+def head(x):
+    return LogitScaling(3.0, 0.5)(SumPooling2D(**LAST)(x))
+
+
+def residual(drawn):
+    """Residual connections, in three ways to write a join."""
+    inputs = keras.Input(SHAPE)
+    x = dau(4, drawn)(InputEncoding(**LAST)(inputs))
+    x = layers.Add()([x, dau(4, drawn)(x)])
+    x = ops.concatenate([x + dau(4, drawn)(x), layers.Average()([x, 2.0 * x])], axis=-1)
+    x = layers.Concatenate()([x, layers.Subtract()([x, -x / 4.0]) - 0.25])
+    return keras.Model(inputs, head(dau(3, drawn, 1)(x)))
+
+
+def rearranged(drawn):
+    inputs = keras.Input(SHAPE)
+    x = ops.flip(dau(4, drawn)(inputs), axis=1)[:, ::2]
+    x = ops.transpose(ops.pad(x, [(0, 0), (1, 0), (0, 2), (0, 0)]), (0, 2, 1, 3))
+    first, second = ops.split(x, 2, axis=-1)
+    x = ops.concatenate([second, ops.roll(first, 1, axis=2)], axis=-1)
+    x = ops.squeeze(ops.expand_dims(ops.image.resize(x, (5, 3), data_format="channels_last"), 1), 1)
+    return keras.Model(inputs, layers.Dense(2)(ops.reshape(x, (-1, 60))))
+
+
+def twice(drawn):
+    """A layer and a nested model used twice."""
+    block_input = keras.Input((4, 5, 4))
+    block = keras.Model(block_input, layers.Add()([block_input, layers.Conv2D(4, 1, **LAST)(block_input)]))
+    inputs, layer = keras.Input(SHAPE), dau(3, drawn)
+    x = layer(layer(inputs))
+    return keras.Model(inputs, head(block(block(dau(4, drawn)(x)))))
+
+
+def set_weights(model, drawn):
+    """Weights drawn in NumPy, biases included, and moving variances that are positive."""
+    for variable in model.variables:
+        if variable.path.endswith("moving_variance"):
+            variable.assign(0.6 + drawn(variable.shape))
+        elif "seed" not in variable.path:
+            variable.assign(drawn(variable.shape))
+    return model
+
+
+def assert_exact(explanation, logits, tolerance=1e-5):
+    """Contributions and bias sum up to the model's own logits."""
+    parts = explanation.contributions if isinstance(explanation.contributions, tuple) else (explanation.contributions,)
+    total = explanation.bias + sum(p.sum(tuple(range(2, p.ndim)), dtype="float64") for p in parts)
+    largest = np.abs(logits).max()
+    assert np.abs(total - logits).max() <= tolerance * largest
+    assert np.abs(explanation.logits - logits).max() <= tolerance * largest
+
+
+@pytest.mark.parametrize("make", [residual, rearranged, twice], ids=lambda make: make.__name__)
+def test_sums_are_the_models_logits(rng, drawn, make):
+    model, images = set_weights(make(drawn), drawn), rng.random((2, *SHAPE), "float32")
+    explanation = keras_coda.explain(model, images, "all")
+    assert_exact(explanation, model.predict(images, verbose=0))
+    assert explanation.contribution_map.shape[:4] == (2, explanation.logits.shape[1], 4, 5)
+
+
+def test_a_residual_network_by_its_matrices(rng, drawn):
+    """Equal to (I + W_2) W_1 in float64, and the bias to what a bias in the middle adds through W_3."""
+    first, second, third = (dau(3, drawn) for _ in range(3))
+    middle = layers.Conv2D(3, 1, **LAST)
+    inputs = keras.Input(SHAPE)
+    x = first(inputs)
+    model = keras.Model(inputs, SumPooling2D(**LAST)(third(middle(x + second(x)))))
+    set_weights(model, drawn)
+    images = rng.random((2, *SHAPE), "float32")
+    got = keras_coda.explain(model, images, "all")
+
+    kernel, bias = (np.array(w, "float64") for w in middle.get_weights())
+    of = [reference.Convolution(*map(np.array, (s.a_kernel, s.b_kernel, s.bias))) for s in (first, second, third)]
+    outputs, product = of[0](images)
+    more, matrix = of[1](outputs)
+    outputs, product = outputs + more, product + matrix @ product
+    pointwise = np.kron(np.eye(20), kernel[0, 0].T)
+    outputs, product = outputs @ kernel[0, 0] + bias, pointwise @ product
+    outputs, matrix = of[2](outputs)
+    pool = np.tile(np.eye(3), 20)
+    assert relative_error(got.logits, outputs.sum((1, 2))) < 1e-5
+    assert relative_error(got.weights.reshape(2, 3, -1), pool @ matrix @ product) < 1e-5
+    assert relative_error(got.bias, pool @ matrix @ np.tile(bias, 20)) < 1e-5
+
+
+def test_two_inputs(rng, drawn):
+    images, other = keras.Input(SHAPE, name="images"), keras.Input((4,), name="other")
+    x = SumPooling2D(**LAST)(dau(3, drawn)(InputEncoding(**LAST)(images)))
+    y = DAUDense(3, 2, a_initializer=drawn, b_initializer=drawn, bias_initializer=drawn)(other)
+    model = set_weights(keras.Model([images, other], layers.Dense(2)(layers.Concatenate()([x, y]))), drawn)
+    arrays = [rng.random((3, *SHAPE), "float32"), rng.standard_normal((3, 4)).astype("float32")]
+    explanation = keras_coda.explain(model, arrays, "all")
+    assert_exact(explanation, model.predict(arrays, verbose=0))
+    # In the order in which the tensors come: the input, then what the encoding makes.
+    assert [c.shape for c in explanation.contributions] == [(3, 2, 4), (3, 2, 4, 5, 6)]
+    assert [m.shape for m in explanation[:2].contribution_map] == [(2, 2, 4), (2, 2, 4, 5)]
+    by_name = keras_coda.explain(model, {"images": arrays[0], "other": arrays[1]}, "all")
+    np.testing.assert_array_equal(by_name.logits, explanation.logits)
+    assert explanation.relative_residual.max() < 1e-4
+    with pytest.raises(ValueError, match=r"takes 2 inputs. Received: 1"):
+        keras_coda.explain(model, arrays[:1])
+
+
+def test_one_output_of_several(rng, drawn):
+    inputs = keras.Input((4,))
+    heads = [layers.Dense(2, name="first")(inputs), layers.Dense(3, name="second")(inputs)]
+    model = set_weights(keras.Model(inputs, heads), drawn)
+    x = rng.random((2, 4), "float32")
+    explanation = keras_coda.explain(model, x, "all", layer="second")
+    assert_exact(explanation, model.predict(x, verbose=0)[1])
+    with pytest.raises(
+        NotDynamicLinearError, match=r"2 outputs. Expected: one output. Choose .* \['first', 'second'\]"
+    ):
+        keras_coda.explain(model, x)
+
+
+def relu_stem():
+    inputs = keras.Input(SHAPE)
+    x = layers.Conv2D(4, 3, padding="same", activation="relu", **LAST)(inputs)
+    x = layers.ReLU(negative_slope=0.1)(layers.BatchNormalization()(x) + x)
+    x = layers.MaxPooling2D(2, padding="same", name="largest", **LAST)(x)
+    x = ops.relu(layers.SeparableConv2D(5, 2, **LAST)(x))
+    return keras.Model(inputs, layers.Dense(3)(layers.GlobalMaxPooling2D(**LAST)(x)))
+
+
+def test_piecewise_linear_layers_on_request(rng, drawn):
+    """Then contributions are input x gradient."""
+    model, images = set_weights(relu_stem(), drawn), rng.standard_normal((2, *SHAPE)).astype("float32")
+    with pytest.raises(NotDynamicLinearError, match=r"activation 'relu'. Expected: none. With `piecewise_linear=True`"):
+        keras_coda.explain(model, images)
+    explanation = keras_coda.explain(model, images, "all", piecewise_linear=True)
+    assert_exact(explanation, model.predict(images, verbose=0))
+    assert len(explanation.piecewise_linear) == 5
+    assert "largest" in explanation.piecewise_linear
+    assert explanation[:1].piecewise_linear == explanation.piecewise_linear
+    _, (gradient,) = gradients(lambda x: model(x, training=False)[:, 1], [images], np.ones(2, "float32"))
+    np.testing.assert_allclose(explanation.contributions[:, 1], images * gradient, atol=1e-5)
+
+
+def test_batch_normalization_after_training_steps(rng, drawn):
+    inputs = keras.Input(SHAPE)
+    x = layers.BatchNormalization()(dau(4, drawn)(inputs))
+    model = keras.Model(inputs, head(dau(2, drawn)(x)))
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    images = rng.random((4, *SHAPE), "float32")
+    model.fit(images, rng.random((4, 2)), epochs=2, batch_size=2, verbose=0)
+    explanation = keras_coda.explain(model, images, "all")
+    assert_exact(explanation, model.predict(images, verbose=0))
+    assert np.abs(explanation.bias - 0.5).max() > 1e-3
+
+
+# What an explanation must not be of: something else than the model computes.
+
+
+class Standardized(layers.Conv2D):
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, kernel - ops.mean(kernel, axis=(0, 1, 2)))
+
+
+class Preprocessing(keras.Model):
+    def call(self, inputs, **kwargs):
+        return super().call(2.0 * inputs, **kwargs)
+
+
+class Marked(keras.Model):
+    @follows_graph
+    def call(self, inputs, **kwargs):
+        return super().call(inputs, **kwargs)
+
+
+class Wrong(layers.Layer):
+    def call(self, inputs):
+        return 2.0 * inputs
+
+    def linear_map(self, inputs):
+        return inputs, keras_coda.LinearMap(lambda v: v, lambda u: u)
+
+
+def with_layer(layer, cls=keras.Model):
+    inputs = keras.Input(SHAPE)
+    return cls(inputs, SumPooling2D(**LAST)(layer(inputs)))
+
+
+def quantized():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(4, name="rounded")])
+    model.quantize("int8")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: with_layer(Standardized(2, 3, **LAST)),
+            r"\(Standardized\) .* its own `convolution_op`, unlike Conv2D",
+        ),
+        (lambda: with_layer(layers.Identity(), Preprocessing), r"\(Preprocessing\) has its own `call`"),
+        (lambda: with_layer(Wrong(name="wrong")), "'wrong' .* something else than its `linear_map`.* difference of"),
+        (quantized, r"'rounded' .* It is quantized"),
+    ],
+    ids=["convolution_op", "call", "linear_map", "quantized"],
+)
+def test_what_is_not_the_models_own_is_refused(make, message):
+    model = make()
+    with pytest.raises(NotDynamicLinearError, match=message):
+        keras_coda.explain(model, np.ones((2, *model.input_shape[1:]), "float32"))
+
+
+def test_a_call_that_is_marked(rng):
+    model = with_layer(layers.Identity(), Marked)
+    images = rng.random((2, *SHAPE), "float32")
+    np.testing.assert_allclose(keras_coda.explain(model, images, "all").logits, images.sum((1, 2)), rtol=1e-5)
+
+
+def test_across_images_is_refused():
+    inputs = keras.Input((4,))
+    with pytest.raises(NotDynamicLinearError, match=r"axis=0. Expected: it leaves the batch axis"):
+        keras_coda.explain(keras.Model(inputs, ops.flip(inputs, axis=0)), np.ones((2, 4)))
+
+
+def test_settings_made_later_are_explained(rng, drawn):
+    """A compiled graph is of the model as it was."""
+    scaling = LogitScaling(2.0, 0.0)
+    dense = layers.Dense(3, use_bias=False, kernel_initializer=drawn)
+    model = keras.Sequential([keras.Input((4,)), dense, scaling])
+    x = rng.random((2, 4), "float32")
+    before = keras_coda.explain(model, x, "all").logits
+    scaling.temperature = 1.0
+    np.testing.assert_allclose(keras_coda.explain(model, x, "all").logits, 2 * before, rtol=1e-6)
+    dense.enable_lora(1)
+    dense.lora_kernel_b.assign(np.ones(dense.lora_kernel_b.shape))
+    explanation = keras_coda.explain(model, x, "all")
+    assert_exact(explanation, ops.convert_to_numpy(model(x)))
+    assert relative_error(explanation.logits, 2 * before) > 1e-2
+
+
+def test_nothing_of_the_layers_is_changed(rng, drawn):
+    model = set_weights(residual(drawn), drawn)
+    policies = [layer.dtype_policy for layer in model.layers]
+    before = {id(layer): dict(vars(layer)) for layer in model.layers}
+    keras_coda.explain(
+        model, rng.random((1, *SHAPE)), dtype="float64" if keras.backend.backend() != "jax" else "float32"
+    )
+    assert all(a is b.dtype_policy for a, b in zip(policies, model.layers, strict=True))
+    for layer in model.layers:
+        changed = {name for name, value in vars(layer).items() if before[id(layer)].get(name) is not value}
+        assert changed <= {"_called"}

@@ -1,0 +1,52 @@
+"""The page on layers of one's own: its B-cos network trains on digits, explains exactly, and saves."""
+
+import keras
+import numpy as np
+import pytest
+from own_layers import blocks
+
+import keras_coda
+from keras_coda import NotDynamicLinearError
+
+
+@pytest.fixture(scope="module")
+def page():
+    names = {}
+    for block in blocks():
+        exec(compile(block, "docs/own_layers.md", "exec"), names)
+    return names
+
+
+def test_it_trains_and_explains_exactly(page, tmp_path):
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    images, labels = (digits.images[..., None] / 16).astype("float32"), digits.target
+    model, explanation = page["train_and_explain"](images[:512], labels[:512], epochs=5)
+    assert (model.predict(images[512:1024], verbose=0).argmax(-1) == labels[512:1024]).mean() > 0.6
+    logits = model.predict(images[:16], verbose=0)
+    total = explanation.contributions.sum((1, 2, 3), dtype="float64") + explanation.bias
+    assert np.abs(total - logits[np.arange(16), explanation.targets]).max() < 1e-5 * np.abs(logits).max()
+    assert np.abs(explanation.bias).max() > 1e-3
+    model.save(tmp_path / "bcos.keras")
+    loaded = keras.saving.load_model(tmp_path / "bcos.keras")
+    np.testing.assert_allclose(keras_coda.explain(loaded, images[:16]).logits, logits, atol=1e-5)
+
+
+def test_the_layer_is_the_formula(page, rng):
+    """w . x |cos(x, w)|, in float64, at a pixel in the middle."""
+    layer = page["BcosConv2D"](2, b=2.0)
+    x = rng.standard_normal((1, 5, 5, 3)).astype("float32")
+    got = keras.ops.convert_to_numpy(layer(x))[0, 2, 2]
+    patch, w = x[0, 1:4, 1:4].astype("float64").reshape(-1), np.array(layer.kernel, "float64").reshape(27, 2)
+    w = w / np.linalg.norm(w, axis=0)
+    np.testing.assert_allclose(got, patch @ w * np.abs(patch @ w) / np.linalg.norm(patch), rtol=1e-5)
+
+
+def test_a_call_that_differs_is_found_out(page):
+    class Forgetful(page["BcosConv2D"]):
+        def call(self, inputs):
+            return super().call(inputs) + 1
+
+    inputs = keras.Input((4, 4, 1))
+    model = keras.Model(inputs, keras.layers.Flatten()(Forgetful(2)(inputs)))
+    with pytest.raises(NotDynamicLinearError, match="something else than its `linear_map`"):
+        keras_coda.explain(model, np.ones((1, 4, 4, 1), "float32"))

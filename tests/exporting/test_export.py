@@ -1,0 +1,181 @@
+"""Exported files, run by their own runtimes, against the model's own outputs and explanations."""
+
+import importlib.util
+import json
+import shutil
+import threading
+
+import keras
+import numpy as np
+import pytest
+from clients import RUN
+from reference import relative_error
+from small_models import CLASSES, small_coda_net
+
+import keras_coda
+from keras_coda import contractions
+from keras_coda.exporting import FORMATS, metadata_of
+
+BACKEND = keras.backend.backend()
+TINY = {"filters": [3, CLASSES], "kernel_sizes": [3, 3], "ranks": [2, 2], "strides": [2, 1]}
+NAMES = ["cat", "dog", "owl", "fox"]
+# What pip does not install with the backend.
+NEEDED = {
+    ("onnx", "torch"): ("onnx_ir", "onnxruntime"),
+    ("onnx", "tensorflow"): ("onnx_ir", "onnxruntime", "tf2onnx"),
+    ("onnx", "jax"): ("onnx_ir", "onnxruntime", "jax2onnx"),
+    ("tf_saved_model", "jax"): ("tensorflow",),
+    ("litert", "tensorflow"): ("ai_edge_litert",),
+    ("openvino", "tensorflow"): ("openvino",),
+}
+
+
+def installed(name):
+    return all(importlib.util.find_spec(module) for module in NEEDED.get((name, BACKEND), ()))
+
+
+WRITTEN = [name for name, form in FORMATS.items() if BACKEND in form.backends]
+HERE = [
+    pytest.param(name, marks=pytest.mark.skipif(not installed(name), reason=f"needs {NEEDED.get((name, BACKEND))}"))
+    for name in WRITTEN
+]
+needs_onnx = pytest.mark.skipif(not installed("onnx"), reason=f"needs {NEEDED['onnx', BACKEND]}")
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A network that has never been called."""
+    return small_coda_net(**TINY, image_shape=(None, None, 3))
+
+
+@pytest.fixture
+def images(rng):
+    return rng.random((3, 8, 6, 3)).astype("float32")
+
+
+def check(outputs, explanation, tolerance=1e-5):
+    assert relative_error(outputs["logits"], explanation.logits) < tolerance
+    assert relative_error(outputs["contribution_map"], explanation.contribution_map) < tolerance
+    assert relative_error(outputs["probabilities"], 1 / (1 + np.exp(-explanation.logits))) < tolerance
+    assert outputs["residual"].shape == explanation.residual.shape
+    total = outputs["contribution_map"].sum((-2, -1)) + explanation.bias + outputs["residual"]
+    chosen = np.take_along_axis(explanation.logits, explanation.targets.reshape(len(explanation), -1), 1)
+    assert relative_error(total, chosen.reshape(total.shape)) < tolerance
+
+
+@pytest.mark.parametrize("form", HERE)
+def test_outputs_and_facts(model, images, tmp_path, form):
+    path = tmp_path / f"model{FORMATS[form].suffix}"
+    assert keras_coda.export(model, path, "all", classes=NAMES, image_shape=images.shape[1:]) == path
+    # OpenVINO's own transposed convolutions are less exact.
+    tolerance = 2e-2 if form == "openvino" else 1e-5
+    check(RUN[form](path, images), model.explain(images, "all"), tolerance)
+    facts = metadata_of(path)
+    assert facts["classes"] == NAMES
+    assert facts["explained"] == [0, 1, 2, 3]
+    assert facts["image_shape"] == [8, 6, 3]
+    assert facts["outputs"]["contribution_map"] == ["batch", 4, 8, 6]
+    assert facts["value_range"] == [0, 1]
+    if form != "openvino":
+        # Another number of images.
+        check(RUN[form](path, images[:1]), model.explain(images[:1], "all"))
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A network of which weights are worth fewer bits, and its file."""
+    model = small_coda_net(**{**TINY, "filters": [32, CLASSES], "ranks": [8, 8]}, image_shape=(8, 6, 3))
+    path = tmp_path_factory.mktemp("wide") / "model.onnx"
+    return model, keras_coda.export(model, path, input_dtype="uint8")
+
+
+@needs_onnx
+def test_the_predicted_class_of_integer_images(wide, images):
+    model, path = wide
+    images = (images * 255).astype("uint8")
+    check(RUN["onnx"](path, images), model.explain(images))
+    assert metadata_of(path)["value_range"] == [0, 255]
+
+
+@needs_onnx
+@pytest.mark.parametrize(("weights", "tolerance"), [("float16", 2e-3), ("int8", 5e-2)])
+def test_weights_in_fewer_bits(wide, images, tmp_path, weights, tolerance):
+    model, full = wide
+    path = tmp_path / "small.onnx"
+    shutil.copyfile(full, path)
+    facts = metadata_of(full)
+    FORMATS["onnx"].load().finish(path, facts["outputs"], json.dumps(facts), weights)
+    images = (images * 255).astype("uint8")
+    explanation, outputs = model.explain(images), RUN["onnx"](path, images)
+    errors = [relative_error(outputs[name], getattr(explanation, name)) for name in ("logits", "contribution_map")]
+    assert 1e-5 < max(errors) < tolerance  # stored in fewer bits, and not in far too few
+
+
+@needs_onnx
+def test_keras_own_export_whatever_is_set(images, tmp_path):
+    """Of a network that has not been called, and of a model of Keras' own."""
+    network = small_coda_net(**TINY, image_shape=images.shape[1:])
+    layers = keras_coda.layers
+    chain = keras.Sequential(
+        [
+            keras.Input(images.shape[1:]),
+            layers.InputEncoding(),
+            keras_coda.DAUConv2D(4, 3, 2, strides=2, padding="symmetric"),
+            layers.SumPooling2D(),
+        ]
+    )
+    chain(images)
+    with keras_coda.set_contraction("blocked"):
+        for model in (network, chain):
+            path = tmp_path / f"{model.name}.onnx"
+            model.export(str(path), format="onnx", verbose=False)
+            [outputs] = RUN["onnx"](path, images).values()
+            assert relative_error(outputs, model.predict(images, verbose=0)) < 1e-5
+
+
+def test_refusals(model, tmp_path):
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ValueError, match=r"`path` must end in one of .*Received: .*model.gguf"):
+        keras_coda.export(model, tmp_path / "model.gguf")
+    with pytest.raises(ValueError, match=r"`format` must be one of .*Received: 'coreml'"):
+        keras_coda.export(model, path, format="coreml")
+    with pytest.raises(ValueError, match=r"the format 'onnx' must end in '.onnx'|format 'onnx' must end"):
+        keras_coda.export(model, tmp_path / "model.bin", format="onnx")
+    for other in set(FORMATS) - set(WRITTEN):
+        with pytest.raises(ValueError, match=f"{other!r} is written with .*{BACKEND!r}, which writes"):
+            keras_coda.export(model, tmp_path / f"model{FORMATS[other].suffix}")
+    with pytest.raises(ValueError, match=r"`weights` must be one of .*Received: 'int4'"):
+        keras_coda.export(model, path, weights="int4")
+    with pytest.raises(ValueError, match=r"`input_dtype` must be one of .*Received: 'float16'"):
+        keras_coda.export(model, path, input_dtype="float16")
+    with pytest.raises(ValueError, match=r"`classes` must be 4 names.*Received: \['cat'\]"):
+        keras_coda.export(model, path, classes=["cat"])
+    with pytest.raises(ValueError, match=r"`explain` must list classes.*Received: \['bird'\]"):
+        keras_coda.export(model, path, ["bird"], classes=NAMES)
+    with pytest.raises(ValueError, match=r"`explain` must be .*Received: 'best'"):
+        keras_coda.export(model, path, "best")
+    with pytest.raises(ValueError, match=r"`image_shape` must be of the form \(None, None, 3\). Received: \(8, 6, 1\)"):
+        keras_coda.export(model, path, image_shape=(8, 6, 1))
+    with pytest.raises(ValueError, match=r"takes images of one size.*Received: image_shape=\(None, None, 3\)"):
+        keras_coda.export(model, path)
+    with pytest.raises(ValueError, match=r"Expected a model in float32.*bfloat16"):
+        keras_coda.export(small_coda_net(dtype="bfloat16"), path)
+    assert not path.exists()
+
+
+def test_a_form_for_one_thread():
+    seen = []
+    with contractions.using("direct"):
+        other = threading.Thread(target=lambda: seen.append(keras_coda.contraction()))
+        with keras_coda.set_contraction("blocked"):
+            other.start()
+            other.join()
+            assert keras_coda.contraction() == "direct"
+        assert keras_coda.contraction() == "direct"
+    assert seen == ["blocked"]
+    with pytest.raises(ValueError, match="Received: 'fast'"), contractions.using("fast"):
+        pass
+    before = keras_coda.contraction()
+    with keras_coda.set_contraction("direct"):
+        assert keras_coda.contraction() == "direct"
+    assert keras_coda.contraction() == before

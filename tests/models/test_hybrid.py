@@ -1,0 +1,89 @@
+"""Hybrids: a stem of any kind with a CoDA head, explained from the cut on."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from on_backend import evaluate, gradients
+
+import keras_coda
+from keras_coda.models import hybrid
+
+LAST = {"data_format": "channels_last"}
+
+
+def stem():
+    """Convolution, normalisation and a residual ReLU, and what is cut away."""
+    images = keras.Input((12, 10, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", **LAST)(layers.Rescaling(2.0)(images))
+    x = layers.ReLU(name="cut")(layers.Add()([x, layers.BatchNormalization()(x)]))
+    return keras.Model(images, layers.Dense(7)(layers.Flatten()(x)))
+
+
+@pytest.mark.parametrize("train_stem", [False, True])
+def test_hybrid(rng, tmp_path, train_stem):
+    original = stem()
+    before = original.get_weights()
+    model = hybrid(original, "cut", [5, 3], [3, 1], [2, 2], temperature=4.0, train_stem=train_stem)
+    model.compile(keras.optimizers.SGD(0.5), keras_coda.OneVsRestCrossentropy())
+    images = rng.random((4, 12, 10, 3), "float32")
+    frozen = model.get_layer("stem").get_weights()
+    model.fit(images, np.array([0, 1, 2, 0]), batch_size=2, verbose=0)
+    changed = [not np.array_equal(a, b) for a, b in zip(frozen, model.get_layer("stem").get_weights(), strict=True)]
+    assert any(changed) == train_stem
+    for was, now in zip(before, original.get_weights(), strict=True):
+        np.testing.assert_array_equal(was, now)
+    assert all(layer.trainable for layer in original.layers)
+
+    explanation = keras_coda.explain(model, images, "all")
+    logits = model.predict(images, verbose=0)
+    assert explanation.contributions.shape == (4, 3, 6, 5, 4)
+    total = explanation.contributions.sum((2, 3, 4)) + explanation.bias
+    assert np.abs(total - logits).max() < 1e-5 * np.abs(logits).max()
+    over = explanation.over_image(12, 10).contribution_map
+    np.testing.assert_allclose(over, np.kron(explanation.contribution_map, np.ones((2, 2))) / 4, atol=1e-6)
+    # Also where pixels are no whole share of positions.
+    odd = explanation.over_image(13, 7).contribution_map
+    np.testing.assert_allclose(odd.sum((2, 3)), explanation.contribution_map.sum((2, 3)), atol=1e-5)
+
+    model.save(tmp_path / "hybrid.keras")
+    loaded = keras.saving.load_model(tmp_path / "hybrid.keras")
+    np.testing.assert_allclose(
+        keras_coda.explain(loaded, images, "all").contributions, explanation.contributions, atol=1e-6
+    )
+
+
+def test_what_is_no_stem():
+    with pytest.raises(ValueError, match="Received: 2, 1, 2 and 2 of them"):
+        hybrid(stem(), "cut", [5, 3], [3], [2, 2])
+    with pytest.raises(ValueError, match="must be cut where it has images"):
+        hybrid(stem(), stem().layers[-1], [3], [1], [2])
+
+
+def test_penalty_of_a_branched_network_of_daus(rng):
+    """The mean absolute entry of W(x) (eq. 10), by `linear_map`: its gradient reaches every branch."""
+    settings = {"padding": "symmetric", **LAST}
+    inputs = keras.Input((4, 4, 2))
+    x = keras_coda.DAUConv2D(3, 3, 2, **settings)(inputs)
+    x = layers.Add()([x, keras_coda.DAUConv2D(3, 3, 2, **settings)(x)])
+    model = keras.Model(inputs, keras_coda.layers.SumPooling2D(**LAST)(x))
+    images = rng.random((2, 4, 4, 2), "float32")
+    weights = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+
+    def penalty(*values):
+        with keras.StatelessScope(state_mapping=zip(model.trainable_variables, values, strict=True)):
+            outputs, W = keras_coda.linear_maps.linear_map(model, ops.convert_to_tensor(images))
+            rows = ops.broadcast_to(ops.expand_dims(ops.eye(3), 1), (3, *ops.shape(outputs)))
+            return ops.mean(ops.abs(W.T @ rows))
+
+    value, got = gradients(penalty, weights, np.ones((), "float32"))
+    entries = keras_coda.explain(model, images, "all").weights
+    np.testing.assert_allclose(value, np.abs(entries).mean(), rtol=1e-5)
+    direction = [rng.standard_normal(w.shape).astype("float32") for w in weights]
+    step = 1e-3
+    ahead, behind = (
+        evaluate(penalty, *[w + sign * step * d for w, d in zip(weights, direction, strict=True)]) for sign in (1, -1)
+    )
+    want = sum(np.sum(g * d) for g, d in zip(got, direction, strict=True))
+    np.testing.assert_allclose((ahead - behind) / (2 * step), want, rtol=2e-2)
+    assert all(np.abs(g).max() > 0 for g in got)

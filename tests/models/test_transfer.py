@@ -1,0 +1,99 @@
+"""Other classes for a network that is there, and layers that stay as they are."""
+
+import keras
+import numpy as np
+import pytest
+from small_models import CLASSES, small_coda_net
+
+import keras_coda
+from keras_coda import CoDANet, OneVsRestCrossentropy, presets
+from keras_coda.layers import DAUConv2D, LogitScaling, SumPooling2D
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    model = small_coda_net()
+    folder = tmp_path_factory.mktemp("presets") / "tiny"
+    model.save_to_preset(folder, classes=["a", "b", "c", "d"], dataset="noise")
+    return folder, model
+
+
+@pytest.fixture
+def images(rng):
+    return rng.uniform(0, 1, (6, 5, 6, 3)).astype("float32")
+
+
+def test_all_layers_but_the_last_are_kept(preset, images):
+    folder, model = preset
+    other = presets.load(folder, classes=["daisy", "tulip"])
+    assert other.classes == 2
+    assert other.class_names == ["daisy", "tulip"]
+    assert other.temperature == model.temperature
+    for number in (1, 2):
+        name = f"dau_{number}"
+        for got, want in zip(other.get_layer(name).get_weights(), model.get_layer(name).get_weights(), strict=True):
+            np.testing.assert_array_equal(got, want)
+    # The same features: outputs of the layer before the last.
+    features = [keras.Model(m.inputs, m.get_layer("dau_2").output).predict(images, verbose=0) for m in (model, other)]
+    np.testing.assert_allclose(*features, rtol=1e-6)
+    explanation = other.explain(images[:2], "all")
+    assert np.abs(explanation.relative_residual).max() < 1e-5
+
+
+def test_a_stem_of_linear_layers_is_kept(tmp_path, images):
+    stem = keras.Sequential(
+        [
+            keras.Input((5, 6, 3)),
+            keras.layers.Conv2D(4, 2, use_bias=False, name="stem"),
+            DAUConv2D(3, 3, rank=2, padding="symmetric", name="head"),
+            SumPooling2D(),
+            LogitScaling(10.0),
+        ]
+    )
+    presets.save(stem, tmp_path / "stem", dataset="noise", classes=["a", "b", "c"])
+    other = presets.load(tmp_path / "stem", classes=5, freeze=["st*"])
+    assert other.predict(images, verbose=0).shape == (6, 5)
+    np.testing.assert_array_equal(other.get_layer("stem").get_weights()[0], stem.get_layer("stem").get_weights()[0])
+    assert not other.get_layer("stem").trainable
+    with pytest.raises(presets.PresetError, match=r"is a Sequential\. Expected: a CoDANet"):
+        CoDANet.from_preset(tmp_path / "stem")
+
+
+def test_frozen_layers_stay_and_others_learn(preset, images):
+    model = presets.load(preset[0], classes=2, freeze=["dau_1"])
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    model.compile(keras_coda.optimizers.Muon(0.1), OneVsRestCrossentropy())
+    model.fit(images, np.arange(6) % 2, epochs=1, verbose=0)
+    for name, stays in (("dau_1", True), ("dau_2", False), ("dau_3", False)):
+        same = [np.array_equal(a, b) for a, b in zip(model.get_layer(name).get_weights(), before[name], strict=True)]
+        assert all(same) if stays else not all(same)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": ["a"]}, "must be two at least"),
+        ({"classes": ["a", "a"]}, "names that differ"),
+        ({"classes": "ab"}, "names that differ"),
+        ({"freeze": ["dau_7"]}, r"Expected names of layers.*Received: \['dau_7'\]"),
+        ({"freeze": ["*"]}, "A layer at least must stay trainable"),
+        ({"freeze": "dau_1"}, "Expected a list"),
+    ],
+)
+def test_wrong_arguments_are_refused(preset, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        presets.load(preset[0], load_weights=False, **arguments)
+
+
+def test_keras_conventions(preset, images, tmp_path):
+    folder, model = preset
+    loaded = CoDANet.from_preset(folder)
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), model.predict(images, verbose=0))
+    assert not np.array_equal(CoDANet.from_preset(folder, load_weights=False).get_weights()[0], model.get_weights()[0])
+    # Keras' own function takes the folder, once keras_coda is imported.
+    own = keras.saving.load_model(folder)
+    np.testing.assert_array_equal(own.predict(images, verbose=0), model.predict(images, verbose=0))
+    assert CoDANet.presets["xs_coda_digits"].released
+    assert {*CoDANet.presets} == {info.name for info in presets.list_presets()}
+    assert presets.list is presets.list_presets
+    assert presets.metadata(model.save_to_preset(tmp_path / "plain"))["classes"] == [str(i) for i in range(CLASSES)]

@@ -1,0 +1,247 @@
+"""Folders of photos: what is read, how it is shared, what is said of the rest."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_coda import cli, data, presets, training
+from keras_coda.data import photos as photos_module
+from keras_coda.data.photos import PhotoImages
+from keras_coda.images import read_image
+from keras_coda.reports import Subject
+
+RECIPE = {"filters": [2, 2], "kernel_sizes": [3, 1], "ranks": [1, 1], "strides": [2, 1]}
+
+
+def picture(seed, size=(40, 36), mode="RGB"):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), "uint8")
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of 20 small photos, the blue ones darker."""
+    for label, name in enumerate(("blue", "red")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            image = picture([label, number]).point(lambda value, label=label: value // (2 - label))
+            image.save(tmp_path / "photos" / name / f"{number:02}.png")
+    return tmp_path / "photos"
+
+
+def names(photos):
+    return {part: {path.name for path in images.paths} for part, (images, _) in photos.parts.items()}
+
+
+def test_labels_are_those_of_the_folders(folder):
+    photos = data.Photos(folder)
+    assert photos.classes == ["blue", "red"]
+    for images, labels in photos.parts.values():
+        assert [path.parent.name for path in images.paths] == [photos.classes[label] for label in labels]
+    assert sum(len(labels) for _, labels in photos.parts.values()) == 40
+    assert photos.image_shape == (32, 32, 3)
+    assert photos.problems() == []
+    assert photos.summary().splitlines()[0].startswith("2 classes, train ")
+
+
+def test_pixels_are_those_that_explain_reads(folder):
+    images, _ = data.Photos(folder, (24, 20, 3)).parts["test"]
+    assert isinstance(images, PhotoImages)
+    for number, path in enumerate(images.paths):
+        np.testing.assert_array_equal(images[number] / np.float32(255), read_image(path, (24, 20, 3)))
+    np.testing.assert_array_equal(images[:2], np.stack([images[0], images[1]]))
+    assert images[np.array([], int)].shape == (0, 24, 20, 3)
+    grey = data.Photos(folder, (24, 20, 1)).parts["test"][0]
+    np.testing.assert_array_equal(grey[0] / np.float32(255), read_image(grey.paths[0], (24, 20, 1)))
+
+
+def test_a_photo_stays_in_its_part_when_others_come(folder):
+    before = names(data.Photos(folder))
+    for number in range(20):
+        picture([7, number]).save(folder / "red" / f"new{number}.png")
+    after = names(data.Photos(folder))
+    # The first and the last of a class are always in different parts, and may change.
+    moved = {part: before[part] - after[part] for part in before}
+    assert sum(map(len, moved.values())) <= 2
+    assert names(data.Photos(folder, seed=1)) != after
+
+
+def test_a_split_that_is_there_stays(tmp_path):
+    for part, count in (("train", 3), ("val", 2), ("test", 1)):
+        for label, name in enumerate(("a", "b")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(count):
+                picture([label, number, count]).save(tmp_path / part / name / f"{number}.jpg")
+    photos = data.Photos(tmp_path)
+    assert {part: len(labels) for part, (_, labels) in photos.parts.items()} == {"train": 6, "validation": 4, "test": 2}
+    dataset = data.load(f"{tmp_path}/")
+    assert dataset.x_test.paths == photos.parts["test"][0].paths
+    (tmp_path / "test" / "c").mkdir()
+    with pytest.raises(ValueError, match=r"must have the classes of the training, \['a', 'b'\]. Received: \['c'\]"):
+        data.Photos(tmp_path)
+
+
+def test_what_is_wrong_is_named(folder):
+    content = (folder / "red" / "00.png").read_bytes()
+    (folder / "red" / "cut.png").write_bytes(content[: len(content) // 2])
+    (folder / "red" / "text.jpg").write_text("no image")
+    (folder / "red" / ".DS_Store").write_text("")
+    (folder / "red" / "more").mkdir()
+    (folder / "notes.txt").write_text("")
+    (folder / "red" / "copy.png").write_bytes(content)
+    (folder / "blue" / "twin.jpg").write_bytes((folder / "red" / "01.png").read_bytes())
+    Image.new("RGB", (30, 30), "white").save(folder / "blue" / "blank.webp")
+    photos = data.Photos(folder)
+    assert {path.name for path in photos.left_out} == {"cut.png", "text.jpg", "more", "notes.txt"}
+    assert {frozenset(path.name for path in group) for group in photos.copies} == {
+        frozenset({"00.png", "copy.png"}),
+        frozenset({"01.png", "twin.jpg"}),
+    }
+    assert [path.name for path in photos.near_constant] == ["blank.webp"]
+    parts = names(photos)
+    assert any({"00.png", "copy.png"} <= files for files in parts.values())
+    text = "\n".join(photos.problems())
+    assert "Left out: 4." in text
+    assert "red/cut.png" in text
+    assert "Copies of one another in several classes: 1. blue/twin.jpg (also red/01.png)" in text
+    with pytest.warns(data.PhotosWarning, match=r"(?s)Left out: 4\..*Near-constant: 1\. blue/blank\.webp"):
+        data.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: {"folder": folder / "missing"}, "Expected a folder of photos"),
+        (lambda folder: {"folder": folder / "red"}, "a folder for each class, two at least"),
+        (lambda folder: {"folder": folder, "held_out": 1.0}, "`held_out` must be"),
+        (lambda folder: {"folder": folder, "image_shape": (8, 8, 2)}, "`image_shape` must be"),
+    ],
+)
+def test_what_is_no_folder_of_photos_is_refused(folder, make, message):
+    with pytest.raises(ValueError, match=message):
+        data.Photos(**make(folder))
+
+
+def test_a_class_without_photos_is_refused(folder):
+    (folder / "green").mkdir()
+    (folder / "green" / "text.jpg").write_text("no image")
+    with pytest.raises(ValueError, match=r"none to train with for \['green'\].*green/text\.jpg"):
+        data.Photos(folder)
+
+
+def test_a_photo_that_is_gone_is_an_error_with_its_name(folder):
+    images, _ = data.Photos(folder).parts["train"]
+    images.paths[0].unlink()
+    with pytest.raises(OSError, match=images.paths[0].name):
+        images[:2]
+
+
+# The rule for files of every kind. The reference is written out here, on whole pixels, without scaling.
+COLOUR = np.random.default_rng(0).integers(0, 256, (6, 8, 3), "uint8")
+GREY = np.random.default_rng(1).integers(0, 65536, (6, 8), "uint16")
+ALPHA = np.dstack([COLOUR, np.random.default_rng(2).integers(0, 256, (6, 8), "uint8")])
+
+
+def stored(image, **options):
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return stored(Image.fromarray(COLOUR), exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("content", "want"),
+    [
+        (turned(), np.rot90(COLOUR, -1)),
+        (stored(Image.fromarray(GREY)), np.repeat(np.rint(GREY / 257.0)[..., None], 3, -1)),
+        (
+            stored(Image.fromarray(ALPHA)),
+            COLOUR * (ALPHA[..., 3:] / 255) + 255 * (1 - ALPHA[..., 3:] / 255),
+        ),
+        (stored(Image.fromarray(COLOUR[..., 0])), np.repeat(COLOUR[..., :1], 3, -1)),
+    ],
+    ids=["exif", "16 bits", "alpha", "grey"],
+)
+def test_files_of_every_kind_by_one_rule(tmp_path, content, want):
+    (tmp_path / "any.name").write_bytes(content)
+    got = PhotoImages([tmp_path / "any.name"], want.shape)[0]
+    np.testing.assert_allclose(got, want, atol=0.5 if want.dtype == float else 0, rtol=0)
+    np.testing.assert_array_equal(got, np.rint(255 * read_image(tmp_path / "any.name", want.shape)))
+
+
+def test_cmyk_is_what_its_colours_say(tmp_path):
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "red.jpg", quality=100)
+    got = PhotoImages([tmp_path / "red.jpg"], (8, 8, 3))[0].astype(int)
+    assert np.abs(got - [255, 0, 0]).max() <= 2
+
+
+def test_large_jpeg_files_are_decoded_small_and_one_at_a_time(tmp_path, monkeypatch):
+    smooth = picture(0, (8, 8)).resize((640, 640), Image.Resampling.BICUBIC)
+    smooth.save(tmp_path / "large.jpg", quality=95)
+    with Image.open(tmp_path / "large.jpg") as file:
+        want = np.asarray(file.resize((32, 32), Image.Resampling.BICUBIC), int)
+    monkeypatch.setattr(photos_module, "MANY_PIXELS", 100)
+    got = PhotoImages([tmp_path / "large.jpg"], (32, 32, 3))[0]
+    assert np.abs(got - want).max() <= 4
+
+
+def test_random_cuts_are_of_the_whole_photo(folder):
+    images, _ = data.Photos(folder, (16, 16, 3)).parts["train"]
+    assert {image.shape for image in images.whole([0, 1])} == {(16, 18, 3)}
+    draws = data.Augmentation(flip=True, crop_padding=0).draw(2, np.random.default_rng(0))
+    cut = data.Augmentation(flip=False, crop_padding=0).take(images, [0, 1], draws)
+    for image, whole in zip(cut, images.whole([0, 1]), strict=True):
+        assert any((image == whole[:, left : left + 16]).all() for left in range(3))
+
+
+def test_recipes_fit_the_photos(folder):
+    for side, strides in ((32, 4), (64, 8), (128, 16)):
+        recipe = training.recipe_for_photos(data.Photos(folder, (side, side, 3)))
+        assert recipe.image_shape == [side, side, 3]
+        assert recipe.model["filters"][-1] == 2
+        assert np.prod(recipe.model["strides"]) == strides
+        assert len({len(value) for value in recipe.model.values() if isinstance(value, list)}) == 1
+        assert recipe.epochs == 100
+    with pytest.raises(ValueError, match=r"xs_coda_cifar10 is for images of \(32, 32, 3\)"):
+        training.recipe_for_photos(data.Photos(folder, (64, 64, 3)), "xs_coda_cifar10")
+
+
+@pytest.mark.filterwarnings("default")  # Pytest restores the filters, which the command changes.
+def test_from_a_folder_to_a_preset_that_starts_another(folder, tmp_path, capsys, monkeypatch):
+    """The commands as a user gives them, of a small network."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["recipe", "--images", "photos/", "--size", "8"]) == 0
+    printed = capsys.readouterr()
+    assert "2 classes, train " in printed.err
+    recipe = {**json.loads(printed.out), "model": RECIPE, "epochs": 1, "batch_size": 16}
+    (tmp_path / "mine.json").write_text(json.dumps(recipe))
+    assert cli.main(["train", "mine.json", "--out", "mine"]) == 0
+    facts = presets.metadata("./mine")
+    assert (facts["classes"], facts["image_shape"]) == (["blue", "red"], [8, 8, 3])
+    assert (facts["dataset"], facts["license"]) == ("photos/", None)
+    subject = Subject.load("./mine")
+    assert (subject.images.shape[1:], str(subject.folder)) == ((8, 8, 3), "mine")
+    assert np.mean(subject.correct) == pytest.approx(facts["results"]["test_accuracy"])
+
+    (folder / "blue").rename(folder / "green")
+    with pytest.raises(ValueError, match=r"must have the classes of photos, \['blue', 'red'\]"):
+        Subject.load("./mine", "photos/")
+    arguments = ["--images", "photos/", "--start", "./mine", "--freeze", "dau_1", "--epochs", "1", "--out", "other"]
+    assert cli.main(["train", *arguments]) == 0
+    other, mine = presets.load("./other"), presets.load("./mine")
+    assert presets.metadata("./other")["classes"] == ["green", "red"]
+    for got, want in zip(other.get_layer("dau_1").get_weights(), mine.get_layer("dau_1").get_weights(), strict=True):
+        np.testing.assert_array_equal(got, want)
+    differing = zip(other.get_layer("dau_2").get_weights(), mine.get_layer("dau_2").get_weights(), strict=True)
+    assert any((got != want).any() for got, want in differing)
+    capsys.readouterr()
+    assert cli.main(["train", "mine.json", "--images", "photos/", "--freeze", "dau_9", "--out", "third"]) == 2
+    assert "Received: ['dau_9']" in capsys.readouterr().err
