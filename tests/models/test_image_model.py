@@ -6,7 +6,7 @@ import tracemalloc
 import keras
 import numpy as np
 import pytest
-from small_models import CLASSES, small_coda_net
+from small_models import CLASSES, copy, small_coda_net
 
 from keras_coda import OneVsRestCrossentropy
 from keras_coda.layers.input_encoding import check_unit_range
@@ -28,6 +28,15 @@ def plain(model):
     plain = keras.Model(model.input, model.output)
     plain.compile(keras.optimizers.SGD(0.0), OneVsRestCrossentropy())
     return plain
+
+
+@pytest.fixture(scope="module")
+def eager(model):
+    """The same network, and that as a model of Keras' own, both without compiled graphs, which take long to make."""
+    networks = copy(model), keras.Model(model.input, model.output)
+    for network in networks:
+        network.compile(keras.optimizers.SGD(0.0), OneVsRestCrossentropy(), run_eagerly=True)
+    return networks
 
 
 @pytest.fixture(scope="module")
@@ -203,9 +212,9 @@ def counted_loader(counted):
 @pytest.mark.parametrize(
     "make", [counted_dataset, counted_tf_dataset, counted_loader, lambda counted: counted()], ids=lambda f: f.__name__
 )
-def test_as_much_is_drawn_as_keras_draws(model, plain, data, make, method):
+def test_as_much_is_drawn_as_keras_draws(eager, data, make, method):
     drawn = []
-    for one in (plain, model):
+    for one in eager:
         # The first time Keras draws a batch more, to build the loss.
         one.train_on_batch(*data)
         counted = Counted(*data)
@@ -217,11 +226,11 @@ def test_as_much_is_drawn_as_keras_draws(model, plain, data, make, method):
     assert drawn[0][0]
 
 
-def test_the_order_of_a_shuffled_loader_is_as_with_keras(model, plain, data):
+def test_the_order_of_a_shuffled_loader_is_as_with_keras(eager, data):
     torch = pytest.importorskip("torch")
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*map(torch.tensor, data)), 1, shuffle=True)
     outputs = []
-    for one in (plain, model):
+    for one in eager:
         torch.manual_seed(0)
         outputs.append(one.predict(loader, verbose=0))
     np.testing.assert_allclose(*outputs, rtol=1e-6)
@@ -239,7 +248,8 @@ def test_the_check_makes_no_copy(dtype):
 
 @pytest.mark.parametrize("make", [lambda *arrays: arrays, *DATASETS])
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
-def test_labels_that_are_no_classes(model, data, method, make):
+def test_labels_that_are_no_classes(eager, data, method, make):
+    model = eager[0]
     for wrong in (CLASSES, -1):
         labels = data[1].copy()
         labels[::BATCH] = wrong  # one in each batch, of which Keras may draw any first
