@@ -66,7 +66,9 @@ class Classifier:
         )
         start = inputs if encoding is None else encoding.output
         # Also of a Sequential: a Functional model's graph can be run with other operations in the place of its own.
-        self.network: keras.Model = keras.Model(start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}")
+        self.network: keras.Model = keras.Model(
+            start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}"
+        )
         if encoding is not None and input == "image":
             # Without the layer's check of the range, which noise may leave.
             dtype = encoding.compute_dtype if comes_first else inputs.dtype
