@@ -28,7 +28,9 @@ def explain(file: UploadFile):
     try:
         image = Image.open(io.BytesIO(data)).convert("L" if channels == 1 else "RGB")
     except Exception as error:
-        raise HTTPException(415, "Expected an image file that Pillow can read, of at most 25 million pixels.") from error
+        raise HTTPException(
+            415, "Expected an image file that Pillow can read, of at most 25 million pixels."
+        ) from error
     pixels = np.asarray(ImageOps.fit(image, (width, height)), "float32").reshape(1, height, width, channels) / 255
     outputs = session.run(["probabilities", "contribution_map"], {"images": pixels})
     classes = dict(zip(facts["classes"], outputs[0][0].tolist(), strict=True))

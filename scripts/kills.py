@@ -136,7 +136,7 @@ def main():
     parser.add_argument("--minutes", type=float, help="stop after so long, with fewer kills")
     arguments = parser.parse_args()
     dataset._LOADERS["digits"] = few_digits
-    logs.Maps = lambda *arguments: keras.callbacks.Callback()
+    setattr(logs, "Maps", lambda *arguments: keras.callbacks.Callback())  # noqa: B010
     rng, began, wrong = np.random.default_rng(arguments.seed), time.monotonic(), 0
     until = None if arguments.minutes is None else began + 30 * arguments.minutes
     with tempfile.TemporaryDirectory() as name:

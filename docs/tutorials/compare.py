@@ -21,7 +21,7 @@ images, labels = data.x_test, data.y_test
 
 methods = {
     "contributions": attributions.Contributions(model),
-    "occlusion": attributions.Occlusion(model, patch=5, stride=2),
+    "occlusion": attributions.Occlusion(model, patch=5, stride=3),
     "Grad-CAM": attributions.GradCAM(model),
     "gradient": attributions.Gradient(model),
 }
@@ -52,10 +52,10 @@ for ax in axes.flat:
 #
 # Put nine images of nine classes in one grid, and ask for one class. How much of the
 # positive attribution is on the image of that class? All of it gives 1, an even map 1/9
-# = 0.11 (paper, equation 11). We take 12 grids.
+# = 0.11 (paper, equation 11). We take 6 grids.
 
 # %%
-grids = metrics.make_grids(model, images, labels, size=3, count=12)
+grids = metrics.make_grids(model, images, labels, size=3, count=6)
 for name, method in methods.items():
     maps = method.maps(grids.images, grids.targets)
     scores = metrics.localisation(maps, size=3).mean(axis=-1)
@@ -73,17 +73,17 @@ for name, method in methods.items():
 # ## Removal
 #
 # Blacken pixels, those that a method finds least important first. If it is right, the
-# probability of the class stays high. We remove a quarter of the pixels of 24 images.
+# probability of the class stays high. We remove a quarter of the pixels of 16 images.
 
 # %% alt="Curves of the probability of the label while pixels are removed, for each method"
-some = slice(0, 24)
+some = slice(0, 16)
 figure, ax = pyplot.subplots(figsize=(6, 3.2))
 for name, method in methods.items():
     maps = method.maps(images[some], labels[some])
     curves = metrics.pixel_removal(
-        model, images[some], labels[some], maps, fraction=0.25, points=17
+        model, images[some], labels[some], maps, fraction=0.25, points=9
     )
-    ax.plot(np.linspace(0, 25, 17), curves.mean(axis=0), label=name)
+    ax.plot(np.linspace(0, 25, 9), curves.mean(axis=0), label=name)
     print(f"{name:14} {curves.mean():.3f}")
 ax.set(xlabel="pixels removed, percent", ylabel="mean probability of the label")
 ax.legend(fontsize=8)
@@ -93,7 +93,7 @@ pyplot.show()
 # **What it says.** Whether pixels that a map calls unimportant can go without harm.
 #
 # **What it does not say.** Much, where the methods are this close: look at the
-# differences beside the spread between 24 images. And an image with holes is not like
+# differences beside the spread between 16 images. And an image with holes is not like
 # any image of the training, so a change of the probability may come from the holes as
 # such.
 #
@@ -108,7 +108,7 @@ for name, make in {
     "contributions": attributions.Contributions,
     "Grad-CAM": attributions.GradCAM,
 }.items():
-    table = metrics.sanity_check(model, make, images[:8])
+    table = metrics.sanity_check(model, make, images[:4])
     print(f"{name}, rank correlation with the map before")
     print(
         table.groupby("step")["rank_correlation"].mean().round(2).to_string(),
@@ -125,6 +125,6 @@ for name, make in {
 # - *What would happen without this region?* Occlusion asks just that.
 # - *Where, roughly, and at once, in any network?* Grad-CAM.
 #
-# Scores compare methods **on one network**. They do not compare networks, and twelve
+# Scores compare methods **on one network**. They do not compare networks, and six
 # grids of small digits say little about photos. Larger measurements, with all methods,
 # are under [evaluation](../evaluation.md).

@@ -93,5 +93,5 @@ for name, value in keras_coda.exporting.metadata_of("digits.onnx").items():
 # %% [markdown]
 # Other formats are chosen by the suffix: `.tflite` (LiteRT), `.pt2` (`torch.export`),
 # `.xml` (OpenVINO), or a folder (TensorFlow's SavedModel). See
-# [`export`](../api/export.md#keras_coda.exporting.export). The [demo](../how_to/demo.md)
+# [export](../export.md). The [demo](../how_to/demo.md)
 # runs such a file in the browser.

@@ -26,6 +26,8 @@ class Attribution:
         ValueError: the model is not of this form, or `input` is neither.
     """
 
+    _arguments: tuple[tuple, dict]
+
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)
         self._arguments = args, kwargs

@@ -61,9 +61,10 @@ class Classifier:
         self._encoding = encoding
         # What comes before the encoding, where it does not come first.
         comes_first = encoding is None or encoding.input is inputs
-        self._before: typing.Any = (
-            None if comes_first else keras.Model(inputs, encoding.input, name=f"{model.name}_before")
-        )
+        before: typing.Any = None
+        if not comes_first:
+            before = keras.Model(inputs, encoding.input, name=f"{model.name}_before")
+        self._before = before
         start = inputs if encoding is None else encoding.output
         # Also of a Sequential: a Functional model's graph can be run with other operations in the place of its own.
         self.network: keras.Model = keras.Model(
@@ -73,7 +74,7 @@ class Classifier:
             # Without the layer's check of the range, which noise may leave.
             dtype = encoding.compute_dtype if comes_first else inputs.dtype
             start = keras.Input(inputs.shape[1:], dtype=dtype)
-            images = start if comes_first else keras.ops.cast(self._before(start), encoding.compute_dtype)
+            images = start if comes_first else keras.ops.cast(before(start), encoding.compute_dtype)
             self.network = keras.Model(start, self.network(encoding.encode(images)), name=f"{model.name}_from_images")
         self.source_shape = tuple(start.shape[1:])
         source = walk.inputs[0]

@@ -202,7 +202,7 @@ def _checked_tf_dataset(dataset, check):
     """A `tf.data.Dataset` with a step that looks at the first batch."""
     import tensorflow as tf
 
-    looked = []
+    looked: list[bool] = []
 
     def look(*arrays):
         if not looked:

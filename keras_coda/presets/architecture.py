@@ -115,13 +115,19 @@ def deserialize(text, source, dtype=None, parameters=None):
 def _without_memory():
     """A context in which variables are made that get memory and values when it is left; and none after an error."""
     others = [*global_state.get_global_attribute(_UNINITIALIZED, [])]
-    with keras.StatelessScope():
+
+    @contextlib.contextmanager
+    def forgetting():
         try:
             yield
         except BaseException:
-            # Of those made so far: Keras would give them values now, however large they are.
             global_state.set_global_attribute(_UNINITIALIZED, others)
             raise
+
+    # Inside for those made before an error, to which Keras would give values when the scope is left, however large they
+    # are. Outside for an initializer that fails then: all later scopes would try again, and fail.
+    with forgetting(), keras.StatelessScope(), forgetting():
+        yield
 
 
 def _check_model(architecture, source):

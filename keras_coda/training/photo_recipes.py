@@ -59,7 +59,8 @@ def recipe_for_photos(photos, start=None, name=None):
     height, width, _ = photos.image_shape
     side, count = min(height, width), len(photos.parts["train"][1])
     if start is None:
-        model: dict[str, Any] = {**_NETWORKS[max(least for least in _NETWORKS if side >= least)], "temperature": _TEMPERATURE}
+        layers = _NETWORKS[max(least for least in _NETWORKS if side >= least)]
+        model: dict[str, Any] = {**layers, "temperature": _TEMPERATURE}
         model["ranks"] = [8, 8, 8] + [16] * (len(model["filters"]) - 2)
         for argument, last in (("filters", len(photos.classes)), ("kernel_sizes", 1), ("strides", 1)):
             model[argument] = [*model[argument], last]

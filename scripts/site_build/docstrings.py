@@ -1,14 +1,16 @@
-"""Griffe extension: the sections of Keras' docstrings as the parser of Google's style knows them."""
+"""Griffe extension: the examples of Keras' docstrings as the parser of Google's style knows them."""
 
-import re
+import textwrap
 
 import griffe
 
 
 class Docstrings(griffe.Extension):
-    """Makes "Example:" a section of examples. Griffe knows "Examples:" alone."""
+    """Makes "Example:", which ends a docstring, a section of examples. Griffe knows "Examples:" with an indent."""
 
     def on_instance(self, *, obj, **kwargs):
         """Called for each object that has been read."""
         if obj.docstring is not None:
-            obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+            text, found, example = obj.docstring.value.partition("\nExample:\n")
+            if found:
+                obj.docstring.value = f"{text}\nExamples:\n{textwrap.indent(example.strip(), '    ')}"

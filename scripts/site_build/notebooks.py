@@ -18,7 +18,7 @@ from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File
 
 FOLDER = "tutorials"
-SECONDS = 300
+SECONDS = 900
 log = get_plugin_logger(__name__)
 
 

@@ -50,6 +50,8 @@ def translated(markdown, file, root, linked):
 
     def translate(match):
         path = posixpath.normpath(posixpath.join(posixpath.dirname(in_repository(file)), match["target"]))
+        if (root / path).is_dir():
+            return match["text"]  # a page has no folder to show
         target = in_site(path, root)
         if target.startswith("source/"):
             linked.setdefault(path, set()).update({match["name"]} - {None})

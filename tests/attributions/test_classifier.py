@@ -131,7 +131,9 @@ def encoded(before, shape=IMAGE_SHAPE):
 
 @pytest.mark.parametrize("input", ["encoded", "image"])
 @pytest.mark.parametrize(
-    "before", [lambda x: x * 0.5 + 0.25, lambda x: keras.ops.flip(x, axis=2), layers.Resizing(5, 6)], ids=str
+    "before",
+    [lambda x: x * 0.5 + 0.25, lambda x: keras.ops.flip(x, axis=2), layers.Resizing(5, 6)],
+    ids=["scaled", "flipped", "resized"],
 )
 def test_what_comes_before_the_encoding_is_part_of_the_model(before, input):
     model, images = encoded(before), tiny_models.images()

@@ -1,6 +1,8 @@
 """Exported files, run by their own runtimes, against the model's own outputs and explanations."""
 
 import importlib.util
+import json
+import shutil
 import threading
 
 import keras
@@ -79,29 +81,46 @@ def test_outputs_and_facts(model, images, tmp_path, form):
         check(RUN[form](path, images[:1]), model.explain(images[:1], "all"))
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow alone holds a graph for images of any size")
+def test_any_size(model, images, tmp_path):
+    path = keras_coda.export(model, tmp_path / "model")
+    for some in (images, images[:, 1:, :5]):
+        check(RUN["tf_saved_model"](path, some), model.explain(some))
+    assert metadata_of(path)["outputs"]["contribution_map"] == ["batch", "height", "width"]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A network of which weights are worth fewer bits, and its file."""
+    model = small_coda_net(**{**TINY, "filters": [32, CLASSES], "ranks": [8, 8]}, image_shape=(8, 6, 3))
+    path = tmp_path_factory.mktemp("wide") / "model.onnx"
+    return model, keras_coda.export(model, path, input_dtype="uint8")
+
+
 @needs_onnx
-def test_the_predicted_class_of_integer_images(model, images, tmp_path):
-    path = tmp_path / "model.onnx"
+def test_the_predicted_class_of_integer_images(wide, images):
+    model, path = wide
     images = (images * 255).astype("uint8")
-    keras_coda.export(model, path, image_shape=images.shape[1:], input_dtype="uint8")
     check(RUN["onnx"](path, images), model.explain(images))
     assert metadata_of(path)["value_range"] == [0, 255]
 
 
 @needs_onnx
 @pytest.mark.parametrize(("weights", "tolerance"), [("float16", 2e-3), ("int8", 5e-2)])
-def test_weights_in_fewer_bits(images, tmp_path, weights, tolerance):
-    model = small_coda_net(**{**TINY, "filters": [32, CLASSES], "ranks": [8, 8]}, image_shape=images.shape[1:])
-    path = tmp_path / "model.onnx"
-    keras_coda.export(model, path, ["1", 3], weights=weights)
-    explanation, outputs = model.explain(images, [[1, 3]] * 3), RUN["onnx"](path, images)
+def test_weights_in_fewer_bits(wide, images, tmp_path, weights, tolerance):
+    model, full = wide
+    path = tmp_path / "small.onnx"
+    shutil.copyfile(full, path)
+    facts = metadata_of(full)
+    FORMATS["onnx"].load().finish(path, facts["outputs"], json.dumps(facts), weights)
+    images = (images * 255).astype("uint8")
+    explanation, outputs = model.explain(images), RUN["onnx"](path, images)
     errors = [relative_error(outputs[name], getattr(explanation, name)) for name in ("logits", "contribution_map")]
     assert 1e-5 < max(errors) < tolerance  # stored in fewer bits, and not in far too few
 
 
 @needs_onnx
-@pytest.mark.parametrize("form", ["auto", "blocked"])
-def test_keras_own_export_whatever_is_set(images, tmp_path, form):
+def test_keras_own_export_whatever_is_set(images, tmp_path):
     """Of a network that has not been called, and of a model of Keras' own."""
     network = small_coda_net(**TINY, image_shape=images.shape[1:])
     layers = keras_coda.layers
@@ -114,7 +133,7 @@ def test_keras_own_export_whatever_is_set(images, tmp_path, form):
         ]
     )
     chain(images)
-    with keras_coda.set_contraction(form):
+    with keras_coda.set_contraction("blocked"):
         for model in (network, chain):
             path = tmp_path / f"{model.name}.onnx"
             model.export(str(path), format="onnx", verbose=False)
@@ -131,7 +150,7 @@ def test_refusals(model, tmp_path):
     with pytest.raises(ValueError, match=r"the format 'onnx' must end in '.onnx'|format 'onnx' must end"):
         keras_coda.export(model, tmp_path / "model.bin", format="onnx")
     for other in set(FORMATS) - set(WRITTEN):
-        with pytest.raises(ValueError, match=f"{other!r} is written with the Keras backends .*{BACKEND!r}, which writes"):
+        with pytest.raises(ValueError, match=f"{other!r} is written with .*{BACKEND!r}, which writes"):
             keras_coda.export(model, tmp_path / f"model{FORMATS[other].suffix}")
     with pytest.raises(ValueError, match=r"`weights` must be one of .*Received: 'int4'"):
         keras_coda.export(model, path, weights="int4")
@@ -145,6 +164,8 @@ def test_refusals(model, tmp_path):
         keras_coda.export(model, path, "best")
     with pytest.raises(ValueError, match=r"`image_shape` must be of the form \(None, None, 3\). Received: \(8, 6, 1\)"):
         keras_coda.export(model, path, image_shape=(8, 6, 1))
+    with pytest.raises(ValueError, match=r"takes images of one size.*Received: image_shape=\(None, None, 3\)"):
+        keras_coda.export(model, path)
     with pytest.raises(ValueError, match=r"Expected a model in float32.*bfloat16"):
         keras_coda.export(small_coda_net(dtype="bfloat16"), path)
     assert not path.exists()

@@ -515,6 +515,16 @@ def test_a_small_file_gets_no_large_network(saved, tmp_path, monkeypatch, change
     assert sum(array.size for array in coda_net().get_weights()) == saved["coda_net"][1].count_params()
 
 
+def test_after_a_preset_whose_initializer_fails_others_load(folder, saved):
+    config = json.loads((folder / "config.json").read_text())
+    failing = instance("keras.initializers", "RandomUniform", minval="a", maxval="b")
+    (folder / "config.json").write_text(json.dumps(put(config, INITIALIZER, failing)))
+    with pytest.raises(presets.PresetError):
+        presets.load(folder)
+    original, model = saved["sequential"]
+    np.testing.assert_array_equal(presets.load(original).get_weights()[0], model.get_weights()[0])
+
+
 @pytest.mark.parametrize("count", [10**3 + 1, 10**5])
 def test_a_small_file_gets_no_long_network(saved, tmp_path, count):
     folder = without_checksums(pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset")))
@@ -780,7 +790,7 @@ UNFIT = {
     "lambda rescaling": (lambda: with_layer(keras_coda.DAUDense(4, 2, rescaling=lambda n: n)), "__lambda__"),
     "function": (lambda: with_layer(keras_coda.DAUDense(4, 2, rescaling=plain_rescaling)), "plain_rescaling"),
     "array": (lambda: with_layer(keras.layers.Rescaling(np.ones(192, "float32"))), "__numpy__"),
-    "batch norm": (lambda: with_layer(keras.layers.BatchNormalization()), "keras.layers.BatchNormalization"),
+    "layer norm": (lambda: with_layer(keras.layers.LayerNormalization()), "keras.layers.LayerNormalization"),
     "subclassed": (lambda: built(Subclassed()), "Subclassed"),
     "branches": (branches, "1 inputs and 2 outputs"),
     "not built": (lambda: keras.Sequential([keras_coda.DAUDense(3, 2)]), "built Keras model"),
