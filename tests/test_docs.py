@@ -53,12 +53,7 @@ def test_blocks_run_in_order(page, tmp_path, monkeypatch):
         # An error then has the page and the line.
         tree = ast.increment_lineno(ast.parse(text), line - 1)
         if reason is None:
-            try:
-                exec(compile(tree, ROOT / page, "exec"), names)
-            except ImportError as error:
-                if "not all of it is installed" not in str(error):
-                    raise
-                pytest.skip(str(error))  # an extra that this environment is without
+            exec(compile(tree, ROOT / page, "exec"), names)
 
 
 def commands(page):
