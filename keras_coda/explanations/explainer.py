@@ -121,7 +121,14 @@ class Explainer(keras.Model):
         indices, several = targets.to_flat_indices(target, len(images[0]), shape[1:])
         self._compare(images)
         inputs = {"images": images if len(images) > 1 else images[0], "targets": indices}
-        results = self.predict(inputs, batch_size=batch_size, verbose=verbose)
+        weights = [(variable, variable.value) for variable in self.model.variables]
+        try:
+            results = self.predict(inputs, batch_size=batch_size, verbose=verbose)
+        except Exception:
+            # On JAX, Keras takes a model's weights away while it predicts, and an error would leave it without.
+            for variable, value in weights:
+                variable.assign(value)
+            raise
         if len(shape) > 2:
             results["targets"] = np.stack(np.unravel_index(results["targets"], shape[1:]), axis=-1)
         if not several:

@@ -37,7 +37,7 @@ def export(
         residual          (N,) or (N, K): logit - bias - sum of the map; zero up to rounding
 
     The file also holds the text of a JSON object: name, classes (names, in the order of the logits), explained
-    ("predicted", or the classes' indices), image_shape, input_dtype, value_range, data_format,
+    ("predicted", or the classes' indices), image_shape (`None`: any size), input_dtype, value_range, data_format,
     probabilities, weights, outputs (names and axes), keras_coda_version. `metadata_of` reads it; where it is in each
     format, and what was measured, is in docs/export.md.
 
@@ -49,8 +49,8 @@ def export(
             with a .bin beside it), or none (a folder, TensorFlow's SavedModel). A file that is there is replaced.
         explain: "predicted", "all", or a list of classes, indices or names: which have a contribution map.
         classes: strings, the classes' names. Default: their numbers.
-        image_shape: shape of the images without the batch axis; no format holds a graph for any size. Default: as the
-            model takes them.
+        image_shape: shape of the images without the batch axis; `None` for any size is for SavedModel on TensorFlow
+            alone. Default: as the model takes them.
         input_dtype: "float32", for images in [0, 1], or "uint8", for images in 0..255.
         weights: "float32", "float16" or "int8" (one scale a filter): how the file keeps them. It computes in float32.
         probabilities: "sigmoid" (paper, eq. 9) or "softmax".
@@ -86,7 +86,7 @@ def export(
     if isinstance(classes, str) or len(names) != count or not all(isinstance(name, str) for name in names):
         raise ValueError(f"`classes` must be {count} names, one for each logit. Received: {classes!r}")
     explained = _explained(explain, names)
-    shape = _image_shape(image_shape, model.input_shape[1:])
+    shape = _image_shape(image_shape, model.input_shape[1:], form)
     finishing = form.load()
     explained_model = ExplainedModel(model, explained, probabilities)
     first = any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers)
@@ -140,13 +140,13 @@ def _explained(explain, names):
     return [int(i) for i in indices]
 
 
-def _image_shape(image_shape, taken):
+def _image_shape(image_shape, taken, form):
     shape = [*(taken if image_shape is None else image_shape)]
     if len(shape) != len(taken) or any(t not in (None, s) for s, t in zip(shape, taken, strict=True)):
         raise ValueError(f"`image_shape` must be of the form {tuple(taken)}. Received: {image_shape!r}")
-    if None in shape:
+    if None in shape and keras.backend.backend() not in form.any_size:
         raise ValueError(
-            "An exported file takes images of one size, and the model takes any: name it, such as "
+            f"A file of the format {form.name!r} takes images of one size, and the model takes any: name it, such as "
             f"image_shape=(32, 32, 3). Received: image_shape={tuple(shape)}"
         )
     return shape
@@ -154,6 +154,7 @@ def _image_shape(image_shape, taken):
 
 def _outputs(size, explained, count):
     """The outputs and their axes; an axis of any size has a name."""
+    size = [name if length is None else length for name, length in zip(("height", "width"), size, strict=True)]
     several = [] if explained == "predicted" else [len(explained)]
     axes = (["batch", *several, *size], ["batch", count], ["batch", count], ["batch", *several])
     return dict(zip(OUTPUTS, axes, strict=True))

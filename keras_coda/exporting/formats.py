@@ -24,6 +24,7 @@ class Format:
             weights)`, which completes what Keras wrote, and `read(path)`, which gives the facts.
         weights: in which dtypes it keeps weights here.
         packages: what pip calls what it needs, besides the backend.
+        any_size: the backends with which a file takes images of any size.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Format:
     module: str
     weights: tuple[str, ...] = ("float32",)
     packages: tuple[str, ...] = ()
+    any_size: tuple[str, ...] = ()
 
     def load(self):
         """The module.
@@ -59,7 +61,7 @@ FORMATS = {
             ("float32", "float16", "int8"),
             ("onnx", "onnx-ir", "onnxruntime"),
         ),
-        Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model"),
+        Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model", any_size=("tensorflow",)),
         Format("litert", ".tflite", ("tensorflow",), "litert_file", ("float32", "float16", "int8")),
         Format("torch", ".pt2", ("torch",), "torch_file"),
         Format("openvino", ".xml", ("tensorflow",), "openvino_file", packages=("openvino",)),

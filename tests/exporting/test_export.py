@@ -81,6 +81,14 @@ def test_outputs_and_facts(model, images, tmp_path, form):
         check(RUN[form](path, images[:1]), model.explain(images[:1], "all"))
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow alone holds a graph for images of any size")
+def test_any_size(model, images, tmp_path):
+    path = keras_coda.export(model, tmp_path / "model")
+    for some in (images, images[:, 1:, :5]):
+        check(RUN["tf_saved_model"](path, some), model.explain(some))
+    assert metadata_of(path)["outputs"]["contribution_map"] == ["batch", "height", "width"]
+
+
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """A network of which weights are worth fewer bits, and its file."""
