@@ -8,8 +8,8 @@ import sys
 import keras
 import numpy as np
 
-from keras_coda import attributions, backend, data, metrics, photo_commands, presets, recipes, reports, training
-from keras_coda.explanations import explain, explain_video, plots
+from keras_coda import attributions, backend, data, metrics, photo_commands, plots, presets, recipes, reports, training
+from keras_coda.explanations import explain, explain_video
 from keras_coda.images import check_kept, image_files, read_image
 from keras_coda.text import printable
 from keras_coda.version import __version__

@@ -229,9 +229,12 @@ def test_a_recipe_of_another_form_is_one_line_on_stderr(tmp_path, capsys):
 
 def test_what_moves_a_cursor_is_printed_as_text(digit_files, tmp_path, capsys):
     paths, _ = digit_files
-    facts, classes = presets.metadata("xs_coda_digits"), ["\x1b[2J<script>\u202e\n"] * 10
+    facts = presets.metadata("xs_coda_digits")
+    classes = [f"\x1b[2J<script>\u202e\n{index}" for index in range(10)]
     given = {"dataset": "digits", "description": "\x07", "image_shape": facts["image_shape"]}
-    folder = presets.save(presets.load("xs_coda_digits"), tmp_path / "preset", classes=classes, **given)
+    model = presets.load("xs_coda_digits")
+    model.class_names = classes
+    folder = presets.save(model, tmp_path / "preset", **given)
     assert cli.main(["explain", str(paths[0]), "--preset", str(folder), "--out", str(tmp_path / "out")]) == 0
     assert cli.main(["presets", str(folder)]) == 0
     assert cli.main(["explain", str(paths[0]), "--preset", str(folder), "--target", "\x1b"]) == 2

@@ -61,7 +61,7 @@ def commands(page):
     for _, text, _ in blocks(page, "bash"):
         for line in re.sub(r"\\\n *", " ", text).splitlines():
             for command in re.split(r" && |; ", line):
-                words = shlex.split(command, comments=True)
+                words = shlex.split(command.partition(" > ")[0], comments=True)
                 while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                     words.pop(0)
                 if words:

@@ -62,7 +62,7 @@ LAYERS: dict = {
     layers.UpSampling2D: _linear(rules.up_sampling2d),
     layers.GlobalAveragePooling2D: _linear(rules.global_average_pooling2d),
     layers.AveragePooling2D: _linear(rules.average_pooling2d),
-    layers.BatchNormalization: _linear(rules.batch_normalization),
+    layers.BatchNormalization: _linear(rules.batch_normalization, in_presets=False),
     layers.Dense: _linear(rules.dense),
     layers.Conv2D: _linear(rules.conv2d),
     layers.DepthwiseConv2D: _linear(rules.depthwise_conv2d),

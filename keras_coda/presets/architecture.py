@@ -93,7 +93,10 @@ def deserialize(text, source, dtype=None, parameters=None):
         _check_model(architecture, source)
         with _without_memory():
             model = keras.saving.deserialize_keras_object(architecture, safe_mode=True)
-            Graph.of(model)
+            graph = Graph.of(model)
+            ends = len(graph.inputs), len(graph.outputs)
+            if ends != (1, 1):
+                raise ValueError(f"it has {ends[0]} inputs and {ends[1]} outputs. Expected: one of each")
             if not getattr(model, "inputs", None):
                 raise ValueError("it does not say what inputs it takes")
             if parameters is not None and model.count_params() != parameters:

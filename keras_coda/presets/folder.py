@@ -293,6 +293,11 @@ def _check_finite(model, of=""):
 
 
 def _class_names(classes, model):
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise PresetError(
+            f"Expected a model with one input and one output. Received: {len(model.inputs)} inputs and "
+            f"{len(model.outputs)} outputs"
+        )
     if len(model.output_shape) != 2:
         raise PresetError(f"Expected a model with outputs (N, classes). Received: output shape {model.output_shape}")
     known = getattr(model, "class_names", None)

@@ -4,7 +4,8 @@ import pathlib
 import shutil
 import tempfile
 
-from keras_coda.explanations import explain, plots
+from keras_coda import plots
+from keras_coda.explanations import explain
 from keras_coda.presets import hub, weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.facts import to_json

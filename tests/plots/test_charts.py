@@ -73,4 +73,4 @@ def test_a_panel_may_be_missing_and_titles_have_one_or_two_lines():
     figure = panels.plot_panels([[panel, None], [panel, panel]], titles=[["a\nb", None], [None, "c"]])
     assert len(figure.axes) == 3
     assert [ax.get_title().split("\n")[0] for ax in figure.axes] == ["a", "", "c"]
-    assert figure.dpi == plots.DPI
+    assert figure.dpi == plots.explanations.DPI

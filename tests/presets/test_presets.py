@@ -790,7 +790,7 @@ UNFIT = {
     "lambda rescaling": (lambda: with_layer(keras_coda.DAUDense(4, 2, rescaling=lambda n: n)), "__lambda__"),
     "function": (lambda: with_layer(keras_coda.DAUDense(4, 2, rescaling=plain_rescaling)), "plain_rescaling"),
     "array": (lambda: with_layer(keras.layers.Rescaling(np.ones(192, "float32"))), "__numpy__"),
-    "batch norm": (lambda: with_layer(keras.layers.BatchNormalization()), "keras.layers.BatchNormalization"),
+    "layer norm": (lambda: with_layer(keras.layers.LayerNormalization()), "keras.layers.LayerNormalization"),
     "subclassed": (lambda: built(Subclassed()), "Subclassed"),
     "branches": (branches, "1 inputs and 2 outputs"),
     "not built": (lambda: keras.Sequential([keras_coda.DAUDense(3, 2)]), "built Keras model"),

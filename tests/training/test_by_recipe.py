@@ -183,7 +183,7 @@ def test_a_training_that_diverges_at_once_leaves_no_preset(recipe, tmp_path):
     diverging = dataclasses.replace(recipe, learning_rate=float("nan"))
     with pytest.raises(FloatingPointError, match=r"in epoch 1\..*Nothing was kept"):
         training.train(diverging, tmp_path / "preset", epochs=2, verbose=0)
-    assert [path.name for path in tmp_path.iterdir()] == ["preset.training"]
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.one_backend
