@@ -92,6 +92,6 @@ for name, value in keras_coda.exporting.metadata_of("digits.onnx").items():
 
 # %% [markdown]
 # Other formats are chosen by the suffix: `.tflite` (LiteRT), `.pt2` (`torch.export`),
-# `.xml` (OpenVINO), or a folder (TensorFlow's SavedModel). See
+# or a folder (TensorFlow's SavedModel). See
 # [export](../export.md). The [demo](../how_to/demo.md)
 # runs such a file in the browser.

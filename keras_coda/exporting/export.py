@@ -45,12 +45,12 @@ def export(
 
     Args:
         model: a CoDA-Net, or any built model that `keras_coda.explain` takes, with outputs `(N, classes)`, in float32.
-        path: where to write. Its suffix is the format: .onnx, .tflite (LiteRT), .pt2 (`torch.export`), .xml (OpenVINO,
-            with a .bin beside it), or none (a folder, TensorFlow's SavedModel). A file that is there is replaced.
+        path: where to write. Its suffix is the format: .onnx, .tflite (LiteRT), .pt2 (`torch.export`), or
+            none (a folder, TensorFlow's SavedModel). A file that is there is replaced.
         explain: "predicted", "all", or a list of classes, indices or names: which have a contribution map.
         classes: strings, the classes' names. Default: their numbers.
-        image_shape: shape of the images without the batch axis; `None` for any size is for SavedModel on TensorFlow
-            alone. Default: as the model takes them.
+        image_shape: shape of the images without the batch axis; `None` for any size is for SavedModel and LiteRT on
+            TensorFlow alone. Default: as the model takes them.
         input_dtype: "float32", for images in [0, 1], or "uint8", for images in 0..255.
         weights: "float32", "float16" or "int8" (one scale a filter): how the file keeps them. It computes in float32.
         probabilities: "sigmoid" (paper, eq. 9) or "softmax".

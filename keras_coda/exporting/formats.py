@@ -62,9 +62,15 @@ FORMATS = {
             ("onnx", "onnx-ir", "onnxruntime"),
         ),
         Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model", any_size=("tensorflow",)),
-        Format("litert", ".tflite", ("tensorflow",), "litert_file", ("float32", "float16", "int8")),
+        Format(
+            "litert",
+            ".tflite",
+            ("tensorflow",),
+            "litert_file",
+            ("float32", "float16", "int8"),
+            any_size=("tensorflow",),
+        ),
         Format("torch", ".pt2", ("torch",), "torch_file"),
-        Format("openvino", ".xml", ("tensorflow",), "openvino_file", packages=("openvino",)),
     )
 }
 

@@ -27,17 +27,9 @@ def run_litert(path, images):
     return interpreter.get_signature_runner("serving_default")(images=images)
 
 
-def run_openvino(path, images):
-    openvino = pytest.importorskip("openvino")
-    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    results = compiled(images)
-    return {output.any_name: results[output] for output in compiled.outputs}
-
-
 RUN = {
     "onnx": run_onnx,
     "torch": run_torch,
     "tf_saved_model": run_saved_model,
     "litert": run_litert,
-    "openvino": run_openvino,
 }
