@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from on_backend import evaluate, gradients
+from on_backend import gradients
 
 import keras_coda
+from keras_coda.contractions import using
 from keras_coda.models import hybrid
 
 LAST = {"data_format": "channels_last"}
@@ -79,11 +80,9 @@ def test_penalty_of_a_branched_network_of_daus(rng):
     value, got = gradients(penalty, weights, np.ones((), "float32"))
     entries = keras_coda.explain(model, images, "all").weights
     np.testing.assert_allclose(value, np.abs(entries).mean(), rtol=1e-5)
-    direction = [rng.standard_normal(w.shape).astype("float32") for w in weights]
-    step = 1e-3
-    ahead, behind = (
-        evaluate(penalty, *[w + sign * step * d for w, d in zip(weights, direction, strict=True)]) for sign in (1, -1)
-    )
-    want = sum(np.sum(g * d) for g, d in zip(got, direction, strict=True))
-    np.testing.assert_allclose((ahead - behind) / (2 * step), want, rtol=2e-2)
+    # By the backend's own derivatives. Not by finite differences: near zero entries of W their error is large.
+    with using("direct"):
+        _, want = gradients(penalty, weights, np.ones((), "float32"))
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
     assert all(np.abs(g).max() > 0 for g in got)
