@@ -51,7 +51,8 @@ def plain_cnn(model, side, classes):
     for n, kernel, stride in zip(filters[:-1], model["kernel_sizes"], model["strides"], strict=False):
         stack += [
             keras.layers.Conv2D(round(factor * n), kernel, stride, padding="same", use_bias=False),
-            keras.layers.BatchNormalization(),
+            # Few steps: with 0.99 the moving averages would not get there, and the CNN stays at chance.
+            keras.layers.BatchNormalization(momentum=0.9),
             keras.layers.ReLU(),
         ]
     stack += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes)]
