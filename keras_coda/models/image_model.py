@@ -133,15 +133,6 @@ def _is(x, module, name):
     return any(cls.__name__ == name and cls.__module__.startswith(module) for cls in type(x).__mro__)
 
 
-def _checked_generator(batches, check):
-    """A generator, which is the one form of iterator that Keras takes."""
-    first = next(batches, None)
-    if first is not None:
-        check(first)
-        yield first
-        yield from batches
-
-
 class _CheckedDataset(keras.utils.PyDataset):
     """Another `PyDataset`, whose first batch is checked."""
 
@@ -191,7 +182,7 @@ def _checked_loader(loader, check):
 
 
 def _checked_iterator(batches, check):
-    """The same batches, the first of which is checked."""
+    """The same batches, the first of which is checked, by a generator: the one form of iterator that Keras takes."""
     for number, batch in enumerate(batches):
         if number == 0:
             check(batch)
@@ -220,7 +211,7 @@ def _checked_tf_dataset(dataset, check):
 
 
 _SOURCES = (
-    (lambda x: isinstance(x, Iterator), _checked_generator),
+    (lambda x: isinstance(x, Iterator), _checked_iterator),
     (lambda x: isinstance(x, keras.utils.PyDataset), _CheckedDataset),
     (lambda x: _is(x, "torch.utils.data", "DataLoader"), _checked_loader),
     (lambda x: _is(x, "tensorflow.python", "DatasetV2"), _checked_tf_dataset),
