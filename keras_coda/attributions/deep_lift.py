@@ -9,11 +9,11 @@ from keras import ops
 from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions import graph
 from keras_coda.attributions.attribution import Attribution
-from keras_coda.attributions.fused import with_activation
 from keras_coda.attributions.pull_back import PullBack, pulled_back
 from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.linear_maps.known import known
 from keras_coda.linear_maps.steps import describe
+from keras_coda.linear_maps.views import view
 
 # Differences smaller than this share of the values are computed too inaccurately to divide by.
 _SMALL = 1e-4
@@ -102,7 +102,7 @@ def _replacement(operation, apply):
     activation = getattr(operation, "activation", None)
     if activation in (None, keras.activations.linear):
         return operation
-    return with_activation(operation, functools.partial(apply, _rescaled, activation))
+    return view(operation, activation=functools.partial(apply, _rescaled, activation))
 
 
 def _rule(operation):

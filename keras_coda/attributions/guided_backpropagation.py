@@ -5,9 +5,9 @@ import numpy as np
 from keras import ops
 
 from keras_coda.attributions import graph
-from keras_coda.attributions.fused import with_activation
 from keras_coda.attributions.gradient import Gradient
 from keras_coda.attributions.pull_back import PullBack
+from keras_coda.linear_maps.views import view
 
 # Numbers that tell a ReLU from what has a slope, a threshold or a cap.
 _PROBE = np.array([-1e6, -30.0, -1.0, -1e-3, 0.0, 1e-3, 0.4, 1.0, 30.0, 1e6], "float32")
@@ -59,7 +59,7 @@ def _replacement(operation, form):
     if form is None:
         return operation
     if form == "activation":
-        return with_activation(operation, _guided_relu)
+        return view(operation, activation=_guided_relu)
     return lambda *args, **kwargs: _guided_relu(keras.tree.flatten((args, kwargs))[form])
 
 
