@@ -1,18 +1,10 @@
 """Model-inherent explanations: contributions and weights."""
 
-import warnings
-
 from keras_coda.explanations.explainer import Explainer, explain
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.explanations.video import explain_video
+from keras_coda.renamed import renamed
 
 __all__ = ["Explainer", "Explanation", "explain", "explain_video"]
 
-
-def __getattr__(name):
-    if name == "plots":
-        from keras_coda import plots
-
-        warnings.warn("keras_coda.explanations.plots is now keras_coda.plots.", DeprecationWarning, stacklevel=2)
-        return plots
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = renamed(__name__, plots="keras_coda.plots")

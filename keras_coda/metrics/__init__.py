@@ -3,8 +3,6 @@
 keras_coda.metrics.measure(model, images, labels, methods, directory).summary()
 """
 
-import warnings
-
 from keras_coda.metrics.grids import Grids, make_grids
 from keras_coda.metrics.insertion_deletion import auc, deletion, insertion
 from keras_coda.metrics.localisation import localisation
@@ -14,6 +12,7 @@ from keras_coda.metrics.protocol import METRICS, Protocol
 from keras_coda.metrics.results import Results
 from keras_coda.metrics.sanity_check import sanity_check
 from keras_coda.metrics.selection import collect, most_confident
+from keras_coda.renamed import renamed
 
 __all__ = [
     "METRICS",
@@ -32,11 +31,4 @@ __all__ = [
     "sanity_check",
 ]
 
-
-def __getattr__(name):
-    if name == "evaluate":
-        warnings.warn(
-            "keras_coda.metrics.evaluate is now keras_coda.metrics.measure.", DeprecationWarning, stacklevel=2
-        )
-        return measure
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = renamed(__name__, evaluate="keras_coda.metrics.measure")
