@@ -1,16 +1,20 @@
 """A model as attributions and their metrics see it: from a source, the encoded image, to the classes' outputs."""
 
+import threading
 import typing
 
 import keras
 import numpy as np
 
+from keras_coda import backend
 from keras_coda.layers import InputEncoding, LogitScaling
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.layout import channel_axis
 
 INPUTS = ("encoded", "image")
+# Keras notes a new model at the layers of which it is made, where two threads would mix up their notes.
+_making = threading.RLock()
 # What turns outputs into probabilities already: as functions, and as operations, which have no public classes.
 _PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid, keras.ops.softmax, keras.ops.sigmoid)
 _PROBABILITY_OPERATIONS = ("Softmax", "Sigmoid")
@@ -53,9 +57,28 @@ class Classifier:
             raise ValueError(f"`input` must be one of {INPUTS}. Received: {input!r}")
         self.model = model
         self.input = input
-        inputs, outputs = _single_input_and_output(model)
-        self.classes = outputs.shape[-1]
+        self.classes = _single_output(model).shape[-1]
         walk = Graph.of(model)
+        with backend.one_at_a_time, _making:
+            start = self._split()
+        self.source_shape = tuple(start.shape[1:])
+        source = walk.inputs[0]
+        if self._encoding is not None and input == "encoded":
+            source = next(step.results[0] for step in walk.steps[::-1] if step.operation is self._encoding)
+        axis = channel_axis(walk, source)
+        if axis not in (1, 3):
+            raise ValueError(
+                f"Model {model.name!r} takes images with channels between height and width. Expected: (N, H, W, C) or "
+                "(N, C, H, W)."
+            )
+        self.data_format = "channels_first" if axis == 1 else "channels_last"
+        last = self.data_format == "channels_last"
+        self.channel_axis, self.pixel_axes = (-1, (-3, -2)) if last else (-3, (-2, -1))
+        self.activation = keras.activations.get(_activation(walk) if activation is None else activation)
+
+    def _split(self):
+        """Make the network, and return the tensor that it starts from."""
+        model, inputs, outputs = self.model, self.model.inputs[0], self.model.outputs[0]
         encodings = [layer for layer in model.layers if isinstance(layer, InputEncoding)]
         encoding: typing.Any = encodings[-1] if encodings else None
         self._encoding = encoding
@@ -70,26 +93,17 @@ class Classifier:
         self.network: keras.Model = keras.Model(
             start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}"
         )
-        if encoding is not None and input == "image":
+        if encoding is not None and self.input == "image":
             # Without the layer's check of the range, which noise may leave.
             dtype = encoding.compute_dtype if comes_first else inputs.dtype
             start = keras.Input(inputs.shape[1:], dtype=dtype)
             images = start if comes_first else keras.ops.cast(before(start), encoding.compute_dtype)
             self.network = keras.Model(start, self.network(encoding.encode(images)), name=f"{model.name}_from_images")
-        self.source_shape = tuple(start.shape[1:])
-        source = walk.inputs[0]
-        if encoding is not None and input == "encoded":
-            source = next(step.results[0] for step in walk.steps[::-1] if step.operation is encoding)
-        axis = channel_axis(walk, source)
-        if axis not in (1, 3):
-            raise ValueError(
-                f"Model {model.name!r} takes images with channels between height and width. Expected: (N, H, W, C) or "
-                "(N, C, H, W)."
-            )
-        self.data_format = "channels_first" if axis == 1 else "channels_last"
-        last = self.data_format == "channels_last"
-        self.channel_axis, self.pixel_axes = (-1, (-3, -2)) if last else (-3, (-2, -1))
-        self.activation = keras.activations.get(_activation(walk) if activation is None else activation)
+        return start
+
+    def __reduce__(self):
+        """A copy, or a pickle, is made anew of a copy of the model."""
+        return type(self), (self.model, self.activation, self.input)
 
     def source(self, images):
         """The sources of images, as a NumPy array.
@@ -121,7 +135,8 @@ class Classifier:
         if self._encoding is None:
             return images
         if self._before is not None:
-            encoded = to_unit_range(self._before.predict(images, verbose=0))
+            with backend.one_at_a_time:
+                encoded = to_unit_range(self._before.predict(images, verbose=0))
             images = images if self.input == "image" else encoded
         elif self.input == "image":
             images = images.astype(self._encoding.compute_dtype)
@@ -133,14 +148,15 @@ class Classifier:
         """The outputs `(N, classes)` for sources, or for a `keras.utils.PyDataset` of batches of them, float32."""
         if isinstance(source, keras.utils.PyDataset):
             batch_size = None
-        return self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
+        with backend.one_at_a_time:
+            return self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
 
     def probabilities(self, outputs):
         """The probabilities `(N, classes)` that outputs stand for."""
         return keras.ops.convert_to_numpy(self.activation(keras.ops.convert_to_tensor(outputs)))
 
 
-def _single_input_and_output(model):
+def _single_output(model):
     if not (isinstance(model, keras.Model) and model.built and getattr(model, "inputs", None)):
         raise ValueError(
             "Expected a built Sequential or Functional Keras model. Wrap another one: `inputs = keras.Input(shape)`, "
@@ -159,7 +175,7 @@ def _single_input_and_output(model):
             f"Model {model.name!r} must take images (N, H, W, C) to outputs (N, classes). "
             f"Received: {tuple(inputs[0].shape)} to {tuple(outputs[0].shape)}"
         )
-    return inputs[0], outputs[0]
+    return outputs[0]
 
 
 def _activation(graph):

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_coda import backend
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.explanations import Explainer
 from keras_coda.linear_maps import NotDynamicLinearError
@@ -34,7 +35,8 @@ class Contributions(Attribution):
         inputs = {"images": keras.KerasTensor((1, *shape)), "targets": keras.KerasTensor((1, 1), "int32")}
         try:
             # A trace refuses here what else only a call would.
-            self._explainer.compute_output_spec(inputs)
+            with backend.one_at_a_time:
+                self._explainer.compute_output_spec(inputs)
         except NotDynamicLinearError as error:
             # Keras puts words of its own before the message.
             raise error.__context__ or error from None

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_coda import backend
 from keras_coda.attributions.baseline import broadcast
 
 
@@ -42,7 +43,8 @@ class MaskedScores(keras.Model):
             `(N, M, K)`, float32.
         """
         variants = _Variants(source, targets, masks, count, batch_size, baseline, self.classifier.channel_axis)
-        scores = self.predict(variants, verbose=verbose)
+        with backend.one_at_a_time:
+            scores = self.predict(variants, verbose=verbose)
         return scores[: len(source) * count].reshape(len(source), count, -1)
 
     def call(self, inputs):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_coda import backend
 from keras_coda.explanations import parts, targets
 from keras_coda.explanations.explanation import Explanation, PiecewiseLinearExplanation
 from keras_coda.explanations.snapshot import is_same, snapshot
@@ -25,6 +26,8 @@ class Explainer(keras.Model):
     What is explained is the model as it is at each call of `explain`: its weights, and its layers' settings. Where it
     is not certain from the classes of its layers that their maps are what they compute, as of a layer of one's own
     with a method `linear_map`, both are computed for the first images and compared.
+
+    It can be used by several threads. A copy by `copy.deepcopy`, or a pickle, has a copy of the model.
 
     Args:
         model: a CoDA-Net, or any built Sequential or Functional model of DAU layers and linear layers, of chains and
@@ -91,6 +94,11 @@ class Explainer(keras.Model):
             self._split(graph)
             self.predict_function = None
 
+    def __reduce__(self):
+        """A copy, or a pickle, is an explainer made anew of a copy of the model, in which layers are found by name."""
+        layer, source = (parts.names(end) for end in (self._ends.layer, self._ends.source))
+        return type(self), (self.model, layer, source, self._policy, self.piecewise_linear)
+
     def explain(self, images, target=None, batch_size=32, verbose=0):
         """Explain a batch of images.
 
@@ -111,6 +119,10 @@ class Explainer(keras.Model):
             ValueError: images of another shape, plainly outside [0, 1] or NaN; a target out of range.
             NotDynamicLinearError: see the class.
         """
+        with backend.one_at_a_time:
+            return self._explain(images, target, batch_size, verbose)
+
+    def _explain(self, images, target, batch_size, verbose):
         self._follow_changes()
         images = self._standardize(images)
         before, explained = self._parts.before, self._parts.explained
@@ -274,16 +286,17 @@ def explain(
     >>> explanation.contribution_map.shape
     (32, 32, 32)
     """
-    # In a namespace, which Keras neither tracks as a part of the model nor saves with it.
-    if not hasattr(model, "_explainers"):
-        model._explainers = types.SimpleNamespace(by_arguments={})
-    explainers = model._explainers.by_arguments
     key = (
         layer,
         tuple(source) if isinstance(source, list) else source,
         None if dtype is None else keras.dtype_policies.get(dtype).name,
         bool(piecewise_linear),
     )
-    if key not in explainers:
-        explainers[key] = Explainer(model, layer, source, dtype, piecewise_linear)
-    return explainers[key].explain(images, target, batch_size=batch_size, verbose=verbose)
+    with backend.one_at_a_time:
+        # In a namespace, which Keras neither tracks as a part of the model nor saves with it.
+        if not hasattr(model, "_explainers"):
+            model._explainers = types.SimpleNamespace(by_arguments={})
+        explainers = model._explainers.by_arguments
+        if key not in explainers:
+            explainers[key] = Explainer(model, layer, source, dtype, piecewise_linear)
+        return explainers[key].explain(images, target, batch_size=batch_size, verbose=verbose)

@@ -46,14 +46,14 @@ def split(model, graph, layer, source):
     if source is None:
         before, explained = graph.between(lambda step: is_source(step.operation), outputs)
         if not explained.steps:
-            raise ValueError(_ORDER.format(_name(source), _name(layer), [step.name for step in graph.steps]))
+            raise ValueError(_ORDER.format(names(source), names(layer), [step.name for step in graph.steps]))
         return before, explained
     sources = source if isinstance(source, (list, tuple)) else [source]
     uses = [step for one in sources for step in _uses(graph, one, "source")]
     before, explained = graph.between(lambda step: step in uses and step.results[0] not in outputs, outputs)
     past = [number for number in explained.inputs if number in graph.inputs]
     if past:
-        raise ValueError(_ORDER.format(_name(source), _name(layer), [step.name for step in graph.steps]))
+        raise ValueError(_ORDER.format(names(source), names(layer), [step.name for step in graph.steps]))
     return before, explained
 
 
@@ -110,12 +110,18 @@ def _require_equal(layer, outputs, mapped):
 def _uses(graph, layer, argument):
     uses = [step for step in graph.steps if step.operation is layer or step.name == layer]
     if not uses:
-        names = [step.name for step in graph.steps]
-        raise ValueError(f"`{argument}` must be one of {names}. Received: {_name(layer)!r}")
+        found = [step.name for step in graph.steps]
+        raise ValueError(f"`{argument}` must be one of {found}. Received: {names(layer)!r}")
+    if len({id(step.operation) for step in uses}) > 1:
+        raise ValueError(
+            f"`{argument}` must be the layer itself where several have its name, as in models within models. Received: "
+            f"{layer!r}, the name of {len(uses)} layers"
+        )
     return uses
 
 
-def _name(layer):
+def names(layer):
+    """The name of a layer, or a list of them; names stay what they are."""
     if isinstance(layer, (list, tuple)):
-        return [_name(one) for one in layer]
+        return [names(one) for one in layer]
     return getattr(layer, "name", layer)

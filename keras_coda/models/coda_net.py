@@ -329,10 +329,9 @@ class CoDANet(ImageModel):
         if layer is None:
             target = names_of_classes.to_indices(target, self.class_names)
         self._check_size(images if hasattr(images, "shape") else np.asarray(images))
-        with backend.one_at_a_time:
-            return explainer.explain(
-                self, images, target, layer=layer, source=source, dtype=dtype, batch_size=batch_size, verbose=verbose
-            )
+        return explainer.explain(
+            self, images, target, layer=layer, source=source, dtype=dtype, batch_size=batch_size, verbose=verbose
+        )
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)

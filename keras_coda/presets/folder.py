@@ -1,5 +1,6 @@
 """Presets as folders of plain data: the architecture, the weights, and what is to be known of them."""
 
+import glob
 import pathlib
 import shutil
 import uuid
@@ -265,6 +266,13 @@ def check_target(directory, overwrite):
             f"{target} exists. Expected: a new folder, or with overwrite=True one that holds nothing but {FILES}. "
             f"Received: overwrite={overwrite}, and there is {found}"
         )
+
+
+def remove_left(directory):
+    """Remove what killed calls of `save` have left beside their folder, to which nobody else may write now."""
+    target = pathlib.Path(directory).expanduser().resolve()
+    for path in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 32}"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _in_half(config, model, dtype):

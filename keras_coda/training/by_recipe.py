@@ -12,7 +12,7 @@ import numpy as np
 from keras_coda import backend, data, presets
 from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet
-from keras_coda.presets.folder import check_target
+from keras_coda.presets.folder import check_target, remove_left
 from keras_coda.training import fitting
 from keras_coda.training.state import alone
 
@@ -155,6 +155,7 @@ def _trained(run, dataset, directory, overwrite):
                 license=None if data.photos.is_folder(recipe.dataset) else "Apache-2.0",
                 overwrite=overwrite or not fitted.finite,
             )
+            remove_left(target)
     if not fitted.finite:
         kept = f"The network after epoch {fitted.epochs} is the preset {target}" if results else "Nothing was kept"
         raise FloatingPointError(
