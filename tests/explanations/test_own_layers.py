@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import reference
 from own_layers import blocks
 
 import keras_coda
@@ -27,6 +28,16 @@ def test_it_trains_and_explains_exactly(page, tmp_path):
     total = explanation.contributions.sum((1, 2, 3), dtype="float64") + explanation.bias
     assert np.abs(total - logits[np.arange(16), explanation.targets]).max() < 1e-5 * np.abs(logits).max()
     assert np.abs(explanation.bias).max() > 1e-3
+    net = reference.Affine(reference.encode(images[:4]))
+    kernels = [np.array(layer.kernel, "float64") for layer in model.layers if hasattr(layer, "kernel")]
+    x = net.bcos(*net.inputs(), kernels[0])
+    x = x + net.bcos(x, kernels[1])
+    x = net.normalize(x, next(layer for layer in model.layers if hasattr(layer, "moving_mean")))
+    x = net.bcos(x + net.bcos(x, kernels[2]), kernels[3])
+    want = net.shift(x.sum((1, 2)) / 4, model.layers[-1].bias)
+    want = want[np.arange(4), explanation.targets[:4]]
+    assert reference.relative_error(explanation.weights[:4].reshape(4, -1), want[:, :-1]) < 1e-5
+    np.testing.assert_allclose(explanation.bias[:4], want[:, -1], atol=1e-5 * np.abs(logits).max())
     model.save(tmp_path / "bcos.keras")
     loaded = keras.saving.load_model(tmp_path / "bcos.keras")
     np.testing.assert_allclose(keras_coda.explain(loaded, images[:16]).logits, logits, atol=1e-5)
