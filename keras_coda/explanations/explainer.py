@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_coda.contractions import contraction
 from keras_coda.explanations import parts, targets
 from keras_coda.explanations.explanation import Explanation, PiecewiseLinearExplanation
 from keras_coda.explanations.snapshot import is_same, snapshot
@@ -79,14 +80,21 @@ class Explainer(keras.Model):
         if self.piecewise_linear:
             pieces = tuple(dict.fromkeys(s.name for s in explained.steps if needs_pieces(s.operation)))
         self._parts = types.SimpleNamespace(
-            graph=graph, settings=settings, before=before, explained=explained, channels=channels, pieces=pieces
+            graph=graph,
+            settings=settings,
+            contractions=_contractions(),
+            before=before,
+            explained=explained,
+            channels=channels,
+            pieces=pieces,
         )
         self._is_compared = False
 
     def _follow_changes(self):
-        """Start anew where the model has been given other layers or settings since."""
+        """Compile again where the model's layers or settings, or `set_contraction`, have changed since."""
         graph, old = Graph.of(self.model), self._parts
         same = is_same(snapshot(graph.operations), old.settings) and graph.is_same(old.graph)
+        same = same and _contractions() == old.contractions
         if not same:
             self._split(graph)
             self.predict_function = None
@@ -229,6 +237,11 @@ class Explainer(keras.Model):
             "bias": bias,
             "residual": values - bias - sum(totals[1:], totals[0]),
         }
+
+
+def _contractions():
+    """The forms of the contraction that are chosen now."""
+    return [contraction(dtype) for dtype in ("float32", "bfloat16")]
 
 
 def _one_or_all(tensors):

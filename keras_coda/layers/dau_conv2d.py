@@ -21,24 +21,24 @@ def pair(value, name):
 class DAUConv2D(DAU):
     """A convolution whose filters are Dynamic Alignment Units (paper, 3.3).
 
-    At every position each filter's weights are computed for the very patch x that they then multiply:
-    w_j(x) = alpha(|u_j|) u_j, with u_j = A_j B x + b_j (paper, eq. 1). The layer as a whole computes
-    W(a) a (paper, eq. 5); `linear_map` gives that matrix.
+    Each filter j computes its weights from the patch x that they are applied to: w_j(x) = alpha(|u_j|) u_j, with
+    u_j = A_j B x + b_j (paper, eq. 1). The whole layer computes W(a) a for inputs a (paper, eq. 5), and `linear_map`
+    returns that matrix.
 
-    |u_j|^2 is computed without u_j, as a sum of terms that cancel where b_j is nearly -A_j B x. In float32 outputs are
-    then off by about 1e-7 (|b_j| / |u_j|)^2 of |w_j| |x|: see `docs/benchmarks.md`, "Norms that cancel".
+    |u_j|^2 is computed as a sum of terms, which cancel where b_j is close to -A_j B x. In float32 the error of an
+    output is then about 1e-7 (|b_j| / |u_j|)^2 |w_j| |x|, see `docs/benchmarks.md`, "Norms that cancel".
 
     Args:
         filters: integer, number of filters n.
         kernel_size: integer or two, height and width of the patches.
         rank: integer r, the rank of A_j B.
         strides: integer or two.
-        padding: "valid" (none), "same" (Keras' own: output size = ceil(input size / stride), more zeros after
-            than before) or "symmetric" ((kernel_size - 1) // 2 zeros on both sides whatever the stride, as in the
-            published networks).
+        padding: "valid": none. "same", as in Keras: output size = ceil(input size / stride), with the odd zero
+            after the image. "symmetric", as in the published networks: (kernel_size - 1) // 2 zeros on each side.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
-        rescaling: "sq" or "l2" (paper, eq. 2), or a function alpha of the norm |u_j|, given as a float tensor of
-            any shape, positive.
+        rescaling: "sq" or "l2" (paper, eq. 2), or a function alpha. It takes the positive norms |u_j|, a float tensor
+            of any shape. To save models with a function of your own, register it by
+            `keras.saving.register_keras_serializable`.
         use_bias: whether u_j has the term b_j.
         a_initializer, b_initializer, bias_initializer: for A, B and b. Default: uniform in +-1/sqrt(fan_in), where
             fan_in is d = height x width x channels for B, and r for A and b, as published.
@@ -105,7 +105,7 @@ class DAUConv2D(DAU):
         return convolution.patches_transpose(patches, self.kernel_size, self.strides, self.padding, size)
 
     def linear_map(self, inputs):
-        self.compute_output_shape(inputs.shape)  # an error where the kernel finds no position
+        self.compute_output_shape(inputs.shape)  # raises an error where the image is smaller than the kernel
         if self.data_format == "channels_last":
             return super().linear_map(inputs)
         outputs, W = super().linear_map(ops.moveaxis(inputs, -3, -1))

@@ -15,8 +15,8 @@ LOGIT_BIAS = math.log(0.1 / 0.9)
 class LogitScaling(keras.layers.Layer):
     """Scales the outputs of a CoDA-Net to logits: `x / T + b0` (paper, eq. 9).
 
-    The higher the temperature T, the more a network's weights must align with its input to reach
-    confident logits (paper, 3.3).
+    The higher the temperature T, the better a network's weights must align with its input for a confident logit
+    (paper, 3.3).
 
     Args:
         temperature: T, a positive number.
@@ -43,7 +43,14 @@ class LogitScaling(keras.layers.Layer):
         self.bias = float(bias)
 
     def linear_map(self, inputs):
-        """The layer's outputs and the map that made them, with b0 as its `offset`: `(outputs, LinearMap)`."""
+        """The layer's outputs, and the map that made them, with b0 as its `offset`.
+
+        Args:
+            inputs: tensor.
+
+        Returns:
+            `(outputs, LinearMap)`.
+        """
 
         def scale(v):
             return v / self.temperature

@@ -42,7 +42,7 @@ _BY_NAME = {"l2": l2, "sq": sq}
 
 
 def get(identifier):
-    """The rescaling called `identifier` ("l2" or "sq"), or `identifier` itself where it is a function of the norm."""
+    """The rescaling that an argument stands for: a name, a function of the norm, or the configuration of one."""
     if isinstance(identifier, dict):
         identifier = keras.saving.deserialize_keras_object(identifier)
     if callable(identifier):
@@ -55,7 +55,7 @@ def get(identifier):
 
 
 def serialize(rescaling):
-    """A name where `rescaling` has one, else Keras' serialization of the function."""
+    """The name "l2" or "sq", or Keras' configuration of another function."""
     for name, known in _BY_NAME.items():
         if rescaling is known:
             return name

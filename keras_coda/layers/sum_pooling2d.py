@@ -9,7 +9,7 @@ from keras_coda.linear_maps.linear_map import LinearMap
 
 @keras.saving.register_keras_serializable(package="keras_coda")
 class SumPooling2D(keras.layers.Layer):
-    """Sums every channel over all positions: the last layer of a CoDA-Net before its logits are scaled (paper, 4.1).
+    """Sums each channel over all positions (paper, 4.1). In a CoDA-Net it comes before the scaling of the logits.
 
     Args:
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
@@ -34,7 +34,14 @@ class SumPooling2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def linear_map(self, inputs):
-        """The layer's outputs and the matrix that made them: `(outputs, LinearMap)` (paper, eq. 5)."""
+        """The layer's outputs, and the matrix that made them (paper, eq. 5).
+
+        Args:
+            inputs: tensor of images.
+
+        Returns:
+            `(outputs, LinearMap)`.
+        """
         image_shape = ops.shape(inputs)[-3:]
 
         def transpose(u):

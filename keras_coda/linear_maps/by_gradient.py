@@ -17,21 +17,34 @@ def linear_function(function, inputs):
         `(outputs, LinearMap)`.
     """
     outputs = function(inputs)
-    shape, dtype = ops.shape(inputs)[1:], inputs.dtype
-    ranks = len(inputs.shape), len(outputs.shape)
+    dtype, ranks = inputs.dtype, (len(inputs.shape), len(outputs.shape))
+    transpose = transposed(function, ops.shape(inputs)[1:], dtype)
+    W = LinearMap(
+        lambda v: _by_input(function, ops.cast(v, dtype), ranks[0]),
+        lambda u: _by_input(transpose, ops.cast(u, outputs.dtype), ranks[1]),
+    )
+    return outputs, W
+
+
+def transposed(function, shape, dtype):
+    """The transpose of a linear function, by its gradient. It is differentiable itself.
+
+    Args:
+        function: linear function of a tensor `(N, *shape)`, that treats each of the N inputs by itself.
+        shape: shape of one of its inputs, without the batch axis.
+        dtype: dtype of its inputs.
+
+    Returns:
+        A function of a tensor `(N, ...)`, of the shape of the outputs, that returns `(N, *shape)`.
+    """
 
     def gradient(u):
         anywhere = ops.zeros((ops.shape(u)[0], *shape), dtype)
         _, _, pull = backend.pull_back(lambda x: (function(x), None), anywhere)
         return pull(ops.expand_dims(u, 0))[0]
 
-    # The gradient in `u` of what the transpose gives is the function itself. PyTorch would not know.
-    transpose = backend.custom_gradient(lambda u: (gradient(u), ()), lambda residuals, g: (function(g),))
-    W = LinearMap(
-        lambda v: _by_input(function, ops.cast(v, dtype), ranks[0]),
-        lambda u: _by_input(transpose, ops.cast(u, outputs.dtype), ranks[1]),
-    )
-    return outputs, W
+    # The derivative of the transpose is the function itself. PyTorch could not find it out.
+    return backend.custom_gradient(lambda u: (gradient(u), ()), lambda residuals, g: (function(g),))
 
 
 def elementwise_function(function, inputs):

@@ -9,8 +9,8 @@ import functools
 import numpy as np
 from keras import ops
 
-from keras_coda.linear_maps.by_gradient import elementwise_function, linear_function
-from keras_coda.linear_maps.convolution import convolve, convolve_transpose, dilate, patches, patches_transpose
+from keras_coda.linear_maps.by_gradient import elementwise_function, linear_function, transposed
+from keras_coda.linear_maps.convolution import convolve, convolve_transpose, dilate, fold, patches, patches_transpose
 from keras_coda.linear_maps.linear_map import LinearMap, identity
 
 
@@ -220,22 +220,28 @@ def conv2d(layer, inputs):
     return _convolution(layer, inputs, *map(by_group, zip(*groups, strict=True)))
 
 
-def _full(depthwise):
-    """The kernel `(k, k, c, c m)` of the convolution that equals a depthwise one `(k, k, c, m)`: mostly zeros."""
-    rows, columns, channels, multiplier = depthwise.shape
-    eye = ops.reshape(ops.eye(channels, dtype=depthwise.dtype), (channels, channels, 1))
-    return ops.reshape(ops.expand_dims(depthwise, 3) * eye, (rows, columns, channels, channels * multiplier))
+def _depthwise(layer, inputs, kernel):
+    """The convolution of each channel by itself and its transpose, as functions of channels-last images.
+
+    `keras.ops` has no transposed depthwise convolution, so that the transpose is the gradient.
+    """
+    kernel = ops.cast(kernel, layer.compute_dtype)
+    settings = (tuple(layer.strides), layer.padding, "channels_last", tuple(layer.dilation_rate))
+
+    def convolve_channels(image):
+        return ops.depthwise_conv(image, kernel, *settings)
+
+    transpose = transposed(convolve_channels, (*_size(layer, inputs), kernel.shape[2]), layer.compute_dtype)
+    return lambda v: fold(convolve_channels, v, 3), lambda u: fold(transpose, u, 3)
 
 
 def depthwise_conv2d(layer, inputs):
-    kernel = _full(ops.cast(layer.kernel, layer.compute_dtype))
-    return _convolution(layer, inputs, *_by_kernel(layer, inputs, kernel))
+    return _convolution(layer, inputs, *_depthwise(layer, inputs, layer.kernel))
 
 
 def separable_conv2d(layer, inputs):
-    depthwise, pointwise = (ops.cast(k, layer.compute_dtype) for k in (layer.depthwise_kernel, layer.pointwise_kernel))
-    apply, transpose = _by_kernel(layer, inputs, _full(depthwise))
-    pointwise = pointwise[0, 0]
+    apply, transpose = _depthwise(layer, inputs, layer.depthwise_kernel)
+    pointwise = ops.cast(layer.pointwise_kernel, layer.compute_dtype)[0, 0]
     return _convolution(
         layer,
         inputs,

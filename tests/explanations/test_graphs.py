@@ -10,6 +10,7 @@ from reference import relative_error
 
 import keras_coda
 from keras_coda import DAUConv2D, DAUDense, NotDynamicLinearError
+from keras_coda.contractions import set_contraction, setting
 from keras_coda.layers import InputEncoding, LogitScaling, SumPooling2D
 from keras_coda.linear_maps import follows_graph
 
@@ -309,6 +310,21 @@ def test_settings_made_later_are_explained(rng, drawn):
     explanation = keras_coda.explain(model, x, "all")
     assert_exact(explanation, ops.convert_to_numpy(model(x)))
     assert relative_error(explanation.logits, 2 * before) > 1e-2
+
+
+def test_set_contraction_is_followed(rng, drawn, monkeypatch):
+    made = []
+    direct = setting.DirectContraction
+    monkeypatch.setattr(setting, "DirectContraction", lambda *arguments: made.append(arguments) or direct(*arguments))
+    dense = DAUDense(2, 2, a_initializer=drawn, b_initializer=drawn, bias_initializer=drawn)
+    model, x = keras.Sequential([keras.Input((4,)), dense]), rng.random((2, 4), "float32")
+    with set_contraction("blocked"):
+        blocked = keras_coda.explain(model, x, "all")
+    assert not made
+    with set_contraction("direct"):
+        explanation = keras_coda.explain(model, x, "all")
+    assert made
+    np.testing.assert_allclose(explanation.contributions, blocked.contributions, atol=1e-5)
 
 
 def test_nothing_of_the_layers_is_changed(rng, drawn):
