@@ -1,4 +1,4 @@
-"""Grad-CAM: the channels of a layer, each weighted by the mean gradient in it."""
+"""Grad-CAM: the channels of a layer, weighted by their mean gradients."""
 
 import keras
 from keras import layers, ops
@@ -19,16 +19,16 @@ _CONVOLUTIONS = (
 
 
 class GradCAM(Attribution):
-    """A layer's channels A_c, weighted by the gradients in them (Selvaraju et al., 2017): `(N, H, W)`, not negative.
+    """Grad-CAM: a layer's channels A_c, weighted by their mean gradients (Selvaraju et al., 2017), `(N, H, W)`.
 
-    `relu(sum_c mean(dy / dA_c) A_c)`, with the mean over positions, enlarged to the size of the image. The
-    layer may be in a branch, or in a nested model. Its output is taken after an activation of its own.
+    `relu(sum_c mean(dy / dA_c) A_c)`, with the mean over positions, enlarged to the size of the image. Maps are not
+    negative. The layer may be in a branch, or in a nested model. Its own activation is part of A.
 
     Args:
         model: see `Attribution`.
         layer: the layer whose outputs are A, or its name. Default: the last convolution or `DAUConv2D`.
-        batch_size: integer, how many images the model is given at once.
-        input: "encoded" or "image", see `Attribution`. It makes no difference to layers after the encoding.
+        batch_size: integer, how many images the model gets at once.
+        input: "encoded" or "image", see `Attribution`. For layers after the encoding, both are the same.
         interpolation: "bilinear" or "nearest", how the map is enlarged.
 
     Raises:
@@ -52,13 +52,13 @@ class GradCAM(Attribution):
     def _attribute(self, images, source, targets, verbose):
         maps = self._maps.gradients(source, targets, self.batch_size, verbose)
         size = [source.shape[axis] for axis in self.classifier.pixel_axes]
-        # The targets take the place of channels.
+        # The axis of targets serves as that of channels.
         large = ops.image.resize(maps, size, interpolation=self.interpolation, data_format="channels_first")
         return ops.convert_to_numpy(large)
 
 
 class _Maps(PullBack):
-    """Grad-CAM in the size of the layer's output."""
+    """Grad-CAM's maps in the size of the layer's output."""
 
     def __init__(self, classifier, layer):
         super().__init__(classifier)
@@ -70,7 +70,7 @@ class _Maps(PullBack):
         source = inputs["source"]
 
         def with_offset(offset):
-            """The outputs, as a function of what is added to each of the layer's channels, everywhere."""
+            """The outputs, as a function of a constant that is added to each of the layer's channels."""
             features = []
 
             def replace(operation):
@@ -93,7 +93,7 @@ class _Maps(PullBack):
 
         channels = self.layer.output.shape[self._channel_axis]
         offset = ops.zeros((ops.shape(source)[0], channels), self.layer.compute_dtype)
-        # The gradients in the offsets are the sums over positions of those in the layer's output.
+        # The gradient in an offset is the sum over positions of the gradient in the layer's output.
         sums, features = pulled_back(with_offset, offset, inputs["targets"])
         features = ops.cast(ops.moveaxis(features, self._channel_axis, 1), "float32")
         height, width = ops.shape(features)[2:]
@@ -101,7 +101,7 @@ class _Maps(PullBack):
 
 
 def _find(network, layer):
-    """The layer `layer` of a network, given as it is or by its name; of `None`, the last convolution."""
+    """A layer of a network, given itself or by its name. `None` is the last convolution."""
     known = [operation for operation in graph.operations(network) if isinstance(operation, keras.layers.Layer)]
     if layer is None:
         convolutions = [candidate for candidate in known if isinstance(candidate, _CONVOLUTIONS)]

@@ -1,11 +1,11 @@
-"""The gradient of an output in the image, and its product with the image."""
+"""The gradient of an output with respect to the image, and its product with the image."""
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack
 
 
 class Gradient(Attribution):
-    """The gradient of the target's output in every channel of every pixel, signed, `(N, H, W, C)`.
+    """The gradient of the target's output with respect to the image, signed, `(N, H, W, C)`.
 
     Baehrens et al. (2010), Simonyan et al. (2014). Arguments and call: see `Attribution`.
 
@@ -25,7 +25,7 @@ class Gradient(Attribution):
 class InputXGradient(Gradient):
     """The gradient times the input, `(N, H, W, C)` (Shrikumar et al., 2016).
 
-    On a network of linear layers it equals the contributions; on DAU layers it does not, since W(x) depends on x.
+    For a network of linear layers it equals the contributions. For DAU layers it does not, since W(x) depends on x.
     Arguments and call: see `Attribution`.
 
     Example:

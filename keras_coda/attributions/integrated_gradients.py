@@ -1,4 +1,4 @@
-"""Integrated gradients: the mean gradient on the way from a baseline to the image, times the difference."""
+"""Integrated gradients: the mean gradient on the line from a baseline to the image, times their difference."""
 
 import numpy as np
 
@@ -11,13 +11,13 @@ from keras_coda.attributions.pull_back import PullBack
 class IntegratedGradients(Attribution):
     """Gradients integrated along the line from a baseline to the image (Sundararajan et al., 2017), `(N, H, W, C)`.
 
-    The integral is computed by Gauss-Legendre quadrature, Captum's default. With enough steps the attributions sum up
-    to the output for the image less that for the baseline. For CoDA-Nets the line is in the encoded images, where the
-    baseline 0 is no image.
+    The integral is computed by Gauss-Legendre quadrature, Captum's default. With enough steps, attributions sum up to
+    the difference between the outputs for the image and for the baseline. For CoDA-Nets the line is in the space of
+    encoded images, in which the baseline 0 encodes no image.
 
     Args:
         model: see `Attribution`.
-        steps: integer, points on the line; 20 in the paper's comparison.
+        steps: integer, the number of points on the line. The paper compares with 20.
         baseline: a number, or an array that broadcasts to the (encoded) images: one for all, or one an image.
         batch_size: integer, points evaluated at once.
         input: "encoded" or "image", see `Attribution`.

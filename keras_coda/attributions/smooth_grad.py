@@ -10,13 +10,13 @@ from keras_coda.attributions.pull_back import PullBack
 class SmoothGrad(Attribution):
     """The mean gradient of images with Gaussian noise (Smilkov et al., 2017), signed, `(N, H, W, C)`.
 
-    Noise is drawn in NumPy: the same for every image, model and backend, so that an image's map does not depend on the
-    others. For CoDA-Nets it is added to the encoded image, to each channel by itself.
+    NumPy draws the noise from the seed. It is the same for every image, model and backend, so that a map does not
+    depend on the other images. For CoDA-Nets, noise is added to each channel of the encoded image.
 
     Args:
         model: see `Attribution`.
         samples: integer, noisy copies of each image.
-        noise: the noise's standard deviation, as a share of the range of the image's values.
+        noise: number, the standard deviation relative to the range of the image's values.
         seed: integer.
         batch_size: integer, copies evaluated at once.
         input: "encoded" or "image", see `Attribution`.

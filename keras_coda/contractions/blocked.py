@@ -1,7 +1,7 @@
 """Matrix products on blocks of patches. A block is so small that it stays in the processor's cache.
 
 The largest intermediate results, K^T x and the outer product of z and y, have rank x units columns. They exist for one
-block at a time. The backward pass recomputes them. Only for wide patches, K^T x is kept, since recomputing takes longer.
+block at a time, and the backward pass recomputes them. Only K^T x of wide patches is kept, where that is faster.
 """
 
 import math

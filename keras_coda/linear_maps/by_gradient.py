@@ -1,4 +1,4 @@
-"""The transposes of functions that have none in closed form: their gradients."""
+"""Linear maps of functions whose transpose is computed as their gradient."""
 
 from keras import ops
 
@@ -7,10 +7,10 @@ from keras_coda.linear_maps.linear_map import LinearMap
 
 
 def linear_function(function, inputs):
-    """The outputs of a linear function without weights, and its map, of which the transpose is the gradient.
+    """The outputs of a linear function without weights, and its map.
 
     Args:
-        function: linear function of a tensor `(N, ...)`, that treats each of the N inputs by itself, such as a resize.
+        function: linear function of a tensor `(N, ...)` that treats each of the N inputs by itself, such as a resize.
         inputs: tensor `(N, ...)`.
 
     Returns:
@@ -48,14 +48,14 @@ def transposed(function, shape, dtype):
 
 
 def elementwise_function(function, inputs):
-    """The outputs of a piecewise linear function of each number, and the map that it is on the pieces of `inputs`.
+    """The outputs of an elementwise, piecewise linear function, and the linear map that it is near `inputs`.
 
     Args:
-        function: function of a tensor that takes each entry by itself, such as ReLU.
+        function: function of a tensor that treats each number by itself, such as ReLU.
         inputs: tensor.
 
     Returns:
-        `(outputs, LinearMap)`: the map multiplies by the slopes at `inputs`; its offset is what the pieces are at 0.
+        `(outputs, LinearMap)`. The map multiplies by the slopes at `inputs`; its offset is `outputs - slopes * inputs`.
     """
     outputs = function(inputs)
     _, _, pull = backend.pull_back(lambda x: (function(x), None), inputs)
@@ -68,7 +68,7 @@ def elementwise_function(function, inputs):
 
 
 def _by_input(function, vectors, rank):
-    """`function`, which takes one batch axis and `rank` axes in all, of `vectors` that may have further axes first."""
+    """Apply `function`, which takes `rank` axes with the batch axis, to `vectors` that may have more axes in front."""
     leading = len(vectors.shape) - rank
     if not leading:
         return function(vectors)

@@ -1,4 +1,4 @@
-"""Networks of two parts: a stem of any kind, and a CoDA-Net on its features, which explains its decision by them."""
+"""Hybrids: a stem of any kind, with DAU layers on its features, by which decisions are explained."""
 
 import keras
 
@@ -22,20 +22,20 @@ def hybrid(
     train_stem=False,
     name="hybrid",
 ):
-    """A model of images: a stem, cut at a layer, and `DAUConv2D` layers on what comes out there.
+    """A classifier of images: a stem, cut at a layer, and `DAUConv2D` layers on the features at the cut.
 
-    Logits are decomposed exactly into contributions of the stem's features at the cut, at its positions. How the stem
-    came to its features is not explained. `Explanation.over_image` shows contributions as a map over the image.
+    Logits are decomposed exactly into contributions of these features. How the stem computes its features is not
+    explained. `Explanation.over_image` enlarges contribution maps to the image's size.
 
     Args:
-        stem: a built Sequential or Functional model of images with one input, such as one of `keras.applications`. Its
-            layers and weights are copied, so that it stays as it is.
-        layer: the layer to cut at, or its name, with outputs `(N, h, w, c)`.
+        stem: a built Sequential or Functional model of images with one input, such as one of `keras.applications`. It
+            is not changed: its layers and weights are copied.
+        layer: the layer to cut at, or its name. Its outputs must be `(N, h, w, c)`.
         filters, kernel_sizes, ranks: integers, for each DAU layer, as of a `CoDANet`. The last of the filters is the
             number of classes.
         strides: integers, for each DAU layer. Default: 1.
         temperature, logit_bias, rescaling, use_bias: see `CoDANet`.
-        train_stem: whether `fit` changes the stem, too. If not, its normalisation is that of inference as well.
+        train_stem: whether `fit` trains the stem, too. If not, its normalisation layers are in inference mode.
         name: the model's name.
 
     Returns:

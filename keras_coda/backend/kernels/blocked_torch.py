@@ -1,7 +1,7 @@
 """Matrix products on blocks of patches on PyTorch, on the CPU: `keras_coda.contractions.blocked` with fixed buffers.
 
-PyTorch runs one operation after the other, and to allocate a new array of a block's size in each takes as long as a
-third of the products. Here each function allocates one, and writes all blocks into it.
+PyTorch allocates a new array for the result of each operation. For blocks, that takes a third of the products' time.
+Here each function allocates one buffer, and writes all blocks into it.
 """
 
 import math
@@ -10,9 +10,9 @@ import torch
 
 # Numbers in the largest intermediate of a block: 4 MiB of float32, see docs/benchmarks.md.
 BLOCK = 2**20
-# Patches in a block. Fewer would read a kernel that is larger than the cache too often.
+# Patches in a block. With fewer, kernels larger than the cache would be read too often.
 PATCHES = 2048
-# From this patch size on, K^T x is kept for the backward pass, see docs/benchmarks.md.
+# K^T x is kept for the backward pass where patches have at least this many numbers, see docs/benchmarks.md.
 KEPT_FROM = 256
 # Rows at once of the upper triangle of z z^T.
 TRIANGLE_ROWS = 16
