@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.backend.conventions import Tensor
 
 # How far targets may be outside [0, 1], since mixed labels have rounding errors.
 _ROUNDING = 1e-3
@@ -40,7 +41,7 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
     0.0878
     """
 
-    def __init__(self, from_logits=True, name="one_vs_rest_crossentropy", **kwargs):
+    def __init__(self, from_logits: bool = True, name: str = "one_vs_rest_crossentropy", **kwargs):
         super().__init__(from_logits=from_logits, name=name, **kwargs)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
@@ -54,7 +55,7 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
         return super().call(to_one_hot(y_true, y_pred.shape[-1]), y_pred)
 
 
-def check_labels(labels, classes):
+def check_labels(labels: Tensor, classes: int) -> None:
     """Raise an error for labels or targets that do not fit the number of classes.
 
     Args:
@@ -81,7 +82,7 @@ def check_labels(labels, classes):
             raise ValueError(f"{_expected(classes)} Received: labels such as {values[values != np.floor(values)][0]:g}")
 
 
-def to_one_hot(labels, classes):
+def to_one_hot(labels: Tensor, classes: int) -> Tensor:
     """One-hot targets `(N, classes)` of integer labels `(N,)` or `(N, 1)`. Targets are returned as they are.
 
     With one class, labels are targets: 1 for yes and 0 for no. Wrong labels are an error, see `check_labels`. In a

@@ -81,10 +81,7 @@ if __name__ == "__main__":
     parser.add_argument("names", nargs="*", help="networks of keras.applications, cut at the middle layer")
     parser.add_argument("--all", action="store_true", help="one of each family")
     options = parser.parse_args()
-    if options.all or options.names:
-        chosen = dict.fromkeys(options.names or FAMILIES)
-    else:
-        chosen = CUTS
+    chosen: dict = dict.fromkeys(options.names or FAMILIES) if options.all or options.names else CUTS
     print("| network | cut at | features | residual |\n| --- | --- | --- | --- |", flush=True)
     for name, layer in chosen.items():
         layer, error, shape = check(name, layer)

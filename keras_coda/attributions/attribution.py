@@ -1,5 +1,7 @@
 """The base class of all attribution methods."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -33,7 +35,7 @@ class Attribution:
         self._arguments = args, kwargs
         return self
 
-    def __init__(self, model, batch_size=32, input="encoded"):
+    def __init__(self, model: keras.Model, batch_size: int = 32, input: str = "encoded"):
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
         self.classifier = Classifier(model, input=input)
@@ -53,7 +55,7 @@ class Attribution:
         settings = {name: value for name, value in vars(self).items() if name[0] != "_" and name not in made_anew}
         return _made, (type(self), [named(value) for value in args], kwargs), settings
 
-    def __call__(self, images, targets=None, verbose=0):
+    def __call__(self, images: Any, targets: Any = None, verbose: int = 0) -> np.ndarray:
         """Attribute outputs to pixels.
 
         Args:
@@ -83,7 +85,7 @@ class Attribution:
         attributions = self._attribute(images, source, chosen.astype("int32"), verbose).astype("float32", copy=False)
         return attributions if several else attributions[:, 0]
 
-    def maps(self, images, targets=None, verbose=0):
+    def maps(self, images: Any, targets: Any = None, verbose: int = 0) -> np.ndarray:
         """Attribute outputs to pixels, summed over channels.
 
         Args:

@@ -1,9 +1,10 @@
 """The baseline: the image that attributions are relative to."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def broadcast(baseline, source):
+def broadcast(baseline: ArrayLike, source: np.ndarray) -> np.ndarray:
     """Broadcast a baseline to the shape of the sources.
 
     Args:

@@ -48,7 +48,7 @@ class Classifier:
     >>> classifier.probabilities(classifier.outputs(classifier.source(images)))    # (N, 10)
     """
 
-    def __init__(self, model, activation=None, input="encoded"):
+    def __init__(self, model: keras.Model, activation: typing.Any = None, input: str = "encoded"):
         if input not in INPUTS:
             raise ValueError(f"`input` must be one of {INPUTS}. Received: {input!r}")
         self.model = model
@@ -91,7 +91,7 @@ class Classifier:
         self.channel_axis, self.pixel_axes = (-1, (-3, -2)) if last else (-3, (-2, -1))
         self.activation = keras.activations.get(_activation(walk) if activation is None else activation)
 
-    def source(self, images):
+    def source(self, images: typing.Any) -> np.ndarray:
         """The sources of images, as a NumPy array.
 
         Args:
@@ -129,7 +129,7 @@ class Classifier:
             return images
         return keras.ops.convert_to_numpy(self._encoding(images, training=False))
 
-    def outputs(self, source, batch_size=32, verbose=0):
+    def outputs(self, source: typing.Any, batch_size: int | None = 32, verbose: int = 0) -> np.ndarray:
         """The outputs, float32 `(N, classes)`.
 
         Args:
@@ -141,7 +141,7 @@ class Classifier:
             batch_size = None
         return self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
 
-    def probabilities(self, outputs):
+    def probabilities(self, outputs: typing.Any) -> np.ndarray:
         """The probabilities `(N, classes)`, from outputs `(N, classes)`."""
         return keras.ops.convert_to_numpy(self.activation(keras.ops.convert_to_tensor(outputs)))
 

@@ -27,7 +27,7 @@ class Contributions(Attribution):
     >>> keras_coda.attributions.Contributions(model).maps(images)    # (N, H, W)
     """
 
-    def __init__(self, model, batch_size=32):
+    def __init__(self, model: keras.Model, batch_size: int = 32):
         super().__init__(model, batch_size)
         self._explainer = Explainer(model)
         shape = [size or _SIZE for size in model.input_shape[1:]]

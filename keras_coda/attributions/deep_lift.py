@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions import graph
@@ -50,7 +51,7 @@ class DeepLIFT(Attribution):
     >>> keras_coda.attributions.DeepLIFT(keras.applications.ResNet50(classifier_activation=None))(images)
     """
 
-    def __init__(self, model, baseline=0.0, batch_size=32, input="encoded"):
+    def __init__(self, model: keras.Model, baseline: ArrayLike = 0.0, batch_size: int = 32, input: str = "encoded"):
         super().__init__(model, batch_size, input)
         self.baseline = baseline
         self._multipliers = _Multipliers(self.classifier)

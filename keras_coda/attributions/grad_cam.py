@@ -41,7 +41,14 @@ class GradCAM(Attribution):
     (32, 224, 224)
     """
 
-    def __init__(self, model, layer=None, batch_size=32, input="encoded", interpolation="bilinear"):
+    def __init__(
+        self,
+        model: keras.Model,
+        layer: keras.Layer | str | None = None,
+        batch_size: int = 32,
+        input: str = "encoded",
+        interpolation: str = "bilinear",
+    ):
         if interpolation not in INTERPOLATIONS:
             raise ValueError(f"`interpolation` must be one of {INTERPOLATIONS}. Received: {interpolation!r}")
         super().__init__(model, batch_size, input)

@@ -1,5 +1,7 @@
 """The gradient of an output with respect to the image, and its product with the image."""
 
+import keras
+
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack
 
@@ -14,7 +16,7 @@ class Gradient(Attribution):
     >>> keras_coda.attributions.Gradient(model)(images, targets=[3] * len(images))
     """
 
-    def __init__(self, model, batch_size=32, input="encoded"):
+    def __init__(self, model: keras.Model, batch_size: int = 32, input: str = "encoded"):
         super().__init__(model, batch_size, input)
         self._pull_back = PullBack(self.classifier)
 

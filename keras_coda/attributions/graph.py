@@ -1,11 +1,14 @@
 """A model's operations, and runs of a model in which some operations are replaced."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
 from keras_coda.linear_maps import Graph
 
 
-def operations(model):
+def operations(model: keras.Model) -> list[keras.Operation]:
     """The operations of a model from inputs to outputs: layers, and operations of `keras.ops`.
 
     Args:
@@ -17,7 +20,7 @@ def operations(model):
     return Graph.of(model).operations
 
 
-def run(model, inputs, replace):
+def run(model: keras.Model, inputs: Any, replace: Callable) -> Any:
     """The outputs of a Functional model, with nested models unrolled.
 
     Args:

@@ -32,7 +32,7 @@ class GuidedBackpropagation(Gradient):
     >>> keras_coda.attributions.GuidedBackpropagation(keras.applications.ResNet50())(images)
     """
 
-    def __init__(self, model, batch_size=32, input="encoded"):
+    def __init__(self, model: keras.Model, batch_size: int = 32, input: str = "encoded"):
         super().__init__(model, batch_size, input)
         network = self.classifier.network
         # Tested now, since a compiled program cannot read numbers.

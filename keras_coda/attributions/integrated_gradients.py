@@ -1,6 +1,8 @@
 """Integrated gradients: the mean gradient on the line from a baseline to the image, times their difference."""
 
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions.attribution import Attribution
@@ -30,7 +32,14 @@ class IntegratedGradients(Attribution):
     >>> keras_coda.attributions.IntegratedGradients(model, steps=50)(images)
     """
 
-    def __init__(self, model, steps=20, baseline=0.0, batch_size=32, input="encoded"):
+    def __init__(
+        self,
+        model: keras.Model,
+        steps: int = 20,
+        baseline: ArrayLike = 0.0,
+        batch_size: int = 32,
+        input: str = "encoded",
+    ):
         super().__init__(model, batch_size, input)
         check_positive(steps=steps)
         self.steps = steps

@@ -1,5 +1,8 @@
 """LIME: a sparse linear model of the classifier's probabilities for images without some of their superpixels."""
 
+from typing import Any
+
+import keras
 import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
@@ -47,16 +50,16 @@ class LIME(Attribution):
 
     def __init__(
         self,
-        model,
-        kernel_size=4,
-        max_distance=200,
-        ratio=0.2,
-        samples=256,
-        features=3,
-        seed=0,
-        activation=None,
-        batch_size=32,
-        input="encoded",
+        model: keras.Model,
+        kernel_size: float = 4,
+        max_distance: float = 200,
+        ratio: float = 0.2,
+        samples: int = 256,
+        features: int = 3,
+        seed: int = 0,
+        activation: Any = None,
+        batch_size: int = 32,
+        input: str = "encoded",
     ):
         check_positive(samples=samples, features=features)
         if kernel_size < 1:
@@ -88,7 +91,7 @@ class LIME(Attribution):
         ]
         return np.stack([np.stack(w)[:, segment] for w, segment in zip(weights, segments, strict=True)])
 
-    def superpixels(self, image):
+    def superpixels(self, image: np.ndarray) -> np.ndarray:
         """The superpixel of each pixel of an image `(H, W, C)`: integers from 0 on, `(H, W)`."""
         image = to_unit_range(image, check=False).astype("float64")
         low, high = image.min(), image.max()
@@ -113,7 +116,7 @@ class LIME(Attribution):
         return kept
 
 
-def superpixel_weights(kept, scores, features):
+def superpixel_weights(kept: np.ndarray, scores: np.ndarray, features: int) -> np.ndarray:
     """The weights of superpixels in LIME's linear model.
 
     Args:

@@ -1,10 +1,13 @@
 """Scores of many masked variants of each image, for all methods that perturb images."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_coda.attributions.baseline import broadcast
+from keras_coda.attributions.classifier import Classifier
 
 
 class MaskedScores(keras.Model):
@@ -17,7 +20,7 @@ class MaskedScores(keras.Model):
         activation: the function from outputs to scores, or its name. "linear": the outputs are the scores.
     """
 
-    def __init__(self, classifier, activation):
+    def __init__(self, classifier: Classifier, activation: Any):
         super().__init__(name=f"{classifier.model.name}_masked")
         self.classifier = classifier
         self.network = classifier.network
@@ -78,7 +81,7 @@ class _Variants(keras.utils.PyDataset):
         return ({"variants": masked, "targets": self.targets[images]},)
 
 
-def check_positive(**settings):
+def check_positive(**settings: Any) -> None:
     """Raise a ValueError for an argument that is not a positive integer."""
     for name, value in settings.items():
         if not (isinstance(value, (int, np.integer)) and value >= 1):

@@ -1,6 +1,8 @@
 """Occlusion: how much the output drops when a patch of the image is covered."""
 
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.masked import MaskedScores, check_positive
@@ -29,7 +31,15 @@ class Occlusion(Attribution):
     (32, 10, 32, 32)
     """
 
-    def __init__(self, model, patch=9, stride=2, baseline=0.0, batch_size=32, input="encoded"):
+    def __init__(
+        self,
+        model: keras.Model,
+        patch: int = 9,
+        stride: int = 2,
+        baseline: ArrayLike = 0.0,
+        batch_size: int = 32,
+        input: str = "encoded",
+    ):
         check_positive(patch=patch, stride=stride)
         if stride > patch:
             raise ValueError(

@@ -1,6 +1,7 @@
 """The methods that the paper compares, with the settings of its experiments."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from keras_coda.attributions.attribution import Attribution
@@ -53,7 +54,7 @@ _OF_CODE: dict[str, _Settings] = {
 DEFINITIONS = ("paper", "paper_code")
 
 
-def published(dataset, definition="paper"):
+def published(dataset: str, definition: str = "paper") -> dict[str, Callable[..., Attribution]]:
     """The paper's methods with the settings of its experiments on a data set.
 
     Guided backpropagation and SmoothGrad are added with their default settings. The paper does not have them.

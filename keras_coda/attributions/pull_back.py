@@ -1,10 +1,13 @@
 """Gradients of a model's outputs, compiled and batched by Keras' `predict`."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.attributions.classifier import Classifier
 
 # How many targets share one forward pass. A compiled program may contain a backward pass for each.
 TOGETHER = 16
@@ -20,7 +23,7 @@ class PullBack(keras.Model):
         forward: function of a source tensor that returns the outputs. Default: the classifier's network.
     """
 
-    def __init__(self, classifier, forward=None):
+    def __init__(self, classifier: Classifier, forward: Callable | None = None):
         super().__init__(name=f"{classifier.model.name}_gradients")
         self.network = classifier.network
         self._forward = self.network if forward is None else forward

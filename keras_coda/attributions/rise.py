@@ -1,5 +1,9 @@
 """RISE: the mean of random masks, weighted by the probability of the masked image."""
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
 import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
@@ -39,7 +43,15 @@ class RISE(Attribution):
     """
 
     def __init__(
-        self, model, masks=6000, cells=6, probability=0.1, seed=0, activation=None, batch_size=32, input="encoded"
+        self,
+        model: keras.Model,
+        masks: int = 6000,
+        cells: int = 6,
+        probability: float = 0.1,
+        seed: int = 0,
+        activation: Any = None,
+        batch_size: int = 32,
+        input: str = "encoded",
     ):
         check_positive(masks=masks, cells=cells)
         if not 0 < probability <= 1:
@@ -62,7 +74,7 @@ class RISE(Attribution):
             maps += np.einsum("nmk,mhw->nkhw", scores[:, part], draw(np.arange(self.masks)[part]), optimize=True)
         return maps / (self.masks * self.probability)
 
-    def draw(self, height, width):
+    def draw(self, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
         """The masks for images of a size in pixels.
 
         Args:

@@ -1,5 +1,6 @@
 """SmoothGrad: the mean gradient of noisy copies of the image."""
 
+import keras
 import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
@@ -29,7 +30,15 @@ class SmoothGrad(Attribution):
     >>> keras_coda.attributions.SmoothGrad(model, samples=20)(images)
     """
 
-    def __init__(self, model, samples=50, noise=0.15, seed=0, batch_size=32, input="encoded"):
+    def __init__(
+        self,
+        model: keras.Model,
+        samples: int = 50,
+        noise: float = 0.15,
+        seed: int = 0,
+        batch_size: int = 32,
+        input: str = "encoded",
+    ):
         super().__init__(model, batch_size, input)
         check_positive(samples=samples)
         if noise < 0:

@@ -1,7 +1,11 @@
 """The interface that the forms of the contraction share."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_coda.backend.conventions import Tensor
 
 
 class Contraction:
@@ -25,10 +29,10 @@ class Contraction:
         inputs: tensor x, as the layer takes it, in its compute dtype.
     """
 
-    def __init__(self, layer, inputs):
+    def __init__(self, layer: Any, inputs: Tensor):
         self.layer = layer
         self.inputs = inputs
-        self.scale = None
+        self.scale: Tensor | None = None
 
     def _scaled(self, z):
         """Set `scale`, and return z / scale. The scale is a power of two near the patch's largest |z_i|, at least 1."""
@@ -40,17 +44,17 @@ class Contraction:
         self.scale = ops.stop_gradient(ops.exp2(ops.floor(ops.log2(largest))))
         return ops.cast(wide / self.scale, z.dtype)
 
-    def products_and_squared_norms(self):
+    def products_and_squared_norms(self) -> tuple[Tensor, Tensor]:
         """`u_j . x / scale` in the compute dtype, and `|u_j|^2` in at least float32: `(N, ..., n)` each.
 
         Rounding can leave a squared norm slightly below zero.
         """
         raise NotImplementedError
 
-    def products(self, v):
+    def products(self, v: Tensor) -> Tensor:
         """`u_j . v / scale` for every patch: `v (..., *inputs.shape)` gives `(..., N, ..., n)`."""
         raise NotImplementedError
 
-    def transpose(self, outputs):
+    def transpose(self, outputs: Tensor) -> Tensor:
         """The transpose of `products`: `outputs (..., N, ..., n)` give `(..., *inputs.shape)`."""
         raise NotImplementedError

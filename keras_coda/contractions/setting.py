@@ -2,11 +2,14 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator
 
 import keras
 
 from keras_coda import backend
+from keras_coda.backend.conventions import Tensor
 from keras_coda.contractions import blocked
+from keras_coda.contractions.contraction import Contraction
 from keras_coda.contractions.direct import DirectContraction
 from keras_coda.contractions.patchwise import PatchwiseContraction
 
@@ -18,13 +21,13 @@ _setting = "auto"
 class _Scope(threading.local):
     """A thread's own form, which goes before the global setting. torch.compile cannot read a `ContextVar`."""
 
-    form = None
+    form: str | None = None
 
 
 _scope = _Scope()
 
 
-def set_contraction(form):
+def set_contraction(form: str) -> contextlib.AbstractContextManager:
     """Set how DAU layers compute from now on, in all models. It changes the speed; results differ by rounding only.
 
     `explain` and every `Explainer` follow the change at their next call. So does all that PyTorch computes, since it
@@ -62,7 +65,7 @@ def set_contraction(form):
 
 
 @contextlib.contextmanager
-def using(form):
+def using(form: str) -> Iterator[None]:
     """Choose the form for a block of code, in this thread alone. It goes before `set_contraction`.
 
     Args:
@@ -101,7 +104,7 @@ def _check(form):
         backend.gpu_kernels()  # an error now rather than in the middle of a training
 
 
-def contraction(dtype=None):
+def contraction(dtype: str | None = None) -> str:
     """The form of the contraction that is used: "blocked", "direct" or "fused". See `set_contraction`.
 
     Args:
@@ -123,7 +126,7 @@ def contraction(dtype=None):
     return "fused" if backend.prefers_gpu_kernels(dtype or keras.config.dtype_policy().compute_dtype) else "direct"
 
 
-def make_contraction(layer, inputs):
+def make_contraction(layer, inputs: Tensor) -> Contraction:
     """The `Contraction` of a DAU layer for inputs x, in the form that is set."""
     form = "direct" if backend.is_exporting(inputs) else contraction(layer.compute_dtype)
     if form == "direct":

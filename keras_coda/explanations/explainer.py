@@ -1,6 +1,7 @@
 """Contributions of a model's input, or of an inner layer, to any of its units (paper, eq. 6 to 8)."""
 
 import types
+from typing import Any
 
 import keras
 import numpy as np
@@ -49,7 +50,14 @@ class Explainer(keras.Model):
     (32, 32, 32)
     """
 
-    def __init__(self, model, layer=None, source=None, dtype=None, piecewise_linear=False):
+    def __init__(
+        self,
+        model: keras.Model,
+        layer: keras.Layer | str | None = None,
+        source: Any = None,
+        dtype: Any = None,
+        piecewise_linear: bool = False,
+    ):
         super().__init__(name=f"{model.name}_explainer", dtype=dtype)
         self.model = model
         self._policy = None if dtype is None else self.dtype_policy
@@ -98,7 +106,7 @@ class Explainer(keras.Model):
             self._split(graph)
             self.predict_function = None
 
-    def explain(self, images, target=None, batch_size=32, verbose=0):
+    def explain(self, images: Any, target: Any = None, batch_size: int = 32, verbose: int = 0) -> Explanation:
         """Explain a batch of images.
 
         Args:
@@ -254,17 +262,17 @@ def _one_or_all(tensors):
 
 
 def explain(
-    model,
-    images,
-    target=None,
+    model: keras.Model,
+    images: Any,
+    target: Any = None,
     *,
-    layer=None,
-    source=None,
-    dtype=None,
-    piecewise_linear=False,
-    batch_size=32,
-    verbose=0,
-):
+    layer: keras.Layer | str | None = None,
+    source: Any = None,
+    dtype: Any = None,
+    piecewise_linear: bool = False,
+    batch_size: int = 32,
+    verbose: int = 0,
+) -> Explanation:
     """Explain a model's outputs for a batch of images: `CoDANet.explain` for any dynamic linear model.
 
     The program is compiled once for a model, `layer`, `source` and `dtype`, and kept with the model.

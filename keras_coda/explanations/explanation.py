@@ -43,7 +43,7 @@ class Explanation:
     piecewise_linear: typing.ClassVar[tuple] = ()
 
     @property
-    def relative_residual(self):
+    def relative_residual(self) -> np.ndarray:
         """|residual| relative to the larger of the target's |logit| and |bias|: `(N,)`, as `residual`."""
         parts = self.contributions if isinstance(self.contributions, tuple) else (self.contributions,)
         sums = [part.sum(tuple(range(self.residual.ndim, part.ndim))) for part in parts]
@@ -54,10 +54,10 @@ class Explanation:
         fields = ", ".join(f"{name}: {_shape(value)}" for name, value in vars(self).items())
         return f"Explanation({fields})"
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.logits)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index) -> "Explanation":
         """The explanation of some of the images, for a slice or an array of indices."""
         if isinstance(index, (int, np.integer)):
             if not -len(self) <= index < len(self):
@@ -65,7 +65,7 @@ class Explanation:
             index = slice(index, index + 1 or None)
         return type(self)(**{name: self._part(name, index) for name in vars(self)})
 
-    def over_image(self, height, width):
+    def over_image(self, height: int, width: int) -> "Explanation":
         """The same explanation with contribution maps of an image's size, for features with fewer positions.
 
         Each of the h x w positions is given the block of the image at its place. Its contribution is spread evenly over

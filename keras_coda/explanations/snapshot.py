@@ -1,5 +1,7 @@
 """Snapshots of layers' settings, which tell whether a compiled program is out of date."""
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 
@@ -26,7 +28,7 @@ _IGNORED = {
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
-def snapshot(operations):
+def snapshot(operations: Iterable[keras.Operation]) -> list:
     """The settings of layers and operations, and of the layers inside them, as a flat list for `is_same`.
 
     Weights are compared as variables, not by their values: a compiled program reads the current values.
@@ -38,7 +40,7 @@ def snapshot(operations):
     return found
 
 
-def is_same(first, second):
+def is_same(first: list, second: list) -> bool:
     """Whether two snapshots are equal: nothing was set or replaced in between."""
     return len(first) == len(second) and all(
         a is b or (isinstance(a, _PLAIN) and type(a) is type(b) and a == b) for a, b in zip(first, second, strict=True)

@@ -1,11 +1,14 @@
 """The target of an explanation: from the forms that users give to indices for a compiled program."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 PREDICTED = -1
 
 
-def to_flat_indices(target, count, shape):
+def to_flat_indices(target: Any, count: int, shape: Sequence[int]) -> tuple[np.ndarray, bool]:
     """Indices into the flattened outputs of a layer.
 
     Args:

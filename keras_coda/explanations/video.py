@@ -3,6 +3,7 @@
 import itertools
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -24,8 +25,17 @@ FRAMES_A_SECOND = 10
 
 
 def explain_video(
-    model, video, path, *, target=None, classes=None, image_shape=None, frames_a_second=None, batch_size=32, verbose=0
-):
+    model: keras.Model,
+    video: str | os.PathLike,
+    path: str | os.PathLike,
+    *,
+    target: int | None = None,
+    classes: Sequence[str] | None = None,
+    image_shape: Sequence[int | None] | None = None,
+    frames_a_second: float | None = None,
+    batch_size: int = 32,
+    verbose: int = 0,
+) -> int:
     """Explain a video frame by frame, and write a video of the frames beside their explanations.
 
     Each frame is drawn as the model sees it, beside its weights in colour and its contribution map (paper, Fig. 2). All

@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_coda.linear_maps.linear_map import identity
+from keras_coda.backend.conventions import Tensor
+from keras_coda.linear_maps.linear_map import LinearMap, identity
 
 
 @keras.saving.register_keras_serializable(package="keras_coda")
@@ -26,7 +27,7 @@ class ContributionSource(keras.layers.Layer):
     # For `keras_coda.explanations.parts`.
     is_source = True
 
-    def linear_map(self, inputs):
+    def linear_map(self, inputs: Tensor) -> tuple[Tensor, LinearMap]:
         """The inputs and the identity, for explanations whose source is an earlier layer.
 
         Args:

@@ -1,16 +1,18 @@
 """Dynamic Alignment Units: the part that dense and convolutional layers share (paper, eq. 1)."""
 
 import math
+from collections.abc import Callable
 
 import keras
 from keras import constraints, initializers, ops, regularizers
 
+from keras_coda.backend.conventions import Tensor
 from keras_coda.contractions import make_contraction
 from keras_coda.layers import rescaling as rescalings
 from keras_coda.linear_maps.linear_map import LinearMap
 
 
-def smallest_squared_norm(compute_dtype):
+def smallest_squared_norm(compute_dtype: str) -> float:
     """Floor for squared norms. With it a zero weight vector has a finite rescaling and a zero gradient.
 
     The rescaling "l2" is then at most 1e6, and in float16, whose largest number is 65504, at most 1e4.
@@ -33,10 +35,10 @@ class DAU(keras.layers.Layer):
 
     def __init__(
         self,
-        units,
-        rank,
-        rescaling="sq",
-        use_bias=True,
+        units: int,
+        rank: int,
+        rescaling: str | Callable = "sq",
+        use_bias: bool = True,
         a_initializer=None,
         b_initializer=None,
         bias_initializer=None,
@@ -121,7 +123,7 @@ class DAU(keras.layers.Layer):
         """The transpose of `patches`, which adds up where patches overlap, for inputs of the size of `like`."""
         raise NotImplementedError
 
-    def linear_map(self, inputs):
+    def linear_map(self, inputs: Tensor) -> tuple[Tensor, LinearMap]:
         """The layer's outputs, and the matrix W(a) that made them (paper, eq. 5).
 
         Args:

@@ -1,16 +1,18 @@
 """A convolutional layer of Dynamic Alignment Units."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
-from keras_coda.backend.conventions import standardize_data_format
+from keras_coda.backend.conventions import Tensor, standardize_data_format
 from keras_coda.layers.dau import DAU
 from keras_coda.linear_maps import convolution
 from keras_coda.linear_maps.linear_map import LinearMap
 
 
-def pair(value, name):
-    """`value` as two positive integers."""
+def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
+    """`value`, an integer or two, as two positive integers. Raises a ValueError, with `name`, for anything else."""
     values = (value, value) if isinstance(value, int) else tuple(value)
     if len(values) != 2 or not all(isinstance(v, int) and v >= 1 for v in values):
         raise ValueError(f"`{name}` must be a positive integer or two of them. Received: {value!r}")
@@ -69,7 +71,16 @@ class DAUConv2D(DAU):
     (8, 16, 16, 16)
     """
 
-    def __init__(self, filters, kernel_size, rank, strides=1, padding="valid", data_format=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        rank: int,
+        strides: int | Sequence[int] = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        **kwargs,
+    ):
         super().__init__(units=filters, rank=rank, **kwargs)
         self.filters = filters
         self.kernel_size = pair(kernel_size, "kernel_size")
@@ -104,7 +115,7 @@ class DAUConv2D(DAU):
         size = ops.shape(like)[-3:-1]
         return convolution.patches_transpose(patches, self.kernel_size, self.strides, self.padding, size)
 
-    def linear_map(self, inputs):
+    def linear_map(self, inputs: Tensor) -> tuple[Tensor, LinearMap]:
         self.compute_output_shape(inputs.shape)  # raises an error where the image is smaller than the kernel
         if self.data_format == "channels_last":
             return super().linear_map(inputs)

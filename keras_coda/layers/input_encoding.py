@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.backend.conventions import standardize_data_format
+from keras_coda.backend.conventions import Tensor, standardize_data_format
 
 # How far outside [0, 1] values may lie. A bicubic resize and mild noise stay within this; images in 0..255, in [-1, 1],
 # or normalised by mean and deviation do not.
@@ -17,7 +17,7 @@ TRAINING_TOLERANCE = 8.0
 _EXPECTED = "Images must be floats in [0, 1], or integers in 0..255, which are divided by 255."
 
 
-def check_unit_range(images, tolerance=TOLERANCE):
+def check_unit_range(images: Tensor, tolerance: float = TOLERANCE) -> None:
     """Raise an error for float images that are clearly outside [0, 1], and for integers outside 0..255.
 
     No copy is made. The values of uint8 images are not read, since all are valid.
@@ -46,7 +46,7 @@ def check_unit_range(images, tolerance=TOLERANCE):
         raise ValueError(f"{_EXPECTED} Received: {dtype} images with values from {low:g} to {high:g}{scaled}.")
 
 
-def to_unit_range(images, check=True):
+def to_unit_range(images: Tensor, check: bool = True) -> Tensor:
     """Images as floats in [0, 1]: integer images are divided by 255, float ones must be there already.
 
     Args:
@@ -117,7 +117,7 @@ class InputEncoding(keras.layers.Layer):
     [[[[0.25, 0.5, 1.0, 0.75, 0.5, 0.0]]]]
     """
 
-    def __init__(self, data_format=None, add_negative=True, **kwargs):
+    def __init__(self, data_format: str | None = None, add_negative: bool = True, **kwargs):
         super().__init__(**kwargs)
         self.add_negative = add_negative
         self.data_format = standardize_data_format(data_format)
@@ -126,7 +126,7 @@ class InputEncoding(keras.layers.Layer):
     def call(self, inputs, training=None):
         return self.encode(ops.cast(_checked(inputs, training), self.compute_dtype))
 
-    def encode(self, images):
+    def encode(self, images: Tensor) -> Tensor:
         """The encoding of float images `(N, ..., C)` (or `(N, C, H, W)`), whatever their range."""
         return ops.concatenate([images, 1.0 - images], axis=self.channel_axis) if self.add_negative else images
 

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_coda.backend.conventions import Tensor
 from keras_coda.linear_maps.linear_map import LinearMap
 
 # The published b0: a probability of 0.1 for every class before any evidence.
@@ -35,14 +36,14 @@ class LogitScaling(keras.layers.Layer):
     [[1.0, 4.0]]
     """
 
-    def __init__(self, temperature=1.0, bias=LOGIT_BIAS, **kwargs):
+    def __init__(self, temperature: float = 1.0, bias: float = LOGIT_BIAS, **kwargs):
         super().__init__(**kwargs)
         if not temperature > 0:
             raise ValueError(f"`temperature` must be positive. Received: {temperature!r}")
         self.temperature = float(temperature)
         self.bias = float(bias)
 
-    def linear_map(self, inputs):
+    def linear_map(self, inputs: Tensor) -> tuple[Tensor, LinearMap]:
         """The layer's outputs, and the map that made them, with b0 as its `offset`.
 
         Args:

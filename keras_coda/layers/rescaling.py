@@ -1,10 +1,14 @@
 """Rescalings of a dynamic weight vector: alpha in g(u) = alpha(|u|) u (paper, eq. 1 and 2)."""
 
+from collections.abc import Callable
+
 import keras
 from keras import ops
 
+from keras_coda.backend.conventions import Tensor
 
-def l2(norm):
+
+def l2(norm: Tensor) -> Tensor:
     """Rescaling to unit norm, L2(u) = u / |u| (paper, eq. 2, left).
 
     Args:
@@ -21,7 +25,7 @@ def l2(norm):
     return 1.0 / norm
 
 
-def sq(norm):
+def sq(norm: Tensor) -> Tensor:
     """The squashing function, SQ(u) = u |u| / (1 + |u|^2) (paper, eq. 2, right).
 
     Args:
@@ -41,7 +45,7 @@ def sq(norm):
 _BY_NAME = {"l2": l2, "sq": sq}
 
 
-def get(identifier):
+def get(identifier: str | dict | Callable) -> Callable:
     """The rescaling that an argument stands for: a name, a function of the norm, or the configuration of one."""
     if isinstance(identifier, dict):
         identifier = keras.saving.deserialize_keras_object(identifier)
@@ -54,7 +58,7 @@ def get(identifier):
     return _BY_NAME[identifier]
 
 
-def serialize(rescaling):
+def serialize(rescaling: Callable) -> str | dict:
     """The name "l2" or "sq", or Keras' configuration of another function."""
     for name, known in _BY_NAME.items():
         if rescaling is known:

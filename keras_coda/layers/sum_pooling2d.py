@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_coda.backend.conventions import standardize_data_format
+from keras_coda.backend.conventions import Tensor, standardize_data_format
 from keras_coda.linear_maps.linear_map import LinearMap
 
 
@@ -27,13 +27,13 @@ class SumPooling2D(keras.layers.Layer):
     [[16.0, 16.0]]
     """
 
-    def __init__(self, data_format=None, **kwargs):
+    def __init__(self, data_format: str | None = None, **kwargs):
         super().__init__(**kwargs)
         self.data_format = standardize_data_format(data_format)
         self.spatial_axes = (-3, -2) if self.data_format == "channels_last" else (-2, -1)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
-    def linear_map(self, inputs):
+    def linear_map(self, inputs: Tensor) -> tuple[Tensor, LinearMap]:
         """The layer's outputs, and the matrix that made them (paper, eq. 5).
 
         Args:

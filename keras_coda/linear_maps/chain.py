@@ -2,12 +2,14 @@
 
 import warnings
 
+import keras
+
 from keras_coda.linear_maps.graph import Graph
 from keras_coda.linear_maps.linear_map import NotDynamicLinearError
 from keras_coda.linear_maps.steps import describe
 
 
-def chain(model):
+def chain(model: keras.Model) -> list[keras.Operation]:
     """The layers of a built model in the order in which they are applied, with nested models unrolled.
 
     Deprecated: use `linear_map(model, inputs)`, which takes all graphs.

@@ -1,10 +1,12 @@
 """Convolution and its transpose, and patches of images and their transpose, in channels-last layout."""
 
 import itertools
+from collections.abc import Sequence
 
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.backend.conventions import Tensor
 
 PADDINGS = ("valid", "same", "symmetric")
 
@@ -42,7 +44,7 @@ def pad_before(size, kernel, stride, padding):
     return _at_least_zero((output_size(size, kernel, stride, "same") - 1) * stride + kernel - size) // 2
 
 
-def convolve(inputs, kernel, strides, padding):
+def convolve(inputs: Tensor, kernel: Tensor, strides: Sequence[int], padding: str) -> Tensor:
     """A convolution: `inputs (..., H, W, c)` and `kernel (k, k, c, n)` give `(..., h, w, n)`.
 
     Args:
@@ -68,7 +70,9 @@ def convolve(inputs, kernel, strides, padding):
     )
 
 
-def convolve_transpose(outputs, kernel, strides, padding, size):
+def convolve_transpose(
+    outputs: Tensor, kernel: Tensor, strides: Sequence[int], padding: str, size: Sequence[int]
+) -> Tensor:
     """The transpose of `convolve`: `outputs (..., h, w, n)` give `(..., H, W, c)`.
 
     Args:

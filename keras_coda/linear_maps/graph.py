@@ -7,14 +7,18 @@ Explanations and attributions both use this graph. For a chain of layers the pro
 and for a graph with branches it is the sum of the products along all paths.
 """
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_coda.backend.conventions import Tensor
 from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
 from keras_coda.linear_maps.steps import Step, layer_map
 
 
-def follows_graph(call):
+def follows_graph(call: Callable) -> Callable:
     """Mark a model's own `call` as one that computes the same as the model's graph of layers.
 
     A Functional model with a `call` of its own is refused, since its graph may not be what it computes. Mark a `call`
@@ -34,11 +38,11 @@ def follows_graph(call):
     ...         print(inputs.shape)
     ...         return super().call(inputs, **kwargs)
     """
-    call.follows_graph = True
+    call.follows_graph = True  # type: ignore[attr-defined]
     return call
 
 
-def shows_layers(model):
+def shows_layers(model: Any) -> bool:
     """Whether a model computes its graph of layers and nothing else: a Sequential or Functional one."""
     if not isinstance(model, keras.Model) or not (
         isinstance(model, keras.Sequential) or getattr(model, "inputs", None)
@@ -47,7 +51,7 @@ def shows_layers(model):
     return not own_calls(model)
 
 
-def own_calls(model):
+def own_calls(model: keras.Model) -> list[str]:
     """The names of a Sequential or Functional model's own methods that may compute something else than its graph."""
     names = []
     for name in ("call", "__call__"):
@@ -73,13 +77,13 @@ class Graph:
     >>> [step.name for step in graph.steps]
     """
 
-    def __init__(self, steps, inputs, outputs):
+    def __init__(self, steps: list[Step], inputs: list[int], outputs: list[int]):
         self.steps = steps
         self.inputs = inputs
         self.outputs = outputs
 
     @classmethod
-    def of(cls, model):
+    def of(cls, model: keras.Model) -> "Graph":
         """The graph of a built Sequential or Functional model, or of any model with a method `linear_map`.
 
         Raises:
@@ -94,7 +98,7 @@ class Graph:
         return cls(unrolled.steps, inputs, outputs)
 
     @classmethod
-    def of_layers(cls, layers):
+    def of_layers(cls, layers: Iterable[keras.Layer]) -> "Graph":
         """The graph of layers that are applied one after the other."""
         unrolled = _Unrolled()
         inputs = outputs = unrolled.numbers(1)
@@ -103,11 +107,11 @@ class Graph:
         return cls(unrolled.steps, inputs, outputs)
 
     @property
-    def operations(self):
+    def operations(self) -> list[keras.Operation]:
         """The layers and operations, each once, in the order of their first use."""
         return list({id(step.operation): step.operation for step in self.steps}.values())
 
-    def run(self, inputs, replace=None):
+    def run(self, inputs: list[Tensor], replace: Callable | None = None) -> list[Tensor]:
         """The outputs for a list of inputs.
 
         Args:
@@ -119,7 +123,7 @@ class Graph:
         """
         return self._walk(inputs, lambda step, tensors: step(tensors, replace))
 
-    def infer(self, inputs):
+    def infer(self, inputs: list[Tensor]) -> list[Tensor]:
         """The outputs for a list of inputs, in inference."""
         return self._walk(inputs, Step.infer)
 
@@ -130,7 +134,7 @@ class Graph:
             values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
         return [values[number] for number in self.outputs]
 
-    def linear_map(self, inputs, piecewise_linear=False):
+    def linear_map(self, inputs: list[Tensor], piecewise_linear: bool = False) -> tuple[Tensor, "GraphMap"]:
         """The output, and the product of the operations' matrices (paper, eq. 7).
 
         Args:
@@ -150,7 +154,7 @@ class Graph:
             maps.append((step, W))
         return values[self.outputs[0]], GraphMap(self, maps, values)
 
-    def between(self, is_source, outputs):
+    def between(self, is_source: Callable[[Step], bool], outputs: list[int]) -> tuple["Graph", "Graph"]:
         """Split the graph at the sources of an explanation.
 
         Args:
@@ -177,7 +181,7 @@ class Graph:
         after = Graph([step for step in self.steps if step in needed], sources, list(outputs))
         return self._up_to(sources), after
 
-    def is_same(self, other):
+    def is_same(self, other: "Graph") -> bool:
         """Whether another graph has the same operations in the same places."""
         ours, theirs = (
             [(id(s.operation), s.sources, s.results) for s in graph.steps] + [(None, graph.inputs, graph.outputs)]
@@ -194,7 +198,7 @@ class Graph:
                 steps.append(step)
         return Graph(steps[::-1], self.inputs, list(outputs))
 
-    def with_operations(self, replace):
+    def with_operations(self, replace: Callable) -> "Graph":
         """The same graph with `replace(operation)` in place of each operation, the same one for all its uses."""
         replaced = {id(operation): replace(operation) for operation in self.operations}
         steps = [Step(replaced[id(s.operation)], s.sources, s.results, s.arguments) for s in self.steps]
@@ -213,7 +217,7 @@ class GraphMap(LinearMap):
         self._shapes = {number: ops.shape(value) for number, value in values.items()}
         self._several = len(graph.inputs) > 1
 
-    def pull_back(self, u):
+    def pull_back(self, u: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Apply the transpose of W, and collect the biases of all layers.
 
         Args:
@@ -260,7 +264,7 @@ class GraphMap(LinearMap):
         return values[self._graph.outputs[0]]
 
     @property
-    def offset(self):
+    def offset(self):  # type: ignore[override]
         """The part of the output that comes from the biases of all layers, or `None` where there are none."""
         values: dict = {}
         for step, W in self._maps:
@@ -370,7 +374,7 @@ def _check_shows_layers(model):
     )
 
 
-def linear_map(layer, inputs, piecewise_linear=False):
+def linear_map(layer: keras.Layer, inputs: Any, piecewise_linear: bool = False) -> tuple[Tensor, LinearMap]:
     """The outputs of a layer or model for `inputs`, and the matrix W(inputs) that made them (paper, eq. 5 to 7).
 
     Args:
@@ -401,7 +405,7 @@ def linear_map(layer, inputs, piecewise_linear=False):
     return graph.linear_map(keras.tree.flatten(inputs), piecewise_linear)
 
 
-def linear_map_through(layers, inputs):
+def linear_map_through(layers: Iterable[keras.Layer], inputs: Tensor) -> tuple[Tensor, LinearMap]:
     """The outputs of a chain of layers, and the product of their matrices W_L(a_{L-1}) ... W_1(a_0) (paper, eq. 7).
 
     Args:

@@ -153,7 +153,7 @@ _MAY_BE_OVERRIDDEN = {
 _NOTHING = Known()
 
 
-def known(operation):
+def known(operation: keras.Operation) -> Known:
     """The entry of a layer, or of an operation of `keras.ops`; an empty `Known` where there is none.
 
     A subclass of a layer in the table has its entry, unless it overrides a method that computes. Quantized layers have
@@ -168,7 +168,7 @@ def known(operation):
     return OPERATIONS.get(type(operation).__name__, _NOTHING) if is_of_keras else _NOTHING
 
 
-def overridden(layer, cls):
+def overridden(layer: keras.Layer, cls: type) -> set[str]:
     """The names of the methods that a layer overrides of its parent class `cls`, without harmless ones."""
     derived = type(layer).__mro__[: type(layer).__mro__.index(cls)]
     by_classes = {name for child in derived for name in vars(child) if hasattr(cls, name)}
@@ -177,7 +177,7 @@ def overridden(layer, cls):
     return {name for name in names if name == "__call__" or not name.startswith("__")}
 
 
-def is_piecewise_linear(activation):
+def is_piecewise_linear(activation: Callable | None) -> bool:
     """Whether an activation, a function or a layer, is piecewise linear, as ReLU is."""
     if isinstance(activation, keras.Layer):
         return known(activation).pieces is not None

@@ -6,7 +6,7 @@ _PERMUTING = ("Permute", "Transpose", "Moveaxis", "Swapaxes")
 _RESHAPING = ("Reshape", "Flatten", "ExpandDims", "Squeeze", "GetItem", "Ravel")
 
 
-def channel_axis(graph, number):
+def channel_axis(graph, number: int) -> int:
     """The channel axis of the tensor `number`, a batch of images: 1 or 3, or 2 after a permutation.
 
     It is that of the nearest layer with a `data_format`: first those up to the tensor, then those after it.

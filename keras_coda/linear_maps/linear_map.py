@@ -1,5 +1,10 @@
 """W(a): the matrix that a dynamic linear layer is for one given input, as an object (paper, eq. 5 to 7)."""
 
+from collections.abc import Callable
+from typing import Any
+
+from keras_coda.backend.conventions import Tensor
+
 
 class NotDynamicLinearError(ValueError):
     """A layer or model does not compute W(x) x, so that it has no contributions."""
@@ -30,22 +35,22 @@ class LinearMap:
     >>> W.T @ keras.ops.one_hot(classes, 10)              # (N, d): a row of W(a) for each input
     """
 
-    def __init__(self, apply, transpose, offset=None):
+    def __init__(self, apply: Callable[[Any], Any], transpose: Callable[[Any], Any], offset: Tensor | None = None):
         self._apply = apply
         self._transpose = transpose
         self.offset = offset
 
     @property
-    def T(self):
+    def T(self) -> "LinearMap":
         """The transposed map."""
         return LinearMap(self._transpose, self._apply)
 
-    def __matmul__(self, other):
+    def __matmul__(self, other: Any) -> Any:
         if not isinstance(other, LinearMap):
             return self._apply(other)
         return LinearMap(lambda v: self @ (other @ v), lambda u: other.T @ (self.T @ u), self.offset)
 
 
-def identity():
+def identity() -> LinearMap:
     """The identity map."""
     return LinearMap(lambda v: v, lambda u: u)

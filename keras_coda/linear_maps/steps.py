@@ -9,7 +9,7 @@ from keras_coda.linear_maps.known import LAYERS, is_piecewise_linear, known, ove
 from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
 
 
-def describe(operation):
+def describe(operation: keras.Operation) -> str:
     """The name and class of a layer or operation, for error messages."""
     return f"layer {operation.name!r} ({type(operation).__name__})"
 
@@ -25,7 +25,9 @@ class Step:
         arguments: Keras' record of all arguments of the call, tensors and constants. `None`: a single tensor.
     """
 
-    def __init__(self, operation, sources, results, arguments=None):
+    def __init__(
+        self, operation: keras.Operation, sources: list[int], results: list[int], arguments: typing.Any = None
+    ):
         self.operation = operation
         self.name = operation.name
         self.sources = sources
@@ -98,7 +100,7 @@ def _operation_map(step, inputs, piecewise_linear):
     )
 
 
-def layer_map(layer, inputs, piecewise_linear=False):
+def layer_map(layer: keras.Layer, inputs: typing.Any, piecewise_linear: bool = False) -> tuple[typing.Any, LinearMap]:
     """A layer's outputs for `inputs`, and the matrix W(inputs) that made them.
 
     Args:
@@ -135,7 +137,7 @@ def layer_map(layer, inputs, piecewise_linear=False):
     )
 
 
-def needs_pieces(operation):
+def needs_pieces(operation: keras.Operation) -> bool:
     """Whether a layer or operation has a linear map with `piecewise_linear=True` only."""
     if hasattr(operation, "linear_map"):
         return False

@@ -1,7 +1,11 @@
 """Copies of layers that share their weights but differ in some attributes."""
 
+from typing import Any
 
-def view(layer, **attributes):
+import keras
+
+
+def view(layer: keras.Layer, **attributes: Any) -> keras.Layer:
     """A copy of a layer that shares its weights, with other values for some attributes.
 
     `layer` itself is not changed, so that other threads may use it at the same time.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,14 +32,23 @@ class Grids:
     indices: np.ndarray
     size: int
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)
 
     def __repr__(self):
         return f"Grids({len(self)} of {self.size} x {self.size} images, images: {self.images.shape})"
 
 
-def make_grids(model, images, labels, size=3, count=500, confidence=0.5, seed=0, batch_size=32):
+def make_grids(
+    model: Any,
+    images: Any,
+    labels: Any,
+    size: int = 3,
+    count: int = 500,
+    confidence: float = 0.5,
+    seed: int = 0,
+    batch_size: int = 32,
+) -> Grids:
     """Make grids of the images that a model is most confident of (paper, 4.2). A grid has each class at most once.
 
     Candidates are the images that the model classifies correctly, with a probability above `confidence`. The most

@@ -1,6 +1,9 @@
 """Insertion and deletion: the probability of a class as pixels are added or removed, the most important first."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_coda.imports import Lazy
 from keras_coda.metrics.pixel_removal import RankedPixels
@@ -12,7 +15,9 @@ ndimage = Lazy("scipy.ndimage", "scipy")
 SIGMA = 5.0
 
 
-def deletion(model, images, targets, maps, points=129, batch_size=32, verbose=0):
+def deletion(
+    model: Any, images: Any, targets: Any, maps: Any, points: int = 129, batch_size: int = 32, verbose: int = 0
+) -> np.ndarray:
     """The probability of the target as pixels are set to 0, the most important first (Petsiuk et al., 2018).
 
     Args:
@@ -33,7 +38,16 @@ def deletion(model, images, targets, maps, points=129, batch_size=32, verbose=0)
     return ranked.curves(source, targets, maps, True, 1.0, points, verbose=verbose)
 
 
-def insertion(model, images, targets, maps, points=129, sigma=SIGMA, batch_size=32, verbose=0):
+def insertion(
+    model: Any,
+    images: Any,
+    targets: Any,
+    maps: Any,
+    points: int = 129,
+    sigma: float = SIGMA,
+    batch_size: int = 32,
+    verbose: int = 0,
+) -> np.ndarray:
     """The probability of the target as pixels are inserted into the blurred image, the most important first.
 
     Petsiuk et al. (2018). The blur is Gaussian.
@@ -59,7 +73,7 @@ def insertion(model, images, targets, maps, points=129, sigma=SIGMA, batch_size=
     return ranked.curves(source, targets, maps, True, 1.0, points, replacement=blurred, inserted=True, verbose=verbose)
 
 
-def auc(curves):
+def auc(curves: ArrayLike) -> np.ndarray:
     """The area under curves by the trapezoidal rule, over an x axis of length 1.
 
     Args:

@@ -1,10 +1,12 @@
 """The localisation metric: the share of a class's positive attribution that is in its own cell of a grid."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 
-def localisation(maps, size):
+def localisation(maps: Any, size: int) -> np.ndarray:
     """The share of each class's positive attribution that is in the cell of this class (paper, eq. 11).
 
     1 is perfect. Evenly spread attribution scores 1 / n^2, and a map without positive attribution 0.
@@ -38,7 +40,7 @@ def localisation(maps, size):
     return np.divide(own, total, out=np.zeros_like(total), where=total > 0)
 
 
-def check_finite(maps):
+def check_finite(maps: np.ndarray) -> None:
     """Raise a ValueError for maps with NaN or infinite values."""
     if not np.isfinite(maps).all():
         raise ValueError("`maps` must be finite. Received: maps with NaN or infinite values.")

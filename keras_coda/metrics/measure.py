@@ -1,7 +1,10 @@
 """The metrics of many methods on one model. An evaluation can be interrupted and continued."""
 
 import dataclasses
+import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,11 +23,11 @@ pd = Lazy("pandas", "pandas")
 
 
 def measure(
-    model,
-    images,
-    labels,
-    methods,
-    directory,
+    model: Any,
+    images: Any,
+    labels: Any,
+    methods: dict[str, Callable],
+    directory: str | os.PathLike,
     protocol: Protocol | None = None,
     *,
     batch_size: int = 32,

@@ -1,5 +1,7 @@
 """Pixel removal: the probability of a class as pixels are removed in the order of their attribution."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -9,16 +11,16 @@ from keras_coda.metrics.selection import as_classifier, check_labels
 
 
 def pixel_removal(
-    model,
-    images,
-    targets,
-    maps,
-    most_important_first=False,
-    fraction=0.25,
-    points=129,
-    batch_size=32,
-    verbose=0,
-):
+    model: Any,
+    images: Any,
+    targets: Any,
+    maps: Any,
+    most_important_first: bool = False,
+    fraction: float = 0.25,
+    points: int = 129,
+    batch_size: int = 32,
+    verbose: int = 0,
+) -> np.ndarray:
     """The probability of the target as more and more pixels are removed (paper, 4.2).
 
     Removing a pixel sets all its channels to 0. If the model encodes its images, these include the channels of the

@@ -53,7 +53,7 @@ class Protocol:
             raise ValueError(f"`removed` and `piece` must be at least 1. Received: {self.removed} and {self.piece}")
 
 
-def protocol_with(protocol, settings):
+def protocol_with(protocol: Protocol | None, settings: dict) -> Protocol:
     """A copy of a `Protocol` with some fields replaced. `None` is the default protocol.
 
     Raises:

@@ -1,6 +1,8 @@
 """The scores of an evaluation: a table, means with confidence intervals, and mean curves."""
 
+import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -33,14 +35,14 @@ class Results:
     >>> results.curve("removal_least_first", "contributions").plot(x="x", y="mean")
     """
 
-    def __init__(self, table):
+    def __init__(self, table: Any):
         self.table = table
 
     def __repr__(self):
         return f"Results({len(self.table)} scores, methods: {list(self.table['method'].unique())})"
 
     @classmethod
-    def load(cls, directory):
+    def load(cls, directory: str | os.PathLike) -> "Results":
         """Read the results of an evaluation from its directory.
 
         Args:
@@ -59,7 +61,7 @@ class Results:
             pd.read_csv(path, dtype={"metric": str, "method": str}, keep_default_na=False, na_values={"x": [""]})
         )
 
-    def summary(self, confidence_level=0.95):
+    def summary(self, confidence_level: float = 0.95) -> Any:
         """The mean score of each method by each metric, with confidence intervals by bootstrap.
 
         Each item has one score: the mean over the cells of a grid, or the area under the curve of an image.
@@ -80,7 +82,7 @@ class Results:
             rows.append([metric, method, scores.mean(), float(low), float(high), len(scores), seconds])
         return pd.DataFrame(rows, columns=["metric", "method", "mean", "low", "high", "count", "seconds"])
 
-    def curve(self, metric, method, confidence_level=0.95):
+    def curve(self, metric: str, method: str, confidence_level: float = 0.95) -> Any:
         """The mean curve of a method over all images, with confidence intervals by bootstrap.
 
         Args:

@@ -2,6 +2,8 @@
 
 import contextlib
 import random
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +19,15 @@ MODES = ("cascading", "independent")
 ORIGINAL = "original"
 
 
-def sanity_check(model, method, images, targets=None, mode="cascading", seed=0, verbose=0):
+def sanity_check(
+    model: keras.Model,
+    method: Callable,
+    images: Any,
+    targets: Any = None,
+    mode: str = "cascading",
+    seed: int = 0,
+    verbose: int = 0,
+) -> Any:
     """How similar a method's maps stay when layers of the model are randomised (Adebayo et al., 2018).
 
     A method that explains the model returns other maps for a model with random weights. Layers get new weights from

@@ -1,6 +1,7 @@
 """The choice of the images on which metrics are measured."""
 
 import itertools
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from keras_coda.attributions import Classifier
 from keras_coda.data import Dataset
 
 
-def collect(data, limit=None):
+def collect(data: Any, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Collect the images and labels of a data set as arrays, as metrics take them.
 
     Args:
@@ -47,7 +48,7 @@ def collect(data, limit=None):
     return np.concatenate(images)[:limit], np.concatenate(labels)[:limit]
 
 
-def most_confident(model, images, labels, confidence=0.5, batch_size=32):
+def most_confident(model: Any, images: Any, labels: Any, confidence: float = 0.5, batch_size: int = 32) -> np.ndarray:
     """The images that a model classifies correctly and with confidence, the most confident first (paper, 4.2).
 
     They are ordered by the logit of their class, or, for a softmax, by its log-odds. Probabilities would not order
@@ -100,12 +101,12 @@ def _confidence(classifier, outputs, labels):
     return of_label - np.logaddexp.reduce(others, axis=-1)
 
 
-def as_classifier(model):
+def as_classifier(model: Any) -> Classifier:
     """`model` itself if it is a `Classifier`, or the `Classifier` of a model."""
     return model if isinstance(model, Classifier) else Classifier(model)
 
 
-def check_labels(labels, count, classes):
+def check_labels(labels: Any, count: int, classes: int) -> np.ndarray:
     """Labels as int64 `(N,)`. Raises a ValueError if they are not `count` integers in 0..classes - 1."""
     labels = keras.ops.convert_to_numpy(labels)
     shape = labels.shape

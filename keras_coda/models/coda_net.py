@@ -1,14 +1,18 @@
 """Convolutional Dynamic Alignment Networks."""
 
+import os
+import pathlib
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.backend.conventions import at_least_float32, standardize_data_format
-from keras_coda.explanations import explainer
+from keras_coda.backend.conventions import Tensor, at_least_float32, standardize_data_format
+from keras_coda.explanations import Explanation, explainer
 from keras_coda.layers import DAUConv2D, InputEncoding, LogitScaling, SumPooling2D
 from keras_coda.layers import rescaling as rescalings
 from keras_coda.layers.dau_conv2d import pair
@@ -97,23 +101,23 @@ class CoDANet(ImageModel):
 
     def __init__(
         self,
-        filters,
-        kernel_sizes,
-        ranks,
-        strides,
-        temperature=1.0,
-        logit_bias=LOGIT_BIAS,
-        rescaling="sq",
-        use_bias=True,
-        add_negative=True,
-        penalty=0.0,
-        penalized_classes="target_and_other",
-        image_shape=None,
-        class_names=None,
-        image_size=None,
-        data_format=None,
-        seed=None,
-        dtype=None,
+        filters: Sequence[int],
+        kernel_sizes: Sequence[int],
+        ranks: Sequence[int],
+        strides: Sequence[int],
+        temperature: float = 1.0,
+        logit_bias: float = LOGIT_BIAS,
+        rescaling: str | Callable = "sq",
+        use_bias: bool = True,
+        add_negative: bool = True,
+        penalty: float = 0.0,
+        penalized_classes: str = "target_and_other",
+        image_shape: Sequence[int | None] | None = None,
+        class_names: Sequence[str] | None = None,
+        image_size: Sequence[int] | None = None,
+        data_format: str | None = None,
+        seed: int | None = None,
+        dtype: Any = None,
         **kwargs,
     ):
         lists = {"filters": filters, "kernel_sizes": kernel_sizes, "ranks": ranks, "strides": strides}
@@ -188,7 +192,7 @@ class CoDANet(ImageModel):
             self._penalty_tracker = keras.metrics.Mean(name="penalty")
 
     @classmethod
-    def from_size(cls, size, classes=None, **kwargs):
+    def from_size(cls, size: str, classes: int | None = None, **kwargs) -> "CoDANet":
         """One of the paper's networks, untrained.
 
         S and L are as published. The paper does not give the layers of M and XL. Ours follow S and L, and have the
@@ -217,7 +221,15 @@ class CoDANet(ImageModel):
         return cls(**{**layers, "filters": filters, "name": f"{size}_coda", **kwargs})
 
     @classmethod
-    def from_preset(cls, preset, load_weights=True, *, classes=None, freeze=(), dtype=None):
+    def from_preset(
+        cls,
+        preset: Any,
+        load_weights: bool = True,
+        *,
+        classes: Any = None,
+        freeze: Sequence[str] = (),
+        dtype: Any = None,
+    ) -> "CoDANet":
         """Load a pretrained network, by the method that KerasHub's models have.
 
         Args:
@@ -237,7 +249,7 @@ class CoDANet(ImageModel):
         """
         return preset_methods.load(cls, preset, load_weights, classes=classes, freeze=freeze, dtype=dtype)
 
-    def save_to_preset(self, preset_dir, **facts):
+    def save_to_preset(self, preset_dir: str | os.PathLike, **facts) -> pathlib.Path:
         """Write the network as a preset, by `keras_coda.presets.save`.
 
         Args:
@@ -258,12 +270,12 @@ class CoDANet(ImageModel):
     presets = preset_methods.Known()
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         """The number of classes."""
         return self.filters[-1]
 
     @property
-    def class_names(self):
+    def class_names(self) -> list[str] | None:
         return self._class_names
 
     @class_names.setter
@@ -271,7 +283,7 @@ class CoDANet(ImageModel):
         self._class_names = names_of_classes.checked(names, self.classes)
 
     @property
-    def image_size(self):
+    def image_size(self) -> tuple[int, int] | None:
         return self._image_size
 
     @image_size.setter
@@ -304,7 +316,17 @@ class CoDANet(ImageModel):
         # Before Keras casts the images to floats, so that integer images are recognised.
         return super().call(to_unit_range(inputs, check=False), training=training, mask=mask)
 
-    def explain(self, images, target=None, *, layer=None, source=None, dtype=None, batch_size=32, verbose=0):
+    def explain(
+        self,
+        images: Any,
+        target: Any = None,
+        *,
+        layer: keras.Layer | str | None = None,
+        source: Any = None,
+        dtype: Any = None,
+        batch_size: int = 32,
+        verbose: int = 0,
+    ) -> Explanation:
         """Explain the model's outputs for a batch of images.
 
         The logit of a class is the sum of the contributions of the encoded image, plus b0 (paper, eq. 8 and 9):
@@ -353,7 +375,7 @@ class CoDANet(ImageModel):
         self._penalty_tracker.update_state(penalty)
         return loss + self.penalty / backend.replicas() * penalty
 
-    def linear_map_penalty(self, x, y, sample_weight=None):
+    def linear_map_penalty(self, x: Tensor, y: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """The mean absolute entry of W(x) / T, the map from the input to the logits (paper, eq. 10), differentiable.
 
         Args:

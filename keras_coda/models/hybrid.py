@@ -1,5 +1,8 @@
 """Hybrids: a stem of any kind, with DAU layers on its features, by which decisions are explained."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 
 from keras_coda.layers import ContributionSource, DAUConv2D, LogitScaling, SumPooling2D
@@ -9,19 +12,19 @@ from keras_coda.linear_maps.layout import channel_axis
 
 
 def hybrid(
-    stem,
-    layer,
-    filters,
-    kernel_sizes,
-    ranks,
-    strides=None,
-    temperature=1.0,
-    logit_bias=LOGIT_BIAS,
-    rescaling="sq",
-    use_bias=True,
-    train_stem=False,
-    name="hybrid",
-):
+    stem: keras.Model,
+    layer: keras.Layer | str,
+    filters: Sequence[int],
+    kernel_sizes: Sequence[int],
+    ranks: Sequence[int],
+    strides: Sequence[int] | None = None,
+    temperature: float = 1.0,
+    logit_bias: float = LOGIT_BIAS,
+    rescaling: str | Callable = "sq",
+    use_bias: bool = True,
+    train_stem: bool = False,
+    name: str = "hybrid",
+) -> keras.Model:
     """A classifier of images: a stem, cut at a layer, and `DAUConv2D` layers on the features at the cut.
 
     Logits are decomposed exactly into contributions of these features. How the stem computes its features is not
@@ -62,7 +65,7 @@ def hybrid(
         )
     features = _cut(stem, layer)
     axis = channel_axis(graph := Graph.of(features), graph.outputs[0])
-    common = {"data_format": "channels_first" if axis == 1 else "channels_last"}
+    common: dict[str, Any] = {"data_format": "channels_first" if axis == 1 else "channels_last"}
     features.trainable = train_stem
 
     images = keras.Input(features.inputs[0].shape[1:], dtype=features.inputs[0].dtype, name="images")
@@ -70,7 +73,12 @@ def hybrid(
     for number, (n, kernel_size, rank, stride) in enumerate(
         zip(filters, kernel_sizes, ranks, strides, strict=True), start=1
     ):
-        settings = {"strides": stride, "padding": "symmetric", "rescaling": rescaling, "use_bias": use_bias}
+        settings: dict[str, Any] = {
+            "strides": stride,
+            "padding": "symmetric",
+            "rescaling": rescaling,
+            "use_bias": use_bias,
+        }
         x = DAUConv2D(n, kernel_size, rank, name=f"dau_{number}", **settings, **common)(x)
     x = SumPooling2D(name="pooling", dtype="float32", **common)(x)
     return keras.Model(images, LogitScaling(temperature, logit_bias, name="logits", dtype="float32")(x), name=name)

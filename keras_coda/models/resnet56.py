@@ -1,5 +1,8 @@
 """ResNet-56 for small images: the baseline that the paper's supplement compares CoDA-Nets with."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
 
@@ -40,7 +43,15 @@ class ResNet56(keras.Model):
     ...               keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     """
 
-    def __init__(self, classes=10, blocks=9, image_shape=None, data_format=None, dtype=None, **kwargs):
+    def __init__(
+        self,
+        classes: int = 10,
+        blocks: int = 9,
+        image_shape: Sequence[int | None] | None = None,
+        data_format: str | None = None,
+        dtype: Any = None,
+        **kwargs,
+    ):
         for name, value in (("classes", classes), ("blocks", blocks)):
             if value < 1:
                 raise ValueError(f"`{name}` must be positive. Received: {value}")

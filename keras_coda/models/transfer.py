@@ -1,6 +1,7 @@
 """Transfer of a trained network to other classes."""
 
 import fnmatch
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from keras_coda.linear_maps import Graph
 OUTPUTS = ("filters", "units")
 
 
-def with_classes(model, classes):
+def with_classes(model: keras.Model, classes: int | Sequence[str]) -> keras.Model:
     """A copy of a model for other classes: the last layer with weights is new, the others keep their weights.
 
     Args:
@@ -39,7 +40,11 @@ def with_classes(model, classes):
         )
     if hasattr(model, "filters"):
         config = model.get_config()
-        others = {"class_names": [*classes] if hasattr(classes, "__len__") else None} if "class_names" in config else {}
+        others = (
+            {"class_names": None if isinstance(classes, (int, np.integer)) else [*classes]}
+            if "class_names" in config
+            else {}
+        )
         new = type(model).from_config({**config, "filters": [*config["filters"][:-1], count], **others})
     else:
 
@@ -54,7 +59,7 @@ def with_classes(model, classes):
     return new
 
 
-def freeze(model, names):
+def freeze(model: keras.Model, names: Sequence[str]) -> None:
     """Exclude some layers from training. Compile the model afterwards.
 
     Args:

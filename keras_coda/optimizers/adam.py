@@ -1,6 +1,7 @@
 """Adam with its epsilon after the bias correction."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -27,7 +28,14 @@ class Adam(keras.optimizers.Adam):
     """
 
     def __init__(
-        self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, amsgrad=False, name="adam", **kwargs
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        amsgrad: bool = False,
+        name: str = "adam",
+        **kwargs,
     ):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, name=name, **kwargs)
 
