@@ -1,21 +1,13 @@
 """Grad-CAM: the channels of a layer, weighted by their mean gradients."""
 
 import keras
-from keras import layers, ops
+from keras import ops
 
 from keras_coda.attributions import graph
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack, pulled_back
-from keras_coda.layers import DAUConv2D
 
 INTERPOLATIONS = ("bilinear", "nearest")
-_CONVOLUTIONS = (
-    layers.Conv2D,
-    layers.DepthwiseConv2D,
-    layers.SeparableConv2D,
-    layers.Conv2DTranspose,
-    DAUConv2D,
-)
 
 
 class GradCAM(Attribution):
@@ -26,7 +18,8 @@ class GradCAM(Attribution):
 
     Args:
         model: see `Attribution`.
-        layer: the layer whose outputs are A, or its name. Default: the last convolution or `DAUConv2D`.
+        layer: the layer whose outputs are A, or its name. Default: the last layer
+            of images with a `kernel_size`, such as `Conv2D` and `DAUConv2D`.
         batch_size: integer, how many images the model gets at once.
         input: "encoded" or "image", see `Attribution`. For layers after the encoding, both are the same.
         interpolation: "bilinear" or "nearest", how the map is enlarged.
@@ -111,7 +104,7 @@ def _find(network, layer):
     """A layer of a network, given itself or by its name. `None` is the last convolution."""
     known = [operation for operation in graph.operations(network) if isinstance(operation, keras.layers.Layer)]
     if layer is None:
-        convolutions = [candidate for candidate in known if isinstance(candidate, _CONVOLUTIONS)]
+        convolutions = [c for c in known if hasattr(c, "kernel_size") and len(c.output.shape) == 4]
         if not convolutions:
             raise ValueError(
                 "Grad-CAM needs a convolutional layer. Name the layer to use, one with outputs (N, H, W, C). "

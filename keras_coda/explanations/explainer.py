@@ -204,7 +204,8 @@ class Explainer(keras.Model):
     def _compare(self, images):
         """Compare the `linear_map` of users' own layers with their `call`, once."""
         if not self._is_compared:
-            parts.compare(self._parts.before, self._parts.explained, [array[:2] for array in images])
+            first = [array[:2] for array in images]
+            parts.compare(self._parts.before, self._parts.explained, first, self.piecewise_linear)
         self._is_compared = True
 
     def call(self, inputs):

@@ -1,11 +1,14 @@
 """The split of a model at the sources of an explanation."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_coda.layers.input_encoding import InputEncoding
-from keras_coda.linear_maps import NotDynamicLinearError
+from keras_coda.linear_maps import Graph, NotDynamicLinearError
+from keras_coda.linear_maps.known import LAYERS
 from keras_coda.linear_maps.steps import describe
 
 # The largest difference between `call` and `linear_map`, relative to the largest output.
@@ -17,7 +20,7 @@ _ORDER = (
 )
 
 
-def split(model, graph, layer, source):
+def split(model: keras.Model, graph: Graph, layer: Any, source: Any) -> tuple[Graph, Graph]:
     """Split a model into the part that computes the sources of an explanation, and the part that is explained.
 
     Args:
@@ -58,17 +61,18 @@ def split(model, graph, layer, source):
     return before, explained
 
 
-def is_source(operation):
+def is_source(operation: keras.Operation) -> bool:
     """Whether a layer's outputs contribute by default: those of an `InputEncoding` or a `ContributionSource`."""
     return isinstance(operation, InputEncoding) or getattr(operation, "is_source", False)
 
 
-def compare(before, explained, images):
-    """Compare `linear_map` and `call` of layers from outside this package.
+def compare(before: Graph, explained: Graph, images: list, piecewise_linear: bool = False) -> None:
+    """Compare the linear maps and the calls of layers that are neither Keras' nor of this package.
 
     Args:
         before, explained: the two graphs of `split`.
         images: list with an array of a few images for each input.
+        piecewise_linear: see `Explainer`.
 
     Raises:
         NotDynamicLinearError: the outputs of a layer's `linear_map` are not those of the layer.
@@ -82,15 +86,17 @@ def compare(before, explained, images):
         tensors = [values[number] for number in step.sources]
         outputs = step.infer(tensors)
         if not _is_certain(step.operation):
-            mapped, _ = step.linear_map(tensors)
+            mapped, _ = step.linear_map(tensors, piecewise_linear)
             _require_equal(step.operation, outputs, mapped)
         values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
 
 
 def _is_certain(operation):
-    """Whether a layer's map needs no check: its class is in the table `known.LAYERS`, or of this package."""
+    """Whether a layer's map needs no check: it is Keras' or of this package."""
     if not hasattr(operation, "linear_map"):
-        return True  # in the table; or refused
+        # Of the table's entries, only those that users added are checked. Without an entry, a layer is refused.
+        entry = next((cls for cls in type(operation).__mro__ if cls in LAYERS), keras.Layer)
+        return entry.__module__.split(".")[0] == "keras"
     patched = {"call", "__call__", "linear_map"} & set(vars(operation))
     return type(operation).__module__.split(".")[0] == "keras_coda" and not patched
 

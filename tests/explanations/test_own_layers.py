@@ -8,6 +8,7 @@ from own_layers import blocks
 
 import keras_coda
 from keras_coda import NotDynamicLinearError
+from keras_coda.linear_maps import known, rules
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +63,23 @@ def test_a_call_that_differs_is_found_out(page):
     model = keras.Model(inputs, keras.layers.Flatten()(Forgetful(2)(inputs)))
     with pytest.raises(NotDynamicLinearError, match="something else than its `linear_map`"):
         keras_coda.explain(model, np.ones((1, 4, 4, 1), "float32"))
+
+
+def test_an_entry_of_the_table(page, rng, monkeypatch):
+    """For explanations, for DeepLIFT, and checked."""
+    inputs = keras.Input((3, 3, 2))
+    model = keras.Model(
+        inputs, keras.layers.Dense(2)(keras.layers.Flatten()(page["ChannelScale"](name="scale")(inputs)))
+    )
+    images = rng.random((2, 3, 3, 2), "float32")
+    explanation = keras_coda.explain(model, images, "all")
+    scale, kernel = model.layers[1].scale, np.array(model.layers[-1].kernel, "float64")
+    want = (images * np.array(scale, "float64")).reshape(2, 1, -1) * kernel.T
+    assert reference.relative_error(explanation.contributions.reshape(2, 2, -1), want) < 1e-5
+    lifted = keras_coda.attributions.DeepLIFT(model)(images, "all")
+    np.testing.assert_allclose(lifted, explanation.contributions, atol=1e-6)
+    wrong = known.Known(linear_map=rules.identity_layer)
+    monkeypatch.setitem(known.LAYERS, page["ChannelScale"], wrong)
+    explainer = keras_coda.Explainer(model)
+    with pytest.raises(NotDynamicLinearError, match=r"'scale' .* something else"):
+        explainer.explain(images)
