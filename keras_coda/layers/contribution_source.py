@@ -38,8 +38,8 @@ class ContributionSource(keras.layers.Layer):
         """
         return inputs, identity()
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return inputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

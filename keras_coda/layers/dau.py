@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import constraints, initializers, ops, regularizers
@@ -39,16 +40,16 @@ class DAU(keras.layers.Layer):
         rank: int,
         rescaling: str | Callable = "sq",
         use_bias: bool = True,
-        a_initializer=None,
-        b_initializer=None,
-        bias_initializer=None,
-        a_regularizer=None,
-        b_regularizer=None,
-        bias_regularizer=None,
-        a_constraint=None,
-        b_constraint=None,
-        bias_constraint=None,
-        activity_regularizer=None,
+        a_initializer: Any = None,
+        b_initializer: Any = None,
+        bias_initializer: Any = None,
+        a_regularizer: Any = None,
+        b_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        a_constraint: Any = None,
+        b_constraint: Any = None,
+        bias_constraint: Any = None,
+        activity_regularizer: Any = None,
         **kwargs,
     ):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
@@ -107,19 +108,19 @@ class DAU(keras.layers.Layer):
         for kernel in self.weights:
             kernel.patch_axes = len(patch_shape)
 
-    def correlate(self, inputs, kernel):
+    def correlate(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """The dot product of every patch with every column of `kernel (*patch_shape, m)`: `(..., m)`."""
         raise NotImplementedError
 
-    def correlate_transpose(self, outputs, kernel, like):
+    def correlate_transpose(self, outputs: Tensor, kernel: Tensor, like: Tensor) -> Tensor:
         """The transpose of `correlate`: `outputs (..., m)` give inputs of the size of `like`."""
         raise NotImplementedError
 
-    def patches(self, inputs):
+    def patches(self, inputs: Tensor) -> Tensor:
         """Every patch as a vector: `(..., d)`."""
         raise NotImplementedError
 
-    def patches_transpose(self, patches, like):
+    def patches_transpose(self, patches: Tensor, like: Tensor) -> Tensor:
         """The transpose of `patches`, which adds up where patches overlap, for inputs of the size of `like`."""
         raise NotImplementedError
 
@@ -153,11 +154,11 @@ class DAU(keras.layers.Layer):
 
         return scale(products), LinearMap(apply, transpose)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         outputs, _ = self.linear_map(inputs)
         return outputs
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "units": self.units,

@@ -91,7 +91,7 @@ class DAUConv2D(DAU):
         self.data_format = standardize_data_format(data_format)
         self.channel_axis = -1 if self.data_format == "channels_last" else -3
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         if len(input_shape) != 4 or input_shape[self.channel_axis] is None:
             raise ValueError(
                 "DAUConv2D needs inputs of 4 axes, batch, height, width and a known number of channels "
@@ -101,17 +101,17 @@ class DAUConv2D(DAU):
         self._add_weights((*self.kernel_size, channels))
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={self.channel_axis: channels})
 
-    def correlate(self, inputs, kernel):
+    def correlate(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return convolution.convolve(inputs, kernel, self.strides, self.padding)
 
-    def correlate_transpose(self, outputs, kernel, like):
+    def correlate_transpose(self, outputs: Tensor, kernel: Tensor, like: Tensor) -> Tensor:
         size = ops.shape(like)[-3:-1]
         return convolution.convolve_transpose(outputs, kernel, self.strides, self.padding, size)
 
-    def patches(self, inputs):
+    def patches(self, inputs: Tensor) -> Tensor:
         return convolution.patches(inputs, self.kernel_size, self.strides, self.padding)
 
-    def patches_transpose(self, patches, like):
+    def patches_transpose(self, patches: Tensor, like: Tensor) -> Tensor:
         size = ops.shape(like)[-3:-1]
         return convolution.patches_transpose(patches, self.kernel_size, self.strides, self.padding, size)
 
@@ -126,7 +126,7 @@ class DAUConv2D(DAU):
         )
         return ops.moveaxis(outputs, -1, -3), first
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         shape = list(input_shape)
         spatial = [axis for axis in (1, 2, 3) if axis != self.channel_axis % 4]
         for axis, kernel, stride in zip(spatial, self.kernel_size, self.strides, strict=True):
@@ -139,7 +139,7 @@ class DAUConv2D(DAU):
         shape[self.channel_axis] = self.filters
         return tuple(shape)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         config = super().get_config()
         del config["units"]
         return {

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_coda.backend.conventions import Tensor
 from keras_coda.layers.dau import DAU
 
 
@@ -53,23 +54,23 @@ class DAUDense(DAU):
     (32, 10)
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         if input_shape[-1] is None:
             raise ValueError(f"DAUDense needs inputs with a known last axis. Received: input_shape={input_shape}")
         self._add_weights((input_shape[-1],))
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
 
-    def correlate(self, inputs, kernel):
+    def correlate(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return ops.matmul(inputs, kernel)
 
-    def correlate_transpose(self, outputs, kernel, like):
+    def correlate_transpose(self, outputs: Tensor, kernel: Tensor, like: Tensor) -> Tensor:
         return ops.matmul(outputs, ops.transpose(kernel))
 
-    def patches(self, inputs):
+    def patches(self, inputs: Tensor) -> Tensor:
         return inputs
 
-    def patches_transpose(self, patches, like):
+    def patches_transpose(self, patches: Tensor, like: Tensor) -> Tensor:
         return patches
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (*input_shape[:-1], self.units)

@@ -123,19 +123,19 @@ class InputEncoding(keras.layers.Layer):
         self.data_format = standardize_data_format(data_format)
         self.channel_axis = -1 if self.data_format == "channels_last" else 1
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         return self.encode(ops.cast(_checked(inputs, training), self.compute_dtype))
 
     def encode(self, images: Tensor) -> Tensor:
         """The encoding of float images `(N, ..., C)` (or `(N, C, H, W)`), whatever their range."""
         return ops.concatenate([images, 1.0 - images], axis=self.channel_axis) if self.add_negative else images
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         shape = list(input_shape)
         if shape[self.channel_axis] is None:
             raise ValueError(f"Expected images with a known number of channels. Received: input_shape={input_shape}")
         shape[self.channel_axis] *= 2 if self.add_negative else 1
         return tuple(shape)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "add_negative": self.add_negative, "data_format": self.data_format}

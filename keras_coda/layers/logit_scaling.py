@@ -59,12 +59,12 @@ class LogitScaling(keras.layers.Layer):
         W = LinearMap(scale, scale, offset=self.bias or None)
         return W @ ops.cast(inputs, self.compute_dtype) + self.bias, W
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         outputs, _ = self.linear_map(inputs)
         return outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "temperature": self.temperature, "bias": self.bias}

@@ -51,12 +51,12 @@ class SumPooling2D(keras.layers.Layer):
         W = LinearMap(lambda v: ops.sum(v, axis=self.spatial_axes), transpose)
         return W @ ops.cast(inputs, self.compute_dtype), W
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         outputs, _ = self.linear_map(inputs)
         return outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (input_shape[0], input_shape[3 if self.data_format == "channels_last" else 1])
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "data_format": self.data_format}

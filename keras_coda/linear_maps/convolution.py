@@ -91,7 +91,7 @@ def convolve_transpose(
     return _window(result, kernel.shape[:2], strides, padding, size)
 
 
-def patches(inputs, kernel_size, strides, padding):
+def patches(inputs: Tensor, kernel_size: Sequence[int], strides: Sequence[int], padding: str) -> Tensor:
     """The patches of `inputs (..., H, W, c)` as vectors in the order of a kernel `(k, k, c)`: `(..., h, w, k k c)`."""
     around = []
     for size, k, stride in zip(ops.shape(inputs)[-3:-1], kernel_size, strides, strict=True):
@@ -111,7 +111,9 @@ def _windows(images, kernel_size, strides):
     return ops.concatenate([images[..., i, j, :] for i, j in itertools.product(rows, columns)], axis=-1)
 
 
-def patches_transpose(vectors, kernel_size, strides, padding, size):
+def patches_transpose(
+    vectors: Tensor, kernel_size: Sequence[int], strides: Sequence[int], padding: str, size: Sequence[int]
+) -> Tensor:
     """The transpose of `patches`: `vectors (..., h, w, k k c)` give `(..., H, W, c)`, with `size = (H, W)`."""
     leading = [(0, 0)] * (len(vectors.shape) - 3)
     result = 0.0

@@ -60,7 +60,7 @@ class Step:
             kwargs = {"training": False, **kwargs}
         return self.operation(*args, **kwargs)
 
-    def linear_map(self, inputs, piecewise_linear=False):
+    def linear_map(self, inputs: list, piecewise_linear: bool = False) -> tuple[typing.Any, LinearMap]:
         """The outputs for a list of tensors, and W. `W @ vectors` takes a list, and `W.T @ u` returns one.
 
         Raises:

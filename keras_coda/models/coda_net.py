@@ -410,7 +410,7 @@ class CoDANet(ImageModel):
         # T divides the mean: in float16 it could round small entries to zero.
         return ops.mean(of_images) / self.temperature
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             "filters": self.filters,
             "kernel_sizes": self.kernel_sizes,
@@ -435,7 +435,7 @@ class CoDANet(ImageModel):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "CoDANet":
         config = {**config}
         value_range = tuple(config.pop("value_range", cls.value_range))
         if value_range != cls.value_range:

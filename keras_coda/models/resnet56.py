@@ -94,7 +94,7 @@ class ResNet56(keras.Model):
         self.image_shape = tuple(image_shape)
         self.data_format = data_format
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             "classes": self.classes,
             "blocks": self.blocks,
@@ -106,5 +106,5 @@ class ResNet56(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "ResNet56":
         return cls(**config)
