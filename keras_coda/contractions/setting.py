@@ -27,7 +27,8 @@ _scope = _Scope()
 def set_contraction(form):
     """Set how DAU layers compute from now on, in all models. It changes the speed, not the results beyond rounding.
 
-    Models compiled before (by `fit`, `predict`, `explain`) keep the form that they were compiled with.
+    Models compiled before (by `fit`, `predict`, `explain`) keep the form that they were compiled with. What Keras
+    exports is always "direct", which every format can hold.
 
     Args:
         form: "direct": one convolution with all filters, and one batched product. For accelerators, and anything
@@ -35,7 +36,7 @@ def set_contraction(form):
             "blocked": matrix products on blocks that stay in the processor's cache, and a backward pass that computes
             the intermediate again. For CPUs.
             "fused": a GPU kernel for each product, in which the intermediate never reaches the GPU's memory; in Triton
-            on PyTorch and in Pallas on JAX. What `model.export` writes cannot hold these kernels.
+            on PyTorch and in Pallas on JAX.
             "auto": "blocked" on a CPU; "fused" in bfloat16 on a Hopper GPU (H100, H200), the only one that it has been
             measured on; otherwise, and with a `keras.distribution`, "direct".
 

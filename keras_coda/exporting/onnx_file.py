@@ -1,5 +1,6 @@
 """ONNX files: outputs by name, no weight twice, and the facts as metadata."""
 
+import json
 import pathlib
 import tempfile
 
@@ -8,6 +9,7 @@ import onnx_ir
 import onnxruntime
 from onnx_ir.passes import common
 
+from keras_coda import backend
 from keras_coda.exporting.formats import KEY
 
 ANY_SIZE = 2**31
@@ -15,19 +17,19 @@ ANY_SIZE = 2**31
 WORTH = 1024
 
 
-def arguments(shape, weights):
-    """For `keras.Model.export`."""
-    return {}
+def write(model, path, signature, weights, **arguments):
+    """Have Keras write the model."""
+    backend.export_onnx(model, str(path), signature, **arguments)
 
 
-def finish(path, outputs, facts, weights):
+def finish(path, facts):
     """Complete the file: names, weights once each in their dtype, metadata."""
     with tempfile.TemporaryDirectory() as folder:
         model = onnx_ir.load(_simplified(path, pathlib.Path(folder, "simplified.onnx")))
         common.LiftConstantsToInitializersPass()(model)
         common.DeduplicateInitializersPass(size_limit=ANY_SIZE)(model)
-        if weights != "float32":
-            _store(model, weights)
+        if facts["weights"] != "float32":
+            _store(model, facts["weights"])
         for tidy in (
             common.RemoveUnusedNodesPass(),
             common.RemoveUnusedOpsetsPass(),
@@ -35,10 +37,10 @@ def finish(path, outputs, facts, weights):
             common.ClearMetadataAndDocStringPass(),
         ):
             tidy(model)
-        model.graph.inputs[0].name = "images"
-        for value, (name, axes) in zip(model.graph.outputs, outputs.items(), strict=True):
-            value.name, value.shape = name, onnx_ir.Shape(axes)
-        model.metadata_props[KEY] = facts
+        for values, described in ((model.graph.inputs, facts["inputs"]), (model.graph.outputs, facts["outputs"])):
+            for value, (name, axes) in zip(values, described.items(), strict=True):
+                value.name, value.shape = name, onnx_ir.Shape(axes)
+        model.metadata_props[KEY] = json.dumps(facts)
         model.producer_name = "keras-coda"
         onnx_ir.save(model, path)
 
