@@ -86,6 +86,19 @@ def test_any_size(model, images, tmp_path, form):
     assert metadata_of(path)["outputs"]["contribution_map"] == ["batch", "height", "width"]
 
 
+@needs_onnx
+@pytest.mark.skipif(BACKEND != "torch", reason="other backends keep no size")
+def test_one_size_only(tmp_path):
+    """Keras' own padding on PyTorch is traced with the size of one image."""
+    inputs = keras.Input((None, None, 3))
+    x = keras_coda.DAUConv2D(3, 2, 2, strides=3, padding="same")(keras_coda.layers.InputEncoding()(inputs))
+    model = keras.Model(inputs, keras_coda.layers.SumPooling2D()(x))
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ValueError, match=r"ONNX for images of one size: name it.*\(None, None, 3\)"):
+        keras_coda.export(model, path)
+    assert not path.exists()
+
+
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """A network of which weights are worth fewer bits, and its file."""
@@ -187,8 +200,9 @@ def test_refusals(model, tmp_path):
         keras_coda.export(model, path, "best")
     with pytest.raises(ValueError, match=r"`image_shape` must be of the form \(None, None, 3\). Received: \(8, 6, 1\)"):
         keras_coda.export(model, path, image_shape=(8, 6, 1))
-    with pytest.raises(ValueError, match=r"takes images of one size.*Received: image_shape=\(None, None, 3\)"):
-        keras_coda.export(model, path)
+    for name in set(WRITTEN) - {name for name, form in FORMATS.items() if BACKEND in form.any_size}:
+        with pytest.raises(ValueError, match=r"takes images of one size.*Received: image_shape=\(None, None, 3\)"):
+            keras_coda.export(model, tmp_path / f"model{FORMATS[name].suffix}")
     with pytest.raises(ValueError, match=r"Expected a model in float32.*bfloat16"):
         keras_coda.export(small_coda_net(dtype="bfloat16"), path)
     assert not path.exists()
