@@ -60,7 +60,7 @@ FORMATS = {
             "onnx_file",
             ("float32", "float16", "int8"),
             ("onnx", "onnx-ir", "onnxruntime"),
-            any_size=("torch",),
+            any_size=("tensorflow", "torch"),
         ),
         Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model", any_size=("tensorflow",)),
         Format(
