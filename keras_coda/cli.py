@@ -1,6 +1,7 @@
 """The command line: `keras-coda demo`, `explain`, `explain-video`, `evaluate`, `presets`, `recipe`, `train`."""
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
@@ -258,18 +259,9 @@ def run_train(arguments):
     recipe = photo_commands.recipe_of(arguments) if arguments.images else recipes.load(arguments.recipe or DIGITS)
     out = pathlib.Path(recipe.name) if arguments.out is None else arguments.out
     logs = out.with_name(f"{out.name}.logs") if arguments.logs is None else arguments.logs
-    _, results = training.train(
-        recipe,
-        out,
-        epochs=arguments.epochs,
-        overwrite=arguments.overwrite,
-        devices=arguments.devices,
-        start=arguments.start,
-        data_dir=arguments.data_dir,
-        logs=logs,
-        tensorboard=arguments.tensorboard,
-        limit_minutes=arguments.limit_minutes,
-    )
+    names = {field.name for field in dataclasses.fields(training.Options)}
+    given = {name: value for name, value in vars(arguments).items() if name in names}
+    _, results = training.train(recipe, out, training.Options(**{**given, "logs": logs}))
     if backend.process()[0] != 0:
         return
     for name, value in results.items():

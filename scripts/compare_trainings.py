@@ -18,7 +18,7 @@ import keras
 
 import keras_coda
 from keras_coda.data import dataset as datasets
-from keras_coda.training import fitting
+from keras_coda.training import Options, fitting
 
 
 def part(dataset, images, tests):
@@ -34,7 +34,7 @@ def part(dataset, images, tests):
 def measured(recipe, dataset, epochs):
     """Accuracy and loss on the test images, and the seconds that the training took."""
     with tempfile.TemporaryDirectory() as folder:
-        run = fitting.Run(recipe=recipe, epochs=epochs, state=pathlib.Path(folder, "state"), verbose=2)
+        run = fitting.Run(recipe, pathlib.Path(folder, "state"), Options(epochs=epochs, verbose=2))
         began = time.monotonic()
         model, fitted = fitting.fit(run, dataset)
         seconds = time.monotonic() - began

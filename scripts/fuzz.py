@@ -25,6 +25,7 @@ import time
 import traceback
 import warnings
 import zipfile
+from typing import Any
 
 import numpy as np
 
@@ -174,12 +175,12 @@ class Presets:
         )
         dense = [keras.layers.Flatten(), keras.layers.Dropout(0.5), keras_coda.DAUDense(3, 2), keras.layers.Dense(3)]
         chain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(2.0), *dense], name="chain")
-        facts = {"dataset": "Noise", "classes": ["cat", "dog", "eel"], "results": {"test_accuracy": 0.5}}
+        facts = presets.Facts("Noise", ["cat", "dog", "eel"], results={"test_accuracy": 0.5})
         self.originals = []
         for number, model in enumerate((net, chain)):
             for parts in (None, 3000):
                 folder = root / f"preset{number}{parts}"
-                presets.save(model, folder, **facts, part_bytes=parts)
+                presets.save(model, folder, facts, part_bytes=parts)
                 self.originals.append((folder, *self.loaded(folder)))
 
     def loaded(self, folder):
@@ -296,7 +297,7 @@ def _seal(folder, fit_parameters):
     import hashlib
 
     from keras_coda.presets import facts as facts_module
-    from keras_coda.presets import plain
+    from keras_coda.presets import files
 
     try:
         facts = json.loads((folder / "metadata.json").read_text())
@@ -305,7 +306,7 @@ def _seal(folder, fit_parameters):
         ).hexdigest()
         if not fit_parameters:
             facts["parameters"] = int(facts["parameters"]) + 10**9
-        facts["config_sha256"] = plain.digest(json.loads((folder / "config.json").read_text()))
+        facts["config_sha256"] = files.digest(json.loads((folder / "config.json").read_text()))
         facts["metadata_sha256"] = facts_module._sum(facts)
         (folder / "metadata.json").write_text(json.dumps(facts))
     except (ValueError, TypeError, AttributeError):
@@ -321,7 +322,7 @@ class Checkpoints:
     share = 0.25
 
     def __init__(self, root):
-        self.arguments = {"strides": (1, 2), "temperature": 3.0}
+        self.arguments: dict[str, Any] = {"strides": (1, 2), "temperature": 3.0}
         import torch
 
         from keras_coda import presets

@@ -26,7 +26,7 @@ from benchmarks import machine, measure, networks
 from keras_coda import recipes
 from keras_coda.data import Dataset
 from keras_coda.models.sizes import SIZES
-from keras_coda.training import fitting
+from keras_coda.training import Options, fitting
 
 CLASSES = 10
 S = {**SIZES["s"], "filters": [*SIZES["s"]["filters"], CLASSES]}
@@ -73,7 +73,7 @@ def seconds(layout, batch, steps, rounds, dtype):
     recipe = dataclasses.replace(recipes.load("s_coda_cifar10"), model=layout, batch_size=batch, dtype=dtype)
     timed = Timed(layout, batch, dtype)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
-        run = fitting.Run(recipe, rounds + 1, pathlib.Path(folder) / "state")
+        run = fitting.Run(recipe, pathlib.Path(folder) / "state", Options(epochs=rounds + 1))
         with contextlib.redirect_stdout(nowhere):  # with the bar that people see
             fitting.fit(run, dataset, [timed])
     return np.stack(timed.training[1:]), np.stack(timed.bare[1:])

@@ -16,7 +16,7 @@ import keras_coda
 from keras_coda import attributions, cli, data, presets, recipes
 from keras_coda._keras_backend import BACKENDS
 from keras_coda.images import read_image
-from keras_coda.presets.handle import bundled
+from keras_coda.presets.names import bundled
 
 
 def size(path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class Explanation:
             9), and zero for its inner layers.
         residual: `(N,)`, completeness: logit - bias - sum of contributions. Zero up to rounding.
         piecewise_linear: names of the layers that were taken for the linear maps that they are at their inputs.
+        class_names: names of the classes, in the order of the logits, if the model has `class_names`; or `None`.
 
     Where several tensors contribute, as in a model with several inputs, `weights`, `contributions` and
     `contribution_map` are tuples of such arrays, one for each, and the bias and all contributions sum up to the logit.
@@ -36,6 +38,11 @@ class Explanation:
     bias: np.ndarray
     residual: np.ndarray
     piecewise_linear: typing.ClassVar[tuple] = ()
+    class_names: Sequence[str] | None = None
+
+    def __post_init__(self):
+        if self.class_names is None:  # Then only the class has the attribute, and `vars` gives arrays alone.
+            object.__delattr__(self, "class_names")
 
     @property
     def relative_residual(self):
@@ -46,7 +53,7 @@ class Explanation:
         return np.abs(self.residual) / np.maximum(np.abs(logits), np.abs(self.bias))
 
     def __repr__(self):
-        fields = ", ".join(f"{name}: {_shape(value)}" for name, value in vars(self).items())
+        fields = ", ".join(f"{name}: {_shape(value)}" for name, value in vars(self).items() if name != "class_names")
         return f"Explanation({fields})"
 
     def __len__(self):
@@ -88,7 +95,7 @@ class Explanation:
 
     def _part(self, name, index):
         value = getattr(self, name)
-        if name == "piecewise_linear":
+        if name in ("piecewise_linear", "class_names"):
             return value
         return tuple(part[index] for part in value) if isinstance(value, tuple) else value[index]
 

@@ -200,7 +200,7 @@ def plot_explanation_gallery(
         images: `(N, H, W, 3)`, `(N, H, W, 1)` or `(N, H, W)`, in [0, 1], or integers in 0..255; channels come
             before rows with "channels_first".
         explanation: the `Explanation` of the images, for one target an image or several.
-        classes: list of the names of the classes. Default: their numbers.
+        classes: list of the names of the classes. Default: the explanation's `class_names`, or the classes' numbers.
         path: file to save the figure in, see `save_figure`. Default: it is not saved.
         labels: `(N,)` integers, the true classes. They title the images, in red where another class is predicted.
         max_images: how many images are drawn, the first ones.
@@ -221,6 +221,7 @@ def plot_explanation_gallery(
     >>> plot_explanation_gallery(images, explanation, classes=names, path="gallery.png")
     """
     images = _pictures(images, data_format)
+    classes = explanation.class_names if classes is None else classes
     logits, maps = explanation.logits, explanation.contribution_map
     if logits.ndim != 2 or (len(maps), *maps.shape[-2:]) != images.shape[:3]:
         raise ValueError(f"Expected logits explained by images of shape {images.shape}. Received: {explanation}")

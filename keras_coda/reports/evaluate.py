@@ -14,10 +14,10 @@ from keras_coda import attributions, metrics
 from keras_coda.files import written_whole
 from keras_coda.imports import Lazy
 from keras_coda.metrics import pieces
-from keras_coda.metrics.protocol import protocol_with
 from keras_coda.metrics.sanity_check import MODES, sanity_check
 from keras_coda.reports import examples, report
 from keras_coda.reports.evaluation import FACTS, INPUT, SANITY, Evaluation
+from keras_coda.settings import settings_of
 from keras_coda.version import __version__
 
 pd = Lazy("pandas", "pandas")
@@ -67,7 +67,7 @@ def evaluate(
     >>> subject = keras_coda.reports.Subject.load("xs_coda_digits")
     >>> keras_coda.reports.evaluate(subject, "evaluation", grids=20, removed=64).results.summary()
     """
-    protocol = protocol_with(protocol, settings)
+    protocol = settings_of(metrics.Protocol, protocol, settings)
     directory = pathlib.Path(directory)
     methods = methods_of(subject.model, batch_size=batch_size) if methods is None else methods
     # Once, so that nothing is compiled again for the examples.

@@ -9,7 +9,7 @@ import numpy as np
 from keras_coda import data, presets
 from keras_coda.attributions import Classifier
 from keras_coda.layers import LogitScaling
-from keras_coda.presets.handle import is_path
+from keras_coda.presets.names import is_path
 
 
 class Subject:

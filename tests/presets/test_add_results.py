@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from keras_coda import presets
-from keras_coda.presets.handle import bundled
+from keras_coda.presets.names import bundled
 
 pytestmark = pytest.mark.one_backend
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_coda import attributions, data, metrics, presets, recipes
-from keras_coda.presets.handle import bundled
+from keras_coda.presets.names import bundled
 
 
 @pytest.mark.parametrize("name", sorted(bundled()))

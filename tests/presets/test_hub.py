@@ -14,7 +14,7 @@ from loopback_hub import TOKEN
 
 import keras_coda
 from keras_coda import presets
-from keras_coda.presets.known import KNOWN
+from keras_coda.presets.names import KNOWN
 
 pytestmark = pytest.mark.one_backend
 

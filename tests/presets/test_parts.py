@@ -11,7 +11,7 @@ from loopback_hub import TOKEN
 from small_models import CLASSES, small_coda_net
 
 from keras_coda import presets
-from keras_coda.presets import handle, weights
+from keras_coda.presets import names, weights
 
 pytestmark = pytest.mark.one_backend
 
@@ -129,7 +129,7 @@ def test_a_preset_in_parts_is_replaced_by_one_in_a_single_file(folder, saved):
 
 
 def test_a_checkout_has_presets_in_its_zoo(folder, saved, monkeypatch):
-    monkeypatch.setattr(handle, "ZOO", folder.parent)
+    monkeypatch.setattr(names, "ZOO", folder.parent)
     shutil.copytree(folder, folder.parent / "xl_coda_tinyimagenet")
     (folder.parent / "page_alone").mkdir()
     listed = {preset.name: preset.released for preset in presets.list()}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import keras_coda
 from keras_coda import linear_maps, presets
-from keras_coda.presets import handle
+from keras_coda.presets import names
 
 FILES = {"config.json", "model.weights.h5", "metadata.json"}
 FACTS = {"dataset": "Noise", "classes": ["cat", "dög", "eel"]}
@@ -285,7 +285,7 @@ def test_an_untrained_architecture_has_a_name():
 
 
 def test_bundled_presets_are_listed_and_loaded_by_name(saved, tmp_path, monkeypatch):
-    monkeypatch.setattr(handle, "BUNDLED", tmp_path)
+    monkeypatch.setattr(names, "BUNDLED", tmp_path)
     shutil.copytree(saved["coda_net"][0], tmp_path / "tiny")
     shutil.copytree(saved["coda_net"][0], tmp_path / "s_coda_cifar10")
     shutil.copytree(saved["coda_net"][0], tmp_path / ".tiny.half-written")
