@@ -59,7 +59,7 @@ class Batches(keras.utils.PyDataset):
         self.process = process
         self.seed = seed
         self.augmentation = augmentation
-        self._process_id = None
+        self._process_id: int | None = None
         self.shuffle(0)
 
     def shuffle(self, epoch: int) -> None:

@@ -34,7 +34,7 @@ class StoredImages:
     def __init__(self, source: Any, shorter_side: int, crop: int) -> None:
         self.source = source
         self.shorter_side = shorter_side
-        self.shape = (len(source), crop, crop, 3)
+        self.shape: tuple[int, ...] = (len(source), crop, crop, 3)
 
     def __len__(self):
         return self.shape[0]
@@ -62,8 +62,8 @@ class StoredImages:
     def _decoded(self, example):
         image = Image.open(io.BytesIO(example["image"]))
         scale = self.shorter_side / min(image.size)
-        size = tuple(max(self.shorter_side, int(side * scale)) for side in image.size)
-        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+        width, height = (max(self.shorter_side, int(side * scale)) for side in image.size)
+        return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
 
 
 def threads() -> ThreadPoolExecutor:

@@ -1,4 +1,4 @@
-"""SavedModels, folders of TensorFlow: the facts in assets.extra, the place for files that no graph reads."""
+"""SavedModels, folders of TensorFlow. The facts are in assets.extra, the place for files that no graph reads."""
 
 from keras_coda.exporting.formats import FILE
 
@@ -6,16 +6,16 @@ EXTRA = "assets.extra"
 
 
 def arguments(shape, weights):
-    """For `keras.Model.export`."""
+    """Arguments for `keras.Model.export`."""
     return {}
 
 
 def finish(path, outputs, facts, weights):
-    """Add the file."""
+    """Add the file with the facts."""
     (path / EXTRA).mkdir(exist_ok=True)
     (path / EXTRA / FILE).write_text(facts, encoding="utf-8")
 
 
 def read(path):
-    """The facts, text."""
+    """The facts as text."""
     return (path / EXTRA / FILE).read_text(encoding="utf-8")

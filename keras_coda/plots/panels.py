@@ -61,8 +61,9 @@ def plot_panels(
             x = left + j * (size + plots.GAP) + wide * sum(group <= j for group in groups)
             ax = figure.add_axes((x / width, bottom / height, size / width, height_of_panel / height))
             draw(ax)
-            if titles is not None and titles[i][j]:
-                line, _, next_line = titles[i][j].partition("\n")
+            title = titles[i][j] if titles is not None else None
+            if title:
+                line, _, next_line = title.partition("\n")
                 plots.set_title(ax, size, line, next_line, panel=size)
             if i == 0 and j < len(columns) and columns[j]:
                 y = (height - plots.MARGIN - head / 2) / height
@@ -70,8 +71,8 @@ def plot_panels(
                     (x + size / 2) / width, y, columns[j], fontsize=8, color=plots.INK, ha="center", va="center"
                 )
         if i < len(rows):
-            x, y = (left - plots.GAP) / width, (bottom + height_of_panel / 2) / height
-            figure.text(x, y, rows[i], fontsize=8, color=plots.INK, ha="right", va="center", parse_math=False)
+            at = (left - plots.GAP) / width, (bottom + height_of_panel / 2) / height
+            figure.text(*at, rows[i], fontsize=8, color=plots.INK, ha="right", va="center", parse_math=False)
     return figure
 
 

@@ -123,7 +123,7 @@ def methods_of(
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ValueError(f"Expected methods from {', '.join(known)}. Received: {', '.join(unknown)}")
-    found = {}
+    found: dict[str, Callable] = {}
     for name in names or known:
         try:
             known[name](model)
