@@ -27,9 +27,7 @@ def add_images(command, required=False):
         help="a folder of photos, FOLDER/CLASS/* or FOLDER/{train,validation,test}/CLASS/*",
     )
     command.add_argument("--size", type=int, help="height and width to scale photos to (default: chosen by their size)")
-    command.add_argument(
-        "--freeze", nargs="+", metavar="LAYER", help='layers that are not trained, such as "dau_[12]"'
-    )
+    command.add_argument("--freeze", nargs="+", metavar="LAYER", help='layers that are not trained, such as "dau_[12]"')
 
 
 def recipe_of(arguments):
