@@ -150,8 +150,8 @@ def memory(settings, name, image_size, batch):
     """The peak memory of the first chosen job. This process must have done nothing else before.
 
     Returns:
-        A dict: `before`, the peak before the model was built; `peak`, the overall peak; and `compiled`, the peak after the
-        first call, which compiles (`None` if unknown, as on GPUs). All in bytes.
+        A dict of bytes: `before`, the peak before the model was built; `peak`, the overall peak; and `compiled`, the
+        peak after the first call, which compiles (`None` if unknown, as on GPUs).
     """
     before = machine.peak_memory()
     layers = counts.dau_layers(settings.layout, image_size, settings.dtype)

@@ -83,7 +83,7 @@ TITLES = {
 
 
 def build(name, layout, image_size, dtype, remat=False):
-    """The network called `name`, compiled. With `remat`, this project's DAU layers store only their inputs for the backward pass."""
+    """The network called `name`, compiled. With `remat`, DAU layers keep only their inputs for the backward pass."""
     layers = [f"dau_{number}" for number in range(1, len(layout["filters"]) + 1)]
     with keras.RematScope("list_of_layers", layer_names=layers) if remat else contextlib.nullcontext():
         model = BUILDERS[name](layout, (image_size, image_size, 3), dtype)

@@ -139,7 +139,9 @@ def schedule(recipe, fall):
 
 
 def batches(count, shape, seed):
-    """An endless iterator over indices `(steps, batch)` of images, one array for each call. An epoch has each image once.
+    """An endless iterator over indices `(steps, batch)` of images, one array for each call.
+
+    An epoch has each image once.
 
     Images that do not fill the last call of an epoch are left out.
     """

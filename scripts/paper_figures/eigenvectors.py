@@ -49,7 +49,7 @@ def maximise(inputs, epochs, learning_rate):
 
 
 def nearest(images, found):
-    """The index of the eigenvector nearest to each image, these eigenvectors with the sign of the image, and similarities."""
+    """For each image: index of the nearest eigenvector, this eigenvector with the image's sign, and the similarity."""
     units = images / np.linalg.norm(images, axis=1, keepdims=True)
     similarities = units @ found.T
     order = np.argmax(np.abs(similarities), axis=1)
@@ -58,7 +58,7 @@ def nearest(images, found):
 
 
 def draw(dataset, samples=3072, deviation=0.3, epochs=20, learning_rate=1e-2):
-    """Originals, training samples and eigenvectors, with a row for each digit as in the paper. Prints the similarities."""
+    """Originals, training samples and eigenvectors, with a row for each digit (paper). Prints the similarities."""
     keras.utils.set_random_seed(0)
     images = originals(dataset)
     shape = images.shape[1:]
