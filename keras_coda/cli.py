@@ -236,9 +236,7 @@ def run_evaluate(arguments):
         say(line)
     say(f"Wrote {arguments.out / reports.REPORT}")
     if subject.folder is None:
-        say(
-            "The metadata stay as they are: results are written only into a preset that is a folder, on its own data set"
-        )
+        say("The metadata stay as they are: results go only into a preset that is a folder, on its own data set")
     else:
         say(f"Wrote the results into {presets.add_results(subject.folder, evaluation.preset_results())}")
 

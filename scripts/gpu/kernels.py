@@ -14,8 +14,8 @@ TOLERANCE, ALWAYS_FINE = 2.0, 0.005
 def excess(model, size):
     """Compare the errors of the contractions "auto" and "direct" in the model's dtype.
 
-    The errors are those of outputs and gradients against "direct" in float32, relative to the norm. The first, middle and
-    last layer are checked on three draws of random inputs, since a race between threads does not show every time.
+    The errors are those of outputs and gradients against "direct" in float32, relative to the norm. The first, middle
+    and last layer are checked on three draws of random inputs, since a race between threads does not show every time.
 
     Args:
         model: a `CoDANet`.
