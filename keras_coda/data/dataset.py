@@ -34,7 +34,7 @@ def _digits(data_dir):
 def _tfds(name, test="test"):
     def load(data_dir):
         tfds = _import_tfds(name)
-        from keras_coda.data.download import check_reachable
+        from keras_coda.data.reachable import check_reachable
 
         builder = tfds.builder(name, data_dir=data_dir)
         if not builder.is_prepared():

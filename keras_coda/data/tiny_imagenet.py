@@ -4,8 +4,8 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
-from keras_coda.data.class_names import first_names
-from keras_coda.data.download import check_reachable
+from keras_coda.data.reachable import check_reachable
+from keras_coda.data.wordnet import first_names
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 ARCHIVE = "tiny-imagenet-200"

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from keras_coda.data import Dataset
-from keras_coda.data.class_names import first_names
+from keras_coda.data.wordnet import first_names
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 # The file that marks complete arrays. Before, parts of TinyImageNet's arrays are zeros.
