@@ -95,7 +95,7 @@ def test_cifar_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng, name, cla
 def test_without_a_network_a_data_set_says_at_once_what_to_do(tmp_path, monkeypatch):
     pytest.importorskip("tensorflow_datasets")
     requests = pytest.importorskip("requests")
-    from keras_coda.data import download
+    from keras_coda.data import reachable
 
     asked = []
 
@@ -113,7 +113,7 @@ def test_without_a_network_a_data_set_says_at_once_what_to_do(tmp_path, monkeypa
     downloads = tmp_path / "downloads"
     downloads.mkdir()
     (downloads / "archive.INFO").write_text(json.dumps({"urls": [url]}))
-    download.check_reachable([url], tmp_path)
+    reachable.check_reachable([url], tmp_path)
     assert asked == [url]
 
 

@@ -1,7 +1,9 @@
-"""The files of an evaluation, each written whole or not at all, with a digest of the settings that they belong to.
+"""The files of an evaluation. Each is written whole or not at all, and has a digest of its settings in its name.
 
-The last line of a piece is its checksum. A piece that was cut, altered or swapped counts as missing and is measured
-anew. So is one from before there were checksums.
+The last line of a piece is its checksum. A piece that was cut, altered or swapped is measured again, and so is one
+without a checksum, from an earlier version.
+
+Kept by hand: `joblib.Memory` needs hashable arguments, which models are not, and reads pickles, which execute code.
 """
 
 import hashlib
