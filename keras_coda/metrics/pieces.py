@@ -3,7 +3,8 @@
 The last line of a piece is its checksum. A piece that was cut, altered or swapped is measured again, and so is one
 without a checksum, from an earlier version.
 
-Kept by hand: `joblib.Memory` needs hashable arguments, which models are not, and reads pickles, which execute code.
+Kept by hand: `joblib.Memory` hashes pickled arguments, which gives no stable key for a model, and reads pickles, which
+execute code.
 """
 
 import hashlib
