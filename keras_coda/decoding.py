@@ -34,7 +34,7 @@ def decoded(file: Any, channels: int = 3, side: int | None = None) -> Image.Imag
 
     Example:
 
-    >>> with PIL.Image.open("photo.jpg") as file:
+    >>> with Image.open("photo.jpg") as file:
     ...     image = decoded(file)
     """
     if file.mode == "F" or (file.mode == "I" and file.format != "PNG"):

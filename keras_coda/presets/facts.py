@@ -30,7 +30,7 @@ class Facts:
 
     Example:
 
-    >>> facts = keras_coda.presets.Facts(dataset="Fashion-MNIST", classes=["T-shirt", "Trouser", ...])
+    >>> facts = keras_coda.presets.Facts(dataset="digits", classes=classes, license="Apache-2.0")
     >>> keras_coda.presets.save(model, "my_preset", facts)
     """
 

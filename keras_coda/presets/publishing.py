@@ -53,7 +53,7 @@ def publish(
 
     Example:
 
-    >>> keras_coda.presets.publish("my_preset", "user/my_preset", images=x_test[:4])
+    >>> keras_coda.presets.publish("my_preset", "user/my_preset", images=x_test[:4])  # doctest: +SKIP
     """
     handle = f"hf://{repo_id}" if revision is None else f"hf://{repo_id}@{revision}"
     if hub.parse(handle) != (repo_id, revision):

@@ -61,8 +61,10 @@ def save(
 
     Example:
 
-    >>> keras_coda.presets.save(model, "my_preset", dataset="Fashion-MNIST", classes=["T-shirt", "Trouser", ...],
-    ...                         results={"test_accuracy": model.evaluate(x_test, y_test, return_dict=True)["accuracy"]})
+    >>> accuracy = float((model.predict(x_test).argmax(axis=1) == y_test).mean())
+    >>> keras_coda.presets.save(
+    ...     model, "my_preset", dataset="digits", classes=classes, results={"test_accuracy": accuracy}
+    ... )
     """
     facts = settings_of(Facts, facts, fields)
     target = pathlib.Path(directory).expanduser().resolve()
@@ -131,7 +133,8 @@ def add_results(folder: str | os.PathLike, results: dict[str, Any]) -> pathlib.P
 
     Example:
 
-    >>> keras_coda.presets.add_results("./my_preset", {"test_accuracy": 0.98})
+    >>> keras_coda.presets.save(model, "my_results", dataset="digits", classes=classes)
+    >>> keras_coda.presets.add_results("./my_results", {"test_accuracy": 0.98})
     """
     if not is_path(folder):
         raise PresetError(

@@ -69,7 +69,8 @@ def train(
 
     Example:
 
-    >>> model, results = keras_coda.train(keras_coda.recipes.load("xs_coda_digits"), "my_digits", logs="my_digits.logs")
+    >>> recipe = keras_coda.recipes.load("xs_coda_digits")
+    >>> model, results = keras_coda.train(recipe, "my_digits", logs="my_digits.logs")  # doctest: +SKIP
     """
     began = time.monotonic()
     options = settings_of(Options, options, settings)
@@ -185,7 +186,7 @@ def score(model: CoDANet, dataset: data.Dataset) -> dict[str, Any]:
 
     Example:
 
-    >>> keras_coda.training.score(model, keras_coda.data.load("digits"))["test_accuracy"]
+    >>> keras_coda.training.score(model, keras_coda.data.load("digits"))["test_accuracy"]  # doctest: +SKIP
     """
     count = min(len(dataset.x_test), max(1, EXPLAINED // model.classes))
     predictions = [model.predict(images, verbose=0) for images in _parts(dataset.x_test, PREDICTED_AT_ONCE)]

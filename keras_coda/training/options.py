@@ -28,7 +28,7 @@ class Options:
     Example:
 
     >>> options = keras_coda.training.Options(epochs=5, logs="logs")
-    >>> keras_coda.train(recipe, "my_preset", options)
+    >>> keras_coda.train(recipe, "my_preset", options)  # doctest: +SKIP
     """
 
     epochs: int | None = None

@@ -56,7 +56,7 @@ def recipe_for_photos(photos: Photos, start: str | os.PathLike | None = None, na
     Example:
 
     >>> recipe = recipe_for_photos(keras_coda.data.Photos("photos/"))
-    >>> keras_coda.train(recipe, "my_photos")
+    >>> keras_coda.train(recipe, "my_photos")  # doctest: +SKIP
     """
     height, width, _ = photos.image_shape
     side, count = min(height, width), len(photos.parts["train"][1])
