@@ -1,34 +1,30 @@
-"""The formats of exported models, and the facts for clients that are written into each."""
+"""The formats that models are exported to, and where each keeps what a client has to know."""
 
 import dataclasses
 import importlib
 import json
-import os
 import pathlib
-import types
-from typing import Any
 
 import keras
 
-# The key or the file of the facts, which are JSON.
+# The key, or the file, under which the facts lie in JSON.
 KEY = "keras_coda"
 FILE = "keras_coda.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A file format.
+    """A format of files.
 
     Attributes:
-        name: its name in `keras.Model.export`.
-        suffix: suffix of its paths; "" for folders.
-        backends: the Keras backends that can write it.
-        module: module of `keras_coda.exporting` with three functions: `arguments(shape, weights)` for Keras,
-            `finish(path, outputs, facts, weights)`, which completes the file that Keras wrote, and `read(path)`, which
-            returns the facts as text.
-        weights: dtypes in which it can store weights here.
-        packages: names on PyPI of the packages that it needs, besides the backend.
-        any_size: the backends with which a file accepts images of any size.
+        name: what Keras calls it.
+        suffix: of its paths; "" for folders.
+        backends: the Keras backends that write it.
+        module: of `keras_coda.exporting`: has `arguments(shape, weights)` for Keras, `finish(path, outputs, facts,
+            weights)`, which completes what Keras wrote, and `read(path)`, which gives the facts.
+        weights: in which dtypes it keeps weights here.
+        packages: what pip calls what it needs, besides the backend.
+        any_size: the backends with which a file takes images of any size.
     """
 
     name: str
@@ -39,8 +35,8 @@ class Format:
     packages: tuple[str, ...] = ()
     any_size: tuple[str, ...] = ()
 
-    def load(self) -> types.ModuleType:
-        """Import its module.
+    def load(self):
+        """The module.
 
         Raises:
             ImportError: a package is not installed.
@@ -79,11 +75,11 @@ FORMATS = {
 }
 
 
-def find(path: str | os.PathLike, name: str | None = None) -> Format:
-    """The `Format` called `name`, or by default that of the path's suffix.
+def find(path, name=None):
+    """The `Format` called `name`, or that of the path's suffix, which the active backend must be able to write.
 
     Raises:
-        ValueError: there is no such format, the suffix belongs to another one, or the active backend cannot write it.
+        ValueError: there is no such format, the suffix is another one's, or the backend does not write it.
     """
     suffix = pathlib.Path(path).suffix
     if name is None:
@@ -106,17 +102,17 @@ def find(path: str | os.PathLike, name: str | None = None) -> Format:
     return form
 
 
-def metadata_of(path: str | os.PathLike) -> dict[str, Any]:
-    """Read the facts that `export` wrote into a file for clients: class names, shapes, range of values and so on.
+def metadata_of(path):
+    """What `export` wrote into a file for its clients: names of classes, shapes, the range of values.
 
     Args:
-        path: a file or folder that `export` wrote, of any format.
+        path: what `export` wrote, of any format.
 
     Returns:
         A dict, see `export`.
 
     Raises:
-        ValueError: the suffix is that of no known format.
+        ValueError: the file is of no known format.
         ImportError: the package that reads the format is not installed.
 
     Example:

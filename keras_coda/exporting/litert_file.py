@@ -1,4 +1,4 @@
-"""LiteRT files (.tflite). The facts are in a ZIP archive appended to the model, as in TFLite's metadata."""
+"""LiteRT files (.tflite): the facts in a ZIP archive after the model, as TFLite's metadata has its files."""
 
 import zipfile
 
@@ -8,7 +8,7 @@ from keras_coda.exporting.formats import FILE
 
 
 def arguments(shape, weights):
-    """Arguments for `keras.Model.export`, whose converter stores the weights."""
+    """For `keras.Model.export`, whose converter stores the weights."""
     if weights == "float32":
         return {}
     arguments = {"optimizations": [tf.lite.Optimize.DEFAULT]}
@@ -16,12 +16,12 @@ def arguments(shape, weights):
 
 
 def finish(path, outputs, facts, weights):
-    """Append the archive, which interpreters ignore."""
+    """Append the archive, which interpreters pass over."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(FILE, facts)
 
 
 def read(path):
-    """The facts as text."""
+    """The facts, text."""
     with zipfile.ZipFile(path) as archive:
         return archive.read(FILE)

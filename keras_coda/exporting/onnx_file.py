@@ -1,4 +1,4 @@
-"""ONNX files, with named outputs, weights stored once, and the facts as metadata."""
+"""ONNX files: outputs by name, no weight twice, and the facts as metadata."""
 
 import pathlib
 import tempfile
@@ -11,17 +11,17 @@ from onnx_ir.passes import common
 from keras_coda.exporting.formats import KEY
 
 ANY_SIZE = 2**31
-# Weights with at least this number of elements are stored in fewer bits.
+# Numbers in a weight from which on it is kept in fewer bits.
 WORTH = 1024
 
 
 def arguments(shape, weights):
-    """Arguments for `keras.Model.export`."""
+    """For `keras.Model.export`."""
     return {}
 
 
 def finish(path, outputs, facts, weights):
-    """Complete the file: names of inputs and outputs, each weight once and in its dtype, metadata."""
+    """Complete the file: names, weights once each in their dtype, metadata."""
     with tempfile.TemporaryDirectory() as folder:
         model = onnx_ir.load(_simplified(path, pathlib.Path(folder, "simplified.onnx")))
         common.LiftConstantsToInitializersPass()(model)
@@ -31,7 +31,7 @@ def finish(path, outputs, facts, weights):
         for tidy in (
             common.RemoveUnusedNodesPass(),
             common.RemoveUnusedOpsetsPass(),
-            # The exporters write paths of this machine into these strings.
+            # The exporters write the paths of this machine there.
             common.ClearMetadataAndDocStringPass(),
         ):
             tidy(model)
@@ -44,14 +44,14 @@ def finish(path, outputs, facts, weights):
 
 
 def read(path):
-    """The facts as text."""
+    """The facts, text."""
     return onnx_ir.load(path).metadata_props[KEY]
 
 
 def _simplified(path, target):
-    """Precompute everything that depends on the weights alone. The exporters repeat it for each use of a weight."""
+    """The graph with all computed that depends on weights alone, of which the exporters leave a copy for each use."""
     options = onnxruntime.SessionOptions()
-    # Standard operators only: higher levels optimise for one machine.
+    # Standard operators alone: further optimisation is for one machine.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
     options.log_severity_level = 3
@@ -60,7 +60,7 @@ def _simplified(path, target):
 
 
 def _store(model, dtype):
-    """Store large weights in fewer bits. The graph converts them to float32."""
+    """Keep large weights in fewer bits, from which the graph itself makes float32."""
     for name, value in [*model.graph.initializers.items()]:
         array = value.const_value.numpy()
         if array.dtype != np.float32 or array.size < WORTH or array.ndim < 2:
@@ -84,7 +84,7 @@ def _store(model, dtype):
 
 
 def _to_int8(array, axis):
-    """Symmetric int8 values, with a scale for each slice along an axis."""
+    """Symmetric, with a scale for each slice along an axis."""
     others = tuple(a for a in range(array.ndim) if a != axis)
     scales = np.maximum(np.abs(array).max(axis=others), 1e-30) / 127
     aligned = np.expand_dims(scales, others)

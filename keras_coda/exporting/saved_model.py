@@ -1,4 +1,4 @@
-"""SavedModels, folders of TensorFlow. The facts are in assets.extra, the place for files that no graph reads."""
+"""SavedModels, folders of TensorFlow: the facts in assets.extra, the place for files that no graph reads."""
 
 from keras_coda.exporting.formats import FILE
 
@@ -6,16 +6,16 @@ EXTRA = "assets.extra"
 
 
 def arguments(shape, weights):
-    """Arguments for `keras.Model.export`."""
+    """For `keras.Model.export`."""
     return {}
 
 
 def finish(path, outputs, facts, weights):
-    """Add the file with the facts."""
+    """Add the file."""
     (path / EXTRA).mkdir(exist_ok=True)
     (path / EXTRA / FILE).write_text(facts, encoding="utf-8")
 
 
 def read(path):
-    """The facts as text."""
+    """The facts, text."""
     return (path / EXTRA / FILE).read_text(encoding="utf-8")
