@@ -38,7 +38,7 @@ def explain_video(
         path: file to write: .gif or .webp, or, with the extra `video`, one of .mp4, .mkv, .mov, .webm and .avi.
             It appears as a whole or not at all. A GIF holds equal frames in a row as one of the duration of all.
         target: integer, the class to explain. Default: the one predicted for each frame.
-        classes: list of the names of the classes. Default: the `class_names` of the model, or the classes' numbers.
+        classes: list of the names of the classes. Default: their numbers.
         image_shape: shape of images without the batch axis. Frames are scaled and cropped about their centre to it.
             Default: the shape that the model takes. Of a model that takes any size, that is the frames' own.
         frames_a_second: number. Default: that of the input, or 10 for a folder.

@@ -1,10 +1,7 @@
-"""The files of an evaluation. Each is written whole or not at all, and has a digest of its settings in its name.
+"""The files of an evaluation, each written whole or not at all, with a digest of the settings that they belong to.
 
-The last line of a piece is its checksum. A piece that was cut, altered or swapped is measured again, and so is one
-without a checksum, from an earlier version.
-
-Kept by hand: `joblib.Memory` hashes pickled arguments, which gives no stable key for a model, and reads pickles, which
-execute code.
+The last line of a piece is its checksum. A piece that was cut, altered or swapped counts as missing and is measured
+anew. So is one from before there were checksums.
 """
 
 import hashlib
@@ -24,6 +21,8 @@ pd = Lazy("pandas", "pandas")
 SETTINGS = "settings.json"
 OUTPUTS = "outputs"
 
+# Kept by hand: `joblib.Memory` hashes pickled arguments, which gives no stable key for a model, and its results are
+# pickles, which execute code when they are read.
 _CHECKSUM = "# SHA-256 "
 _PLAIN = (bool, int, float, str, tuple, list, np.generic, type(None))
 
