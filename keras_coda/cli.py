@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -85,11 +86,11 @@ DIGITS = "xs_coda_digits"
 DRAWN = 6
 
 
-def say(line):
+def say(line: object) -> None:
     print(printable(line), flush=True)
 
 
-def complain(line):
+def complain(line: object) -> None:
     print(f"keras-coda: {printable(line)}", file=sys.stderr, flush=True)
 
 
@@ -383,7 +384,7 @@ def parser():
     return root
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run `keras-coda` and return its exit status: 0; 2 after a wrong input, or a file not read; 130 when stopped."""
     parsed = parser().parse_args(arguments)
     try:

@@ -1,5 +1,6 @@
 """The commands `keras-coda train --images` and `keras-coda recipe --images` for folders of photos."""
 
+import argparse
 import dataclasses
 import json
 import sys
@@ -18,7 +19,7 @@ examples:
   keras-coda train mine.json --out my_photos"""
 
 
-def add_images(command, required=False):
+def add_images(command: argparse.ArgumentParser, required: bool = False) -> None:
     """Add the arguments of a folder of photos to a command's parser."""
     command.add_argument(
         "--images",
@@ -30,7 +31,7 @@ def add_images(command, required=False):
     command.add_argument("--freeze", nargs="+", metavar="LAYER", help='layers that are not trained, such as "dau_[12]"')
 
 
-def recipe_of(arguments):
+def recipe_of(arguments: argparse.Namespace) -> recipes.Recipe:
     """The recipe for the folder of photos `--images`. Prints a summary of the folder on the error output."""
     base = None if arguments.recipe is None else recipes.load(arguments.recipe)
     if arguments.start is not None:
@@ -47,7 +48,7 @@ def recipe_of(arguments):
     return recipe if arguments.freeze is None else dataclasses.replace(recipe, freeze=arguments.freeze)
 
 
-def run_recipe(arguments):
+def run_recipe(arguments: argparse.Namespace) -> None:
     """Print a recipe."""
     print(json.dumps(dataclasses.asdict(recipe_of(arguments)), indent=2))
 

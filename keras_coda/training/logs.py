@@ -1,7 +1,10 @@
 """Training logs: a table of the epochs, and pictures of contribution maps over the training."""
 
 import csv
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +14,7 @@ from keras_coda import plots
 from keras_coda.explanations import explain
 from keras_coda.explanations.video import write_animation
 from keras_coda.files import written_whole
+from keras_coda.training.callbacks import StopOnNaN
 
 TABLE, MAPS, ANIMATION = "training.csv", "maps", "maps.webp"
 IMAGES = 4
@@ -58,7 +62,15 @@ class Maps(keras.callbacks.Callback):
     >>> model.fit(x_train, y_train, epochs=8, callbacks=[maps])
     """
 
-    def __init__(self, images, labels, classes, directory, epochs=None, watch=None):
+    def __init__(
+        self,
+        images: Any,
+        labels: Any,
+        classes: Sequence[str],
+        directory: str | os.PathLike,
+        epochs: int | None = None,
+        watch: StopOnNaN | None = None,
+    ) -> None:
         super().__init__()
         self._watch = watch
         self._arguments = images, labels, classes
@@ -90,6 +102,6 @@ class Maps(keras.callbacks.Callback):
         plots.plot_explanation_gallery(images, explanation, classes, self._path(epoch), labels=labels)
 
 
-def first_of_each_class(labels, count=IMAGES):
+def first_of_each_class(labels: np.ndarray, count: int = IMAGES) -> np.ndarray:
     """Indices of the first image of each class, for the first `count` of these images."""
     return np.sort(np.unique(labels, return_index=True)[1])[:count]

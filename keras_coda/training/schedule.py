@@ -29,7 +29,9 @@ class WarmUp(schedules.LearningRateSchedule):
     [0.0, 0.0, 0.05, 0.05, 0.1]
     """
 
-    def __init__(self, schedule, steps, start=0.0, stairs=None):
+    def __init__(
+        self, schedule: schedules.LearningRateSchedule, steps: float, start: float = 0.0, stairs: int | None = None
+    ) -> None:
         super().__init__()
         self.schedule = schedule
         self.steps = steps
@@ -55,8 +57,16 @@ class WarmUp(schedules.LearningRateSchedule):
 
 
 def learning_rate(
-    highest, epochs, steps, decay="cosine", factor=None, every=None, warm_up=0, start=0.0, warm_up_by="step"
-):
+    highest: float,
+    epochs: float,
+    steps: int,
+    decay: str = "cosine",
+    factor: float | None = None,
+    every: float | None = None,
+    warm_up: float = 0,
+    start: float = 0.0,
+    warm_up_by: str = "step",
+) -> schedules.LearningRateSchedule:
     """The learning rate as a schedule over steps.
 
     The arguments from `decay` on are the entries of a recipe's "schedule". If a training has fewer or more epochs than
@@ -101,7 +111,7 @@ def learning_rate(
         schedule = schedules.PolynomialDecay(highest, steps, end_learning_rate=0.0)
     else:
         factor, every = (factor, every) if decay == "steps" else (1.0, epochs)
-        schedule = schedules.ExponentialDecay(highest, every * steps / epochs, factor, staircase=True)
+        schedule = schedules.ExponentialDecay(highest, every * steps / epochs, factor, staircase=True)  # type: ignore[operator]
     if not warm_up:
         return schedule
-    return WarmUp(schedule, warm_up * steps / epochs, start, stairs=warm_up if warm_up_by == "epoch" else None)
+    return WarmUp(schedule, warm_up * steps / epochs, start, stairs=int(warm_up) if warm_up_by == "epoch" else None)

@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -40,10 +42,12 @@ class State(keras.callbacks.Callback):
         OSError: the folder cannot be written to.
     """
 
-    def __init__(self, directory, plan, writes=True):
+    def __init__(self, directory: pathlib.Path, plan: dict[str, Any], writes: bool = True) -> None:
         super().__init__()
         self.directory = pathlib.Path(directory)
-        self.plan, self.epoch, self.steps, self.history = plan, 0, None, []
+        self.plan, self.epoch = plan, 0
+        self.steps: int | None = None
+        self.history: list[dict[str, Any]] = []
         self._writes = writes
         if writes:
             with _explained(self):
@@ -54,7 +58,7 @@ class State(keras.callbacks.Callback):
             self._read(self.last)
 
     @property
-    def last(self):
+    def last(self) -> pathlib.Path | None:
         """Path of the JSON file of the last state, or `None`."""
         return next(iter(reversed(self._states())), None)
 
@@ -84,7 +88,7 @@ class State(keras.callbacks.Callback):
                 f"where there is { {key: plan.get(key) for key in differing} }"
             )
 
-    def restore(self, model):
+    def restore(self, model: keras.Model) -> None:
         """Load the last state into a compiled model and its optimizer. Without a state nothing is done."""
         if self.last:
             if not model.optimizer.built:
@@ -126,7 +130,7 @@ class State(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def alone(directory):
+def alone(directory: pathlib.Path) -> Iterator[None]:
     """A context that locks the folder of a state for one training.
 
     Raises:
