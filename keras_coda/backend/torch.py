@@ -8,7 +8,6 @@ from importlib.util import find_spec
 
 import torch
 from keras import ops
-from keras.src.backend.torch.core import get_device
 from torch._subclasses.fake_tensor import FakeTensor
 
 from keras_coda.backend.kernels import blocked_torch
@@ -66,7 +65,12 @@ def export_onnx(model, path, signature, **arguments):
 
 def runs_on_cpu():
     """Whether new tensors are put on the CPU."""
-    return get_device() == "cpu"
+    return _device().type == "cpu"
+
+
+def _device():
+    """The device on which Keras puts new tensors."""
+    return ops.zeros((0,)).device
 
 
 def records_gradients(tensor):
@@ -113,7 +117,7 @@ def custom_gradient(forward, backward):
 
 def prefers_gpu_kernels(dtype):
     """Whether `gpu_kernels` are the fastest choice for `dtype` on this device. Measured on Hopper GPUs only."""
-    hopper = get_device().startswith("cuda") and torch.cuda.get_device_capability() == (9, 0)
+    hopper = _device().type == "cuda" and torch.cuda.get_device_capability() == (9, 0)
     # A graph that is compiled or exported cannot hold them.
     return hopper and dtype == "bfloat16" and not torch.compiler.is_compiling() and bool(find_spec("triton"))
 

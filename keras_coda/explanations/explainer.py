@@ -163,6 +163,9 @@ class Explainer(keras.Model):
                 key: value if key == "logits" else keras.tree.map_structure(lambda v: v[:, 0], value)
                 for key, value in results.items()
             }
+        names = getattr(self.model, "class_names", None) if self._ends.layer is None else None
+        if names is not None and shape[1:] == (len(names),):
+            results["class_names"] = names
         if self.piecewise_linear:
             return PiecewiseLinearExplanation(**results, piecewise_linear=self._parts.pieces)
         return Explanation(**results)

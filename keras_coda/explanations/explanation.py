@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class Explanation:
             eq. 9), and zero for its inner layers.
         residual: `(N,)`, completeness: logit - bias - sum of contributions. Zero up to rounding.
         piecewise_linear: names of the layers that were treated as the linear maps that they are at their inputs.
+        class_names: names of the classes, in the order of the logits, if the model has `class_names`; or `None`.
 
     With several sources, as in a model with several inputs, `weights`, `contributions` and `contribution_map` are
     tuples with an array for each. The sum of all contributions plus `bias` is the logit.
@@ -41,6 +43,7 @@ class Explanation:
     bias: np.ndarray
     residual: np.ndarray
     piecewise_linear: typing.ClassVar[tuple] = ()
+    class_names: Sequence[str] | None = None
 
     @property
     def relative_residual(self) -> np.ndarray:
@@ -51,7 +54,7 @@ class Explanation:
         return np.abs(self.residual) / np.maximum(np.abs(logits), np.abs(self.bias))
 
     def __repr__(self):
-        fields = ", ".join(f"{name}: {_shape(value)}" for name, value in vars(self).items())
+        fields = ", ".join(f"{name}: {_shape(value)}" for name, value in vars(self).items() if name != "class_names")
         return f"Explanation({fields})"
 
     def __len__(self) -> int:
@@ -95,7 +98,7 @@ class Explanation:
 
     def _part(self, name, index):
         value = getattr(self, name)
-        if name == "piecewise_linear":
+        if name in ("piecewise_linear", "class_names"):
             return value
         return tuple(part[index] for part in value) if isinstance(value, tuple) else value[index]
 

@@ -15,9 +15,10 @@ from keras_coda.metrics.grids import assemble, draw_grids
 from keras_coda.metrics.insertion_deletion import blur
 from keras_coda.metrics.localisation import localisation
 from keras_coda.metrics.pixel_removal import RankedPixels
-from keras_coda.metrics.protocol import Protocol, protocol_with
+from keras_coda.metrics.protocol import Protocol
 from keras_coda.metrics.results import CURVES, FILE, LOCALISATION, Results
 from keras_coda.metrics.selection import as_classifier, check_labels
+from keras_coda.settings import settings_of
 
 pd = Lazy("pandas", "pandas")
 
@@ -75,7 +76,7 @@ def measure(
     ... )
     >>> results.summary()
     """
-    protocol = protocol_with(protocol, settings)
+    protocol = settings_of(Protocol, protocol, settings)
     if not methods or not all(callable(make) for make in methods.values()):
         raise ValueError(f"`methods` must be a dict from names to functions of a model. Received: {methods!r}")
     classifier = as_classifier(model)

@@ -21,6 +21,8 @@ pd = Lazy("pandas", "pandas")
 SETTINGS = "settings.json"
 OUTPUTS = "outputs"
 
+# Kept by hand: `joblib.Memory` hashes pickled arguments, which gives no stable key for a model, and its results are
+# pickles, which execute code when they are read.
 _CHECKSUM = "# SHA-256 "
 _PLAIN = (bool, int, float, str, tuple, list, np.generic, type(None))
 

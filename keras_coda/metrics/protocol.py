@@ -51,14 +51,3 @@ class Protocol:
             raise ValueError(f"`metrics` must be a list of {METRICS}. Received: {self.metrics!r}")
         if self.removed < 1 or self.piece < 1:
             raise ValueError(f"`removed` and `piece` must be at least 1. Received: {self.removed} and {self.piece}")
-
-
-def protocol_with(protocol: Protocol | None, settings: dict) -> Protocol:
-    """A copy of a `Protocol` with some fields replaced. `None` is the default protocol.
-
-    Raises:
-        TypeError: `protocol` is something else, or a setting is not a field.
-    """
-    if protocol is not None and not isinstance(protocol, Protocol):
-        raise TypeError(f"`protocol` must be a `keras_coda.metrics.Protocol` or `None`. Received: {protocol!r}")
-    return dataclasses.replace(protocol or Protocol(), **settings)
