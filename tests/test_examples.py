@@ -1,4 +1,4 @@
-"""What `examples/` does with good and bad images. The clients' own packages may be missing; the exported file is hand-made."""
+"""What `examples/` does with good and bad images. The exported file is hand-made."""
 
 import importlib.util
 import io
@@ -64,7 +64,7 @@ def exported(tmp_path_factory):
 
 
 def stub(error=Exception):
-    """In the place of Gradio, by which the page was tried by hand: parts that do nothing, and a page that is its function."""
+    """In the place of Gradio, by which the page was tried by hand: a page is its function, its parts do nothing."""
 
     class Part:
         def __init__(self, *arguments, **settings):

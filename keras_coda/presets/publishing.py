@@ -32,8 +32,8 @@ def publish(folder, repo_id, *, revision=None, private=False, token=None, messag
         message: string, of the commit. Default: one with the preset's name.
         images: images to explain on the card, of the shape that the model takes, in [0, 1]; up to 8 are drawn. Default:
             none.
-        space: whether to make, or replace, a page for it, too: a Space called `repo_id`, with a copy of the preset and a
-            Gradio app that classifies images and shows why. It takes `keras-coda` from PyPI.
+        space: whether to make, or replace, a page for it, too: a Space called `repo_id`, with a copy of the preset and
+            a Gradio app that classifies images and shows why. It takes `keras-coda` from PyPI.
 
     Returns:
         The URL of the commit, a string. `keras_coda.presets.load(f"hf://{repo_id}")` loads what was published.
