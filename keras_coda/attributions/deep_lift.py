@@ -45,7 +45,8 @@ class DeepLIFT(Attribution):
 
     Example:
 
-    >>> keras_coda.attributions.DeepLIFT(keras.applications.ResNet50(classifier_activation=None))(images)
+    >>> resnet = keras.applications.ResNet50(classifier_activation=None)  # doctest: +SKIP
+    >>> keras_coda.attributions.DeepLIFT(resnet)(images)  # doctest: +SKIP
     """
 
     def __init__(self, model, baseline=0.0, batch_size=32, input="encoded"):

@@ -30,7 +30,8 @@ class GuidedBackpropagation(Gradient):
 
     Example:
 
-    >>> keras_coda.attributions.GuidedBackpropagation(keras.applications.ResNet50())(images)
+    >>> resnet = keras.applications.ResNet50()  # doctest: +SKIP
+    >>> keras_coda.attributions.GuidedBackpropagation(resnet)(images)  # doctest: +SKIP
     """
 
     def __init__(self, model, batch_size=32, input="encoded"):

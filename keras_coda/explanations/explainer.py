@@ -46,7 +46,7 @@ class Explainer(keras.Model):
 
     >>> explainer = keras_coda.Explainer(model, layer="dau_3")
     >>> explainer.explain(images, target=(4, 4, 0)).contribution_map.shape    # row 4, column 4, channel 0
-    (32, 32, 32)
+    (2, 16, 16)
     """
 
     def __init__(self, model, layer=None, source=None, dtype=None, piecewise_linear=False):
@@ -272,7 +272,7 @@ def explain(
 
     >>> explanation = keras_coda.explain(model, images)
     >>> explanation.contribution_map.shape
-    (32, 32, 32)
+    (2, 16, 16)
     """
     # In a namespace, which Keras neither tracks as a part of the model nor saves with it.
     if not hasattr(model, "_explainers"):

@@ -24,6 +24,7 @@ def add_results(folder, results):
 
     Example:
 
+    >>> keras_coda.presets.save(model, "my_preset", dataset="digits", classes=classes)
     >>> keras_coda.presets.add_results("./my_preset", {"test_accuracy": 0.98})
     """
     if not is_path(folder):

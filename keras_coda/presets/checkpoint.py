@@ -45,8 +45,8 @@ def load_checkpoint(
 
     Example:
 
-    >>> model = keras_coda.presets.load_checkpoint("s_coda_cifar10.pt", "s", temperature=1000)
-    >>> keras_coda.presets.save(model, "s_coda_cifar10", dataset="cifar10", classes=names)
+    >>> model = keras_coda.presets.load_checkpoint("s_coda_cifar10.pt", "s", temperature=1000)  # doctest: +SKIP
+    >>> keras_coda.presets.save(model, "s_coda_cifar10", dataset="cifar10", classes=classes)  # doctest: +SKIP
     """
     path = Path(path)
     if size is not None and size not in SIZES:

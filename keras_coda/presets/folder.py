@@ -203,8 +203,10 @@ def save(
 
     Example:
 
-    >>> keras_coda.presets.save(model, "my_preset", dataset="Fashion-MNIST", classes=["T-shirt", "Trouser", ...],
-    ...                         results={"test_accuracy": model.evaluate(x_test, y_test, return_dict=True)["accuracy"]})
+    >>> accuracy = float((model.predict(x_test).argmax(axis=1) == y_test).mean())
+    >>> keras_coda.presets.save(
+    ...     model, "my_preset", dataset="digits", classes=classes, results={"test_accuracy": accuracy}
+    ... )
     """
     target = pathlib.Path(directory).expanduser().resolve()
     check_target(target, overwrite)

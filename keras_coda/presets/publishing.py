@@ -41,7 +41,7 @@ def publish(folder, repo_id, *, revision=None, private=False, token=None, messag
 
     Example:
 
-    >>> keras_coda.presets.publish("my_preset", "user/my_preset", images=x_test[:4])
+    >>> keras_coda.presets.publish("my_preset", "user/my_preset", images=x_test[:4])  # doctest: +SKIP
     """
     handle = f"hf://{repo_id}" if revision is None else f"hf://{repo_id}@{revision}"
     if hub.parse(handle) != (repo_id, revision):

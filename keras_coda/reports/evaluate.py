@@ -65,7 +65,7 @@ def evaluate(
     Example:
 
     >>> subject = keras_coda.reports.Subject.load("xs_coda_digits")
-    >>> keras_coda.reports.evaluate(subject, "evaluation", grids=20, removed=64).results.summary()
+    >>> keras_coda.reports.evaluate(subject, "evaluation", methods, grids=2, removed=4).results.summary()
     """
     protocol = protocol_with(protocol, settings)
     directory = pathlib.Path(directory)

@@ -84,7 +84,8 @@ def train(
 
     Example:
 
-    >>> model, results = keras_coda.train(keras_coda.recipes.load("xs_coda_digits"), "my_digits", logs="my_digits.logs")
+    >>> recipe = keras_coda.recipes.load("xs_coda_digits")
+    >>> model, results = keras_coda.train(recipe, "my_digits", logs="my_digits.logs")  # doctest: +SKIP
     """
     began = time.monotonic()
     epochs = recipe.epochs if epochs is None else epochs

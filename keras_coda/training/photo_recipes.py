@@ -54,7 +54,7 @@ def recipe_for_photos(photos, start=None, name=None):
     Example:
 
     >>> recipe = recipe_for_photos(keras_coda.data.Photos("photos/"))
-    >>> keras_coda.train(recipe, "my_photos")
+    >>> keras_coda.train(recipe, "my_photos")  # doctest: +SKIP
     """
     height, width, _ = photos.image_shape
     side, count = min(height, width), len(photos.parts["train"][1])
