@@ -67,7 +67,7 @@ def names():
         "methods": {"contributions": keras_coda.attributions.Contributions},
         "subject": keras_coda.reports.Subject.load("xs_coda_digits"),
         "layer": keras_coda.layers.DAUDense(units=10, rank=4),
-        "batches": keras_coda.data.Batches(data.x_train[:64], data.y_train[:64], batch_size=32),
+        "batches": keras_coda.data.Batches(data.x_train[:64], data.y_train[:64], batch_size=32, devices=1),
         "stem": keras.layers.Conv2D(4, 3),
         "dense": keras.layers.Dense(3, activation="relu"),
     }
@@ -92,7 +92,8 @@ def same(value, wanted):
     """Whether a value is what stands in the docstring, numbers rounded as they are there."""
     if isinstance(wanted, str | bool):
         return value == wanted
-    value, wanted = (np.asarray(keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else x) for x in (value, wanted))
+    value = np.asarray(keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value)
+    wanted = np.asarray(wanted)
     if value.shape != wanted.shape:
         return False
     if wanted.dtype.kind not in "fiu":
