@@ -32,7 +32,7 @@ def decoded(file, channels=3, side=None):
 
     Example:
 
-    >>> with PIL.Image.open("photo.jpg") as file:
+    >>> with Image.open("photo.jpg") as file:
     ...     image = decoded(file)
     """
     if file.mode == "F" or (file.mode == "I" and file.format != "PNG"):

@@ -72,7 +72,7 @@ def using(form):
     Example:
 
     >>> with keras_coda.contractions.using("direct"):
-    ...     outputs = layer(inputs)
+    ...     outputs = model(images)
     """
     _check(form)
     before, _scope.form = _scope.form, form

@@ -44,7 +44,7 @@ class Explainer(keras.Model):
 
     Example:
 
-    >>> explainer = keras_coda.Explainer(model, layer="dau_3")
+    >>> explainer = keras_coda.Explainer(model, layer="dau_2")
     >>> explainer.explain(images, target=(4, 4, 0)).contribution_map.shape    # row 4, column 4, channel 0
     (2, 16, 16)
     """
