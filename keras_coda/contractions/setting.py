@@ -78,7 +78,7 @@ def using(form: str) -> Iterator[None]:
     Example:
 
     >>> with keras_coda.contractions.using("direct"):
-    ...     outputs = layer(inputs)
+    ...     outputs = model(images)
     """
     _check(form)
     before, _scope.form = _scope.form, form

@@ -86,7 +86,7 @@ class Explanation:
         Example:
 
         >>> keras_coda.explain(model, images).over_image(224, 224).contribution_map.shape
-        (32, 224, 224)
+        (2, 224, 224)
         """
         if isinstance(self.contribution_map, tuple) or self.contribution_map.ndim < 3:
             raise ValueError(f"Expected the map of one image. Received: {self!r}")
