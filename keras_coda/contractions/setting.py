@@ -58,6 +58,7 @@ def set_contraction(form: str) -> contextlib.AbstractContextManager:
     >>> keras_coda.set_contraction("direct")
     >>> with keras_coda.set_contraction("blocked"):
     ...     model.fit(images, labels)
+    >>> keras_coda.set_contraction("auto")
     """
     global _setting
     _check(form)

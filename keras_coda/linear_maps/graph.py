@@ -422,6 +422,7 @@ def linear_map_through(layers: Iterable[keras.Layer], inputs: Tensor) -> tuple[T
 
     Example:
 
-    >>> outputs, W = keras_coda.linear_maps.linear_map_through([dau, pooling], images)
+    >>> encoding, *others = model.layers[1:]
+    >>> outputs, W = keras_coda.linear_maps.linear_map_through(others, encoding(images))
     """
     return Graph.of_layers(layers).linear_map([inputs])
