@@ -14,16 +14,16 @@ class Protocol:
     """How attribution methods are measured. The defaults are the paper's (4.2).
 
     Attributes:
-        metrics: of "localisation", "removal_least_first", "removal_most_first", "insertion" and "deletion".
-        grid_size: integer n, for n x n images in a grid.
-        grids: integer, the most grids.
-        confidence: number. The probability of an image in a grid must be above it.
-        removed: integer, the most images for the other metrics.
-        fraction: number in (0, 1], the share of the pixels removed in the end. (Insertion and deletion: all.)
-        points: integer, points of each curve.
+        metrics: some of "localisation", "removal_least_first", "removal_most_first", "insertion" and "deletion".
+        grid_size: integer n, for grids of n x n images.
+        grids: integer, the largest number of grids.
+        confidence: number in [0, 1), the probability that an image in a grid must exceed.
+        removed: integer, the largest number of images for the other metrics.
+        fraction: number in (0, 1], the share of the pixels that pixel removal removes. (Insertion and deletion: all.)
+        points: integer, the number of points of each curve.
         sigma: positive number, the standard deviation in pixels of the blur from which insertion starts.
-        seed: integer, for drawing the grids.
-        piece: integer, items in a piece of work.
+        seed: integer, for the random choice of grids.
+        piece: integer, the number of items in a file of the evaluation.
 
     Raises:
         ValueError: an unknown metric, or none; `removed` or `piece` is less than 1.

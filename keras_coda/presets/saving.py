@@ -1,5 +1,6 @@
 """Save a preset: a folder of plain data with the architecture, the weights and the metadata."""
 
+import glob
 import os
 import pathlib
 import shutil
@@ -165,6 +166,16 @@ def check_target(directory: str | os.PathLike, overwrite: bool) -> None:
             f"{target} exists. Expected: a new folder, or with overwrite=True one that holds nothing but {FILES}. "
             f"Received: overwrite={overwrite}, and a folder with {found}"
         )
+
+
+def remove_left(directory: str | os.PathLike) -> None:
+    """Remove the incomplete folders that killed calls of `save` have left beside theirs.
+
+    No other process may write to the folder now.
+    """
+    target = pathlib.Path(directory).expanduser().resolve()
+    for path in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 32}"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _in_half(config, model, dtype):

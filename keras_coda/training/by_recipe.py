@@ -16,7 +16,7 @@ import numpy as np
 from keras_coda import backend, data, presets
 from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet
-from keras_coda.presets.saving import check_target
+from keras_coda.presets.saving import check_target, remove_left
 from keras_coda.recipes import Recipe
 from keras_coda.settings import settings_of
 from keras_coda.training import fitting
@@ -133,6 +133,7 @@ def _trained(run, dataset, directory):
                 license=None if data.photos.is_folder(recipe.dataset) else "Apache-2.0",
             )
             presets.save(model, target, facts, overwrite=run.options.overwrite or not fitted.finite)
+            remove_left(target)
     if not fitted.finite:
         kept = f"The network after epoch {fitted.epochs} is the preset {target}" if results else "Nothing was kept"
         raise FloatingPointError(

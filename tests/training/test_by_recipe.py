@@ -33,6 +33,8 @@ def few_digits(monkeypatch):
 
 
 def test_a_preset_comes_out_with_what_was_measured(recipe, few_digits, tmp_path):
+    # Of a training that was killed while it wrote its preset.
+    (tmp_path / f".preset.{'0a' * 16}").mkdir()
     model, results = training.train(recipe, tmp_path / "preset", epochs=10, verbose=0)
     assert [path.name for path in tmp_path.iterdir()] == ["preset"]  # no state of the training is left
     loaded = presets.load(tmp_path / "preset")
