@@ -1,4 +1,4 @@
-"""The command line: `keras-coda demo`, `explain`, `explain-video`, `evaluate`, `presets`, `recipe`, `train`."""
+"""The command line, `keras-coda`: what each command takes, and what it does."""
 
 import argparse
 import dataclasses
@@ -10,7 +10,19 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_coda import attributions, backend, data, metrics, photo_commands, plots, presets, recipes, reports, training
+from keras_coda import (
+    attributions,
+    backend,
+    data,
+    export_command,
+    metrics,
+    photo_commands,
+    plots,
+    presets,
+    recipes,
+    reports,
+    training,
+)
 from keras_coda.explanations import explain, explain_video
 from keras_coda.images import check_kept, image_files, read_image
 from keras_coda.text import printable
@@ -242,6 +254,11 @@ def run_evaluate(arguments):
         say(f"Wrote the results into {presets.add_results(subject.folder, evaluation.preset_results())}")
 
 
+def run_export(arguments):
+    """Write a preset to a file of another format."""
+    say(export_command.run(arguments))
+
+
 def run_presets(arguments):
     """List presets, or print the metadata of one."""
     if arguments.preset is not None:
@@ -358,6 +375,9 @@ def parser():
     command.add_argument("--batch-size", type=int, default=32, help="images evaluated at once (default: %(default)s)")
     out = pathlib.Path("evaluation")
     command.add_argument("--out", type=pathlib.Path, default=out, help="folder (default: %(default)s)")
+
+    command = add("export", run_export, export_command.EXPORT, export_command.EXPORT_EXAMPLES)
+    export_command.add_arguments(command)
 
     command = add("presets", run_presets, PRESETS)
     command.add_argument("preset", nargs="?", help="a name or folder")

@@ -1,6 +1,6 @@
 """Train on a folder of photos from a preset, from random weights, and with a plain CNN of equal multiply-adds.
 
-    python scripts/transfer.py other/ --start xs_coda_cifar10 --epochs 15 --seeds 2
+    python scripts/transfer.py other/ --start xs_coda_cifar10 --epochs 15 --seeds 0 1
 
 All see the same batches of the same images, in the preset's size. The CoDA-Nets are trained by the recipe of
 `keras-coda recipe`. The CNN has convolutions with the same kernels and strides, batch normalisation, ReLU, average
@@ -78,14 +78,14 @@ def main(arguments=None):
     parser.add_argument("images")
     parser.add_argument("--start", default="xs_coda_cifar10")
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--kinds", nargs="+", default=["start", "scratch", "cnn"])
     parsed = parser.parse_args(arguments)
     photos = data.Photos(parsed.images, start_shape(parsed.start))
     print(photos.summary(), flush=True)
     (images, labels), (x_test, y_test) = photos.parts["train"], photos.parts[photos.test]
     x_test = x_test[:]
-    for seed in range(parsed.seeds):
+    for seed in parsed.seeds:
         recipe = dataclasses.replace(recipe_for_photos(photos, parsed.start), epochs=parsed.epochs, seed=seed)
         for kind in parsed.kinds:
             keras.utils.set_random_seed(seed)

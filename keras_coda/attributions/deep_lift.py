@@ -48,7 +48,8 @@ class DeepLIFT(Attribution):
 
     Example:
 
-    >>> keras_coda.attributions.DeepLIFT(keras.applications.ResNet50(classifier_activation=None))(images)
+    >>> resnet = keras.applications.ResNet50(classifier_activation=None)  # doctest: +SKIP
+    >>> keras_coda.attributions.DeepLIFT(resnet)(images)  # doctest: +SKIP
     """
 
     def __init__(self, model: keras.Model, baseline: ArrayLike = 0.0, batch_size: int = 32, input: str = "encoded"):

@@ -30,7 +30,7 @@ class GradCAM(Attribution):
 
     Example:
 
-    >>> keras_coda.attributions.GradCAM(keras.applications.ResNet50())(images).shape
+    >>> keras_coda.attributions.GradCAM(keras.applications.ResNet50())(images).shape  # doctest: +SKIP
     (32, 224, 224)
     """
 

@@ -29,7 +29,8 @@ class GuidedBackpropagation(Gradient):
 
     Example:
 
-    >>> keras_coda.attributions.GuidedBackpropagation(keras.applications.ResNet50())(images)
+    >>> resnet = keras.applications.ResNet50()  # doctest: +SKIP
+    >>> keras_coda.attributions.GuidedBackpropagation(resnet)(images)  # doctest: +SKIP
     """
 
     def __init__(self, model: keras.Model, batch_size: int = 32, input: str = "encoded"):

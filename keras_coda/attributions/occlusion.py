@@ -28,7 +28,7 @@ class Occlusion(Attribution):
     Example:
 
     >>> keras_coda.attributions.Occlusion(model, patch=5)(images, targets="all").shape
-    (32, 10, 32, 32)
+    (2, 10, 16, 16)
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class RISE(Attribution):
 
     Example:
 
-    >>> keras_coda.attributions.RISE(model, masks=2000, probability=0.5)(images, targets=[3] * len(images))
+    >>> keras_coda.attributions.RISE(model, masks=200, probability=0.5)(images, targets=[3] * len(images))
     """
 
     def __init__(

@@ -1,5 +1,6 @@
-"""Keras' conventions on data formats and dtypes, for layers and models."""
+"""Conventions of Keras that layers share: data formats, dtypes, and how to tell that Keras exports."""
 
+import sys
 from typing import Any, TypeAlias
 
 import keras
@@ -20,3 +21,13 @@ def standardize_data_format(data_format: str | None) -> str:
 def at_least_float32(dtype: str) -> str:
     """The dtype for computations that must not run in half precision: "float64" for itself, otherwise "float32"."""
     return "float64" if dtype == "float64" else "float32"
+
+
+def keras_exports():
+    """Whether this code is called by `keras.Model.export` or an `ExportArchive`, which tell their layers nothing."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("keras.src.export."):
+            return True
+        frame = frame.f_back
+    return False

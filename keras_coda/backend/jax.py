@@ -8,6 +8,8 @@ import threading
 import jax
 from keras import ops
 
+from keras_coda.backend.conventions import keras_exports
+
 # Replaces `keras_coda.contractions.blocked` if the backend has kernels of its own.
 cpu_kernels = None
 # Replaces the function of `keras_coda.linear_maps.convolution` that cuts patches out of images.
@@ -40,7 +42,19 @@ def is_concrete(tensor):
 def is_exporting(tensor):
     """Whether `tensor` is part of a graph that is being exported, as far as this is known."""
     # Only exported graphs have axes of unknown size.
-    return not all(isinstance(size, int) for size in tensor.shape)
+    return not all(isinstance(size, int) for size in tensor.shape) or (not is_concrete(tensor) and keras_exports())
+
+
+def export_onnx(model, path, signature, **arguments):
+    """Write a model of one input as an ONNX file, as `keras.Model.export` does.
+
+    Args:
+        model: a Keras model.
+        path: string, the file.
+        signature: a list of the `keras.layers.InputSpec` of its input.
+        **arguments: of `keras.Model.export`.
+    """
+    model.export(path, format="onnx", input_signature=signature, **arguments)
 
 
 def runs_on_cpu():

@@ -4,6 +4,8 @@ import contextlib
 
 import tensorflow as tf
 
+from keras_coda.backend.conventions import keras_exports
+
 # Replaces `keras_coda.contractions.blocked` if the backend has kernels of its own.
 cpu_kernels = None
 # Replaces the function of `keras_coda.linear_maps.convolution` that cuts patches out of images.
@@ -23,8 +25,20 @@ def is_concrete(tensor):
 
 
 def is_exporting(tensor):
-    """Whether `tensor` is part of a graph that is being exported: on TensorFlow this is not known."""
-    return False
+    """Whether `tensor` is part of a graph that is being exported, as far as this is known."""
+    return tf.is_symbolic_tensor(tensor) and keras_exports()
+
+
+def export_onnx(model, path, signature, **arguments):
+    """Write a model of one input as an ONNX file, as `keras.Model.export` does.
+
+    Args:
+        model: a Keras model.
+        path: string, the file.
+        signature: a list of the `keras.layers.InputSpec` of its input.
+        **arguments: of `keras.Model.export`.
+    """
+    model.export(path, format="onnx", input_signature=signature, **arguments)
 
 
 def runs_on_cpu():

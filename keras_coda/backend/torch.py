@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import warnings
 from importlib.util import find_spec
 
 import torch
@@ -11,6 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from keras_coda.backend.kernels import blocked_torch
 
+# Pixels along an axis of any size of the image that a graph is traced with; nothing of it stays in the file.
+_TRACED = 64
 # Replaces `keras_coda.contractions.blocked` if the backend has kernels of its own.
 cpu_kernels = blocked_torch
 # One call after the other, as `keras.ops.map` does here.
@@ -33,6 +36,31 @@ def is_concrete(tensor):
 def is_exporting(tensor):
     """Whether `tensor` is part of a graph that is being exported, as far as this is known."""
     return torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
+def export_onnx(model, path, signature, **arguments):
+    """Write a model of one input as an ONNX file, as `keras.Model.export` does, and of images of any size.
+
+    Of those Keras traces one of a single pixel, which is less than most networks take.
+
+    Args:
+        model: a Keras model.
+        path: string, the file.
+        signature: a list of the `keras.layers.InputSpec` of its input.
+        **arguments: of `keras.Model.export`.
+    """
+    [images] = signature
+    if None not in images.shape[1:]:
+        model.export(path, format="onnx", input_signature=signature, **arguments)
+        return
+    sample = ops.ones([2, *(_TRACED if size is None else size for size in images.shape[1:])], images.dtype)
+    free = {axis: f"axis_{axis}" for axis, size in enumerate(images.shape) if size is None}
+    with warnings.catch_warnings():
+        # It says of each check of a shape that the check is not in the file, and of itself that it is the older one.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model, (sample,), path, input_names=["images"], dynamic_axes={"images": free}, dynamo=False, **arguments
+        )
 
 
 def runs_on_cpu():

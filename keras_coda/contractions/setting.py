@@ -33,6 +33,7 @@ def set_contraction(form: str) -> contextlib.AbstractContextManager:
     `explain` and every `Explainer` follow the change at their next call. So does all that PyTorch computes, since it
     compiles nothing here. On JAX and TensorFlow, `fit`, `evaluate` and `predict` keep the form that they were compiled
     with: call `compile` again. Attribution methods other than `Contributions` keep it as well: make a new one.
+    What Keras exports is always "direct", which every format can hold.
 
     Args:
         form: "direct": one convolution with all filters, and one batched product. For accelerators, and anything
@@ -40,7 +41,7 @@ def set_contraction(form: str) -> contextlib.AbstractContextManager:
             "blocked": matrix products on blocks of patches that fit into the processor's cache. The backward pass
             recomputes the intermediate results. For CPUs.
             "fused": a GPU kernel for each product, in Triton on PyTorch and in Pallas on JAX. Intermediate results
-            are not written to the GPU's memory. `model.export` cannot write these kernels.
+            are not written to the GPU's memory.
             "auto": "blocked" on a CPU; "fused" in bfloat16 on a Hopper GPU (H100, H200), the only one that it has been
             measured on; otherwise, and with a `keras.distribution`, "direct".
 
@@ -77,7 +78,7 @@ def using(form: str) -> Iterator[None]:
     Example:
 
     >>> with keras_coda.contractions.using("direct"):
-    ...     outputs = layer(inputs)
+    ...     outputs = model(images)
     """
     _check(form)
     before, _scope.form = _scope.form, form

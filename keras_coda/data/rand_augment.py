@@ -106,7 +106,9 @@ def rand_augment(images: np.ndarray, seeds: np.ndarray, num_ops: int, magnitude:
 
     Example:
 
-    >>> rand_augment(images, np.arange(len(images)), num_ops=2, magnitude=10)
+    >>> photos = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype="uint8")
+    >>> rand_augment(photos, np.arange(8), num_ops=2, magnitude=10).shape
+    (8, 32, 32, 3)
     """
     changed = np.empty_like(images)
     for number, (array, seed) in enumerate(zip(images, seeds, strict=True)):

@@ -24,8 +24,8 @@ class StoredImages:
 
     Example:
 
-    >>> images = keras_coda.data.load("imagenet100").x_train
-    >>> images[:8].shape
+    >>> images = keras_coda.data.load("imagenet100").x_train  # doctest: +SKIP
+    >>> images[:8].shape  # doctest: +SKIP
     (8, 240, 240, 3)
     """
 

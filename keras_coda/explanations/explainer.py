@@ -48,9 +48,9 @@ class Explainer(keras.Model):
 
     Example:
 
-    >>> explainer = keras_coda.Explainer(model, layer="dau_3")
+    >>> explainer = keras_coda.Explainer(model, layer="dau_2")
     >>> explainer.explain(images, target=(4, 4, 0)).contribution_map.shape    # row 4, column 4, channel 0
-    (32, 32, 32)
+    (2, 16, 16)
     """
 
     def __init__(
@@ -315,7 +315,7 @@ def explain(
 
     >>> explanation = keras_coda.explain(model, images)
     >>> explanation.contribution_map.shape
-    (32, 32, 32)
+    (2, 16, 16)
     """
     key = (
         layer,

@@ -45,10 +45,6 @@ class Explanation:
     piecewise_linear: typing.ClassVar[tuple] = ()
     class_names: Sequence[str] | None = None
 
-    def __post_init__(self):
-        if self.class_names is None:  # Then only the class has the attribute, and `vars` gives arrays alone.
-            object.__delattr__(self, "class_names")
-
     @property
     def relative_residual(self) -> np.ndarray:
         """|residual| relative to the larger of the target's |logit| and |bias|: `(N,)`, as `residual`."""
@@ -90,7 +86,7 @@ class Explanation:
         Example:
 
         >>> keras_coda.explain(model, images).over_image(224, 224).contribution_map.shape
-        (32, 224, 224)
+        (2, 224, 224)
         """
         if isinstance(self.contribution_map, tuple) or self.contribution_map.ndim < 3:
             raise ValueError(f"Expected the map of one image. Received: {self!r}")

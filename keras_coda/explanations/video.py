@@ -66,7 +66,7 @@ def explain_video(
 
     Example:
 
-    >>> keras_coda.explanations.explain_video(model, "goldfinch.mp4", "explained.mp4", target=11)
+    >>> keras_coda.explanations.explain_video(model, "goldfinch.mp4", "explained.mp4", target=11)  # doctest: +SKIP
     """
     video, path = pathlib.Path(video), pathlib.Path(path)
     write = _writer(path)

@@ -25,7 +25,8 @@ def output_size(size, kernel, stride, padding):
     if size is None:
         return None
     if padding == "same":
-        return -(-size // stride)
+        # Not -(-size // stride): in ONNX a division of integers rounds towards zero.
+        return (size + stride - 1) // stride
     around = 2 * ((kernel - 1) // 2) if padding == "symmetric" else 0
     return (size + around - kernel) // stride + 1
 
@@ -41,7 +42,9 @@ def pad_before(size, kernel, stride, padding):
         return 0
     if padding == "symmetric" or stride == 1:
         return (kernel - 1) // 2
-    return _at_least_zero((output_size(size, kernel, stride, "same") - 1) * stride + kernel - size) // 2
+    around = (output_size(size, kernel, stride, "same") - 1) * stride + kernel - size
+    # Where kernels leave no gaps it is not negative, and graphs of any size do without a maximum.
+    return (around if kernel >= stride else _at_least_zero(around)) // 2
 
 
 def convolve(inputs: Tensor, kernel: Tensor, strides: Sequence[int], padding: str) -> Tensor:
@@ -143,7 +146,9 @@ def _window(padded, kernel_size, strides, padding, size):
     missing, window = [], []
     for axis, reached in enumerate(ops.shape(padded)[-3:-1]):
         before = pad_before(size[axis], kernel_size[axis], strides[axis], padding)
-        missing.append((0, _at_least_zero(before + size[axis] - reached)))
+        unseen = before + size[axis] - reached
+        # Always fewer than a stride. Where sizes are not known that many are added, and the window leaves the rest out.
+        missing.append((0, max(unseen, 0) if isinstance(unseen, int) else strides[axis] - 1))
         window.append(slice(before, before + size[axis]))
     padded = ops.pad(padded, [(0, 0)] * (len(padded.shape) - 3) + [*missing, (0, 0)])
     return padded[..., window[0], window[1], :]

@@ -391,8 +391,10 @@ def linear_map(layer: keras.Layer, inputs: Any, piecewise_linear: bool = False) 
 
     Example:
 
-    >>> outputs, W = keras_coda.linear_maps.linear_map(model, images)
-    >>> W.T @ keras.ops.one_hot(classes, 10)                        # a row of W(x) for each image
+    >>> model = keras.Sequential([keras.Input((64,)), keras_coda.DAUDense(16, rank=4), keras_coda.DAUDense(10, rank=4)])
+    >>> outputs, W = keras_coda.linear_maps.linear_map(model, np.random.rand(2, 64))
+    >>> (W.T @ keras.ops.one_hot([3, 5], 10)).shape    # a row of W(x) for each of the two inputs
+    (2, 64)
     """
     if not isinstance(layer, keras.Model) or hasattr(layer, "linear_map"):
         return layer_map(layer, inputs, piecewise_linear)

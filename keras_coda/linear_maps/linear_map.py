@@ -30,9 +30,13 @@ class LinearMap:
     Example:
 
     >>> layer = keras_coda.layers.DAUDense(units=10, rank=4)
-    >>> outputs, W = layer.linear_map(a)                  # a: (N, d), outputs: (N, 10)
-    >>> outputs == W @ a
-    >>> W.T @ keras.ops.one_hot(classes, 10)              # (N, d): a row of W(a) for each input
+    >>> a = np.random.rand(2, 64).astype("float32")
+    >>> layer.build(a.shape)
+    >>> outputs, W = layer.linear_map(a)
+    >>> bool(np.allclose(outputs, W @ a, atol=1e-5))
+    True
+    >>> (W.T @ keras.ops.one_hot([3, 5], 10)).shape    # a row of W(a) for each of the two inputs
+    (2, 64)
     """
 
     def __init__(self, apply: Callable[[Any], Any], transpose: Callable[[Any], Any], offset: Tensor | None = None):

@@ -74,7 +74,7 @@ def make_grids(
 
     Example:
 
-    >>> grids = keras_coda.metrics.make_grids(model, x_test, y_test, size=3, count=500)
+    >>> grids = keras_coda.metrics.make_grids(model, x_test, y_test, size=3, count=20)
     >>> maps = keras_coda.attributions.Contributions(model).maps(grids.images, grids.targets)
     >>> keras_coda.metrics.localisation(maps, size=3).mean()
     """

@@ -71,9 +71,8 @@ def measure(
 
     Example:
 
-    >>> results = keras_coda.metrics.measure(
-    ...     model, x_test, y_test, keras_coda.attributions.published("cifar10"), "evaluation"
-    ... )
+    >>> methods = {"contributions": keras_coda.attributions.Contributions, "grad_cam": keras_coda.attributions.GradCAM}
+    >>> results = keras_coda.metrics.measure(model, x_test, y_test, methods, "evaluation", grids=2, removed=4)
     >>> results.summary()
     """
     protocol = settings_of(Protocol, protocol, settings)

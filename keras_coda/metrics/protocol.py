@@ -30,8 +30,8 @@ class Protocol:
 
     Example:
 
-    >>> protocol = keras_coda.metrics.Protocol(grids=100, removed=256)
-    >>> keras_coda.metrics.measure(model, images, labels, methods, "evaluation", protocol)
+    >>> protocol = keras_coda.metrics.Protocol(grids=2, removed=4)
+    >>> keras_coda.metrics.measure(model, x_test, y_test, methods, "evaluation", protocol)
     """
 
     metrics: Sequence[str] = (LOCALISATION, "removal_least_first")

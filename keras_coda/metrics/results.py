@@ -30,6 +30,7 @@ class Results:
 
     Example:
 
+    >>> keras_coda.metrics.measure(model, x_test, y_test, methods, "evaluation", grids=2, removed=4)
     >>> results = keras_coda.metrics.Results.load("evaluation")
     >>> results.summary()
     >>> results.curve("removal_least_first", "contributions").plot(x="x", y="mean")

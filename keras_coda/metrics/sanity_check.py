@@ -59,7 +59,7 @@ def sanity_check(
 
     Example:
 
-    >>> table = keras_coda.metrics.sanity_check(model, keras_coda.attributions.Contributions, images[:16])
+    >>> table = keras_coda.metrics.sanity_check(model, keras_coda.attributions.Contributions, images[:8])
     >>> table.groupby("step")[["ssim", "rank_correlation", "hog"]].mean()
     """
     if mode not in MODES:

@@ -91,7 +91,7 @@ class CoDANet(ImageModel):
     Example:
 
     >>> model = keras_coda.CoDANet(filters=[16, 32, 10], kernel_sizes=[3, 3, 1], ranks=[16, 16, 16],
-    ...                            strides=[1, 2, 1], temperature=100.0, image_shape=(28, 28, 1))
+    ...                            strides=[1, 2, 1], temperature=100.0, image_shape=(16, 16, 1))
     >>> model.compile("adam", keras_coda.losses.OneVsRestCrossentropy(), metrics=["accuracy"])
     >>> model.fit(x_train, y_train)
     >>> explanation = model.explain(x_test[:8])
@@ -262,7 +262,7 @@ class CoDANet(ImageModel):
 
         Example:
 
-        >>> model.save_to_preset("my_flowers", classes=["daisy", "tulip"], dataset="my photos")
+        >>> model.save_to_preset("my_preset", dataset="digits", classes=classes)
         """
         return preset_methods.save(self, preset_dir, **facts)
 
@@ -357,7 +357,7 @@ class CoDANet(ImageModel):
 
         >>> explanation = model.explain(images, target=[[3, 5]] * len(images))
         >>> explanation.contribution_map.shape
-        (32, 2, 28, 28)
+        (2, 2, 16, 16)
         """
         if layer is None:
             target = names_of_classes.to_indices(target, self.class_names)

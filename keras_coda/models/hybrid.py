@@ -50,10 +50,12 @@ def hybrid(
 
     Example:
 
-    >>> stem = keras.applications.ResNet50(include_top=False, input_shape=(224, 224, 3))
-    >>> model = keras_coda.models.hybrid(stem, "conv4_block6_out", [64, 10], [3, 1], [32, 32], temperature=100.0)
-    >>> explanation = keras_coda.explain(model, images)
-    >>> explanation.over_image(224, 224).contribution_map.shape
+    >>> stem = keras.applications.ResNet50(include_top=False, input_shape=(224, 224, 3))  # doctest: +SKIP
+    >>> model = keras_coda.models.hybrid(  # doctest: +SKIP
+    ...     stem, "conv4_block6_out", [64, 10], [3, 1], [32, 32], temperature=100.0
+    ... )
+    >>> explanation = keras_coda.explain(model, photos)  # doctest: +SKIP
+    >>> explanation.over_image(224, 224).contribution_map.shape  # doctest: +SKIP
     (32, 224, 224)
     """
     strides = [1] * len(filters) if strides is None else strides

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 
 from keras_coda import backend
-from keras_coda.contractions import using
 from keras_coda.layers.input_encoding import check_unit_range
 from keras_coda.losses import OneVsRestCrossentropy, check_labels
 
@@ -18,7 +17,7 @@ class ImageModel(keras.Model):
     Arrays are checked as a whole. Of a data set, loader or generator, the first batch is checked when Keras takes it:
     no batch is drawn for the check alone.
 
-    `export` is Keras' own, with the contraction "direct", which all formats can hold.
+    `export` is Keras' own, of a model that need not have been called.
     """
 
     # Integer images are divided by 255 here. Keras' own models cast them to floats of the same value.
@@ -58,8 +57,7 @@ class ImageModel(keras.Model):
                 keras.layers.InputSpec(shape=(None, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)
                 for tensor in self.inputs
             ]
-        with using("direct"):
-            super().export(filepath, format, verbose, input_signature, **kwargs)
+        super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def predict_on_batch(self, x):
         self._check_batch((x,))

@@ -234,7 +234,7 @@ def plot_explanation_gallery(
 
     >>> pairs = target_and_strongest_other(model.predict(images))
     >>> explanation = model.explain(images, target=pairs)
-    >>> plot_explanation_gallery(images, explanation, classes=names, path="gallery.png")
+    >>> plot_explanation_gallery(images, explanation, classes=classes, path="gallery.png")
     """
     images = _pictures(images, data_format)
     classes = explanation.class_names if classes is None else classes

@@ -1,5 +1,6 @@
 """Publish presets on the Hugging Face Hub."""
 
+import functools
 import os
 import pathlib
 import shutil
@@ -16,6 +17,7 @@ from keras_coda.presets.hub import explained, patiently
 from keras_coda.presets.loading import load, metadata
 from keras_coda.presets.model_card import PICTURE, model_card
 from keras_coda.presets.names import resolve
+from keras_coda.presets.space import space_files
 
 
 def publish(
@@ -27,6 +29,7 @@ def publish(
     token: str | None = None,
     message: str | None = None,
     images: Any = None,
+    space: bool = False,
 ) -> str:
     """Upload a preset to the Hugging Face Hub, with a model card, in one commit.
 
@@ -42,13 +45,15 @@ def publish(
         message: commit message. Default: one with the preset's name.
         images: images in [0, 1] to explain on the card, of the shape that the model takes. Up to 8 are drawn. Default:
             no images.
+        space: whether to make, or replace, a page for it, too: a Space called `repo_id`, with a copy of the preset and
+            a Gradio app that classifies images and explains the answers. It installs `keras-coda` from PyPI.
 
     Returns:
         The URL of the commit. `keras_coda.presets.load(f"hf://{repo_id}")` loads the published preset.
 
     Raises:
         PresetError: the folder is no complete preset, or cannot be loaded; `repo_id` has another form; the repository
-            is public, and `private` is true; or the upload fails.
+            is public, and `private` is true; or an upload fails. If only that of the Space fails, the preset is there.
         ImportError: huggingface_hub is not installed.
 
     Example:
@@ -73,24 +78,38 @@ def publish(
         elif (folder / PICTURE).is_file():
             shutil.copyfile(folder / PICTURE, staged / PICTURE)
         model_card(facts, handle, (staged / PICTURE).is_file()).save(staged / "README.md")
-        try:
-            api = client.HfApi(token=token, **hub.LIBRARY)
-            return _upload(api, staged, repo_id, revision, private, message or f"Preset {facts['name']}")
-        except PresetError:
-            raise
-        except Exception as error:  # the client and its HTTP library raise errors of many types
-            raise explained(error, f"{handle!r} was not published") from error
+        message = message or f"Preset {facts['name']}"
+        upload = functools.partial(_upload, client.HfApi(token=token, **hub.LIBRARY), staged, repo_id)
+        url = _told(f"{handle!r} was not published", upload, revision, private, message)
+        if space:
+            (staged / PICTURE).unlink(missing_ok=True)
+            for name, text in space_files(facts, repo_id).items():
+                (staged / name).write_text(text, encoding="utf-8")
+            _told(f"The Space of {handle!r} was not published", upload, None, private, message, "space")
+        return url
 
 
-def _upload(api, folder, repo_id, revision, private, message):
-    patiently(api.create_repo, repo_id, private=private, exist_ok=True)
-    if private and not api.model_info(repo_id).private:
+def _told(what, upload, *arguments):
+    try:
+        return upload(*arguments)
+    except PresetError:
+        raise
+    except Exception as error:  # the client and its HTTP library raise errors of many types
+        raise explained(error, what) from error
+
+
+def _upload(api, folder, repo_id, revision, private, message, kind="model"):
+    sdk = {"space_sdk": "gradio"} if kind == "space" else {}
+    patiently(api.create_repo, repo_id, private=private, exist_ok=True, repo_type=kind, **sdk)
+    if private and not api.repo_info(repo_id, repo_type=kind).private:
         raise PresetError(
-            f"Expected a private repository, as private=True says. Received: {repo_id!r}, which is public"
+            f"Expected a private repository, as private=True says. Received: {repo_id!r}, a {kind} that is public"
         )
     if revision is not None:
         patiently(api.create_branch, repo_id, branch=revision, exist_ok=True)
-    commit = api.upload_folder(repo_id=repo_id, folder_path=folder, revision=revision, commit_message=message)
+    commit = api.upload_folder(
+        repo_id=repo_id, folder_path=folder, revision=revision, commit_message=message, repo_type=kind
+    )
     return commit.commit_url
 
 

@@ -34,6 +34,7 @@ class Evaluation:
 
     Example:
 
+    >>> keras_coda.reports.evaluate(subject, "evaluation", methods, grids=2, removed=4)
     >>> evaluation = keras_coda.reports.Evaluation.load("evaluation")
     >>> evaluation.localisation()["contributions"].mean()
     """
