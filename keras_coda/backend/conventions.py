@@ -1,7 +1,6 @@
 """Conventions of Keras that layers share: data formats, dtypes, and how to tell that Keras exports."""
 
 import sys
-import types
 from typing import Any, TypeAlias
 
 import keras
@@ -25,8 +24,8 @@ def at_least_float32(dtype: str) -> str:
 
 
 def keras_exports():
-    """Whether this code is called by `keras.Model.export` or an `ExportArchive`, which do not tell their layers."""
-    frame: types.FrameType | None = sys._getframe()
+    """Whether this code is called by `keras.Model.export` or an `ExportArchive`, which tell their layers nothing."""
+    frame = sys._getframe()
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith("keras.src.export."):
             return True

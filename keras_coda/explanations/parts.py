@@ -39,10 +39,10 @@ def split(model: keras.Model, graph: Graph, layer: Any, source: Any) -> tuple[Gr
     """
     if layer is None:
         if len(graph.outputs) != 1:
-            output_names = getattr(model, "output_names", [])
+            names = getattr(model, "output_names", [])
             raise NotDynamicLinearError(
                 f"Model {model.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs. Expected: one "
-                f"output. Choose one by `layer`, the layer that computes it: one of {list(output_names)}."
+                f"output. Choose one by `layer`, the layer that computes it: one of {list(names)}."
             )
         outputs = graph.outputs
     else:

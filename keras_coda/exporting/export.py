@@ -26,35 +26,34 @@ def export(
     format=None,
     **kwargs,
 ):
-    """Write a model to a file that gives the exact explanation with every answer.
+    """Write a model to a file that gives, with every answer, its exact explanation.
 
-    From `images (N, H, W, C)` the file computes, all in float32:
+    What the file computes of `images (N, H, W, C)`, all in float32:
 
         logits            (N, classes)
         probabilities     (N, classes)
         contribution_map  (N, H, W) of the class with the largest logit, or (N, K, H, W) of K classes (paper, eq. 8)
         residual          (N,) or (N, K): logit - bias - sum of the map; zero up to rounding
 
-    The file also holds a JSON text with: name, classes (names, in the order of the logits), explained ("predicted", or
-    the indices of the classes), image_shape (`None`: any size), input_dtype, value_range (`None`: as the model takes
-    images), data_format, probabilities, weights, outputs (names and axes), keras_coda_version. `metadata_of` reads it.
-    docs/export.md says where it is in each format, and what was measured.
+    The file also holds the text of a JSON object: name, classes (names, in the order of the logits), explained
+    ("predicted", or the classes' indices), image_shape (`None`: any size), input_dtype, value_range (`None`: as the
+    model takes images), data_format, probabilities, weights, outputs (names and axes), keras_coda_version.
+    `metadata_of` reads it; where it is in each format, and what was measured, is in docs/export.md.
 
-    The model is not changed. An exported file always computes by the contraction "direct".
+    The model is not changed. What Keras exports computes by the contraction "direct", whatever is set.
 
     Args:
         model: a CoDA-Net, or any built model that `keras_coda.explain` takes, with outputs `(N, classes)`, in float32.
-        path: path of the file. Its suffix is the format: .onnx, .tflite (LiteRT), .pt2 (`torch.export`), or no suffix
-            (a folder, TensorFlow's SavedModel). An existing file is replaced.
-        explain: the classes that have a contribution map: "predicted", "all", or a list of indices or names.
-        classes: names of the classes. Default: their numbers.
+        path: where to write. Its suffix is the format: .onnx, .tflite (LiteRT), .pt2 (`torch.export`), or
+            none (a folder, TensorFlow's SavedModel). A file that is there is replaced.
+        explain: "predicted", "all", or a list of classes, indices or names: which have a contribution map.
+        classes: strings, the classes' names. Default: their numbers.
         image_shape: shape of the images without the batch axis; `None` for any size is for SavedModel and LiteRT on
             TensorFlow alone. Default: as the model takes them.
         input_dtype: "float32", or "uint8", for images in 0..255. CoDA-Nets and models that begin with an
-            `InputEncoding` take floats in [0, 1], and integers are divided by 255. Other models, such as hybrids whose
-            stem scales images itself, get both as they are.
-        weights: dtype in which the file stores weights: "float32", "float16" or "int8" (with a scale per filter). It
-            computes in float32.
+            `InputEncoding` take floats in [0, 1], and integers are divided by 255; others, such as hybrids of a stem
+            with a scaling of its own, get both as they are.
+        weights: "float32", "float16" or "int8" (one scale a filter): how the file keeps them. It computes in float32.
         probabilities: "sigmoid" (paper, eq. 9) or "softmax".
         format: one of `FORMATS`. Default: by the suffix.
         **kwargs: further arguments of `keras.Model.export` for the format.
@@ -64,8 +63,8 @@ def export(
 
     Raises:
         NotDynamicLinearError: the model cannot be explained.
-        ValueError: an argument is not of the form above; the active backend cannot write the format; or the format
-            cannot store these weights.
+        ValueError: an argument is not of the form above; the active backend does not write the format, or the format
+            not these weights.
         ImportError: a package that the format needs is not installed.
 
     Example:
@@ -128,7 +127,7 @@ def _check_model(model):
 
 
 def _explained(explain, names):
-    """The classes to explain: a list of integers, or "predicted"."""
+    """Which classes, as a list of integers, or "predicted"."""
     if isinstance(explain, str):
         if explain not in ("predicted", "all"):
             raise ValueError(f'`explain` must be "predicted", "all" or a list of classes. Received: {explain!r}')
@@ -156,7 +155,7 @@ def _outputs(explained_model, shape, explained, count):
     """The outputs and their axes."""
     size = explained_model.map_size(shape)
     probe = [64 if length is None else length for length in shape]
-    # Axes with the names of those of the images have equal lengths.
+    # The same names as those of the images' axes are the same numbers.
     whole = explained_model.map_size(probe) in (probe[:2], probe[1:])
     size = _named(size, SIZE if whole else ("map_height", "map_width"))
     several = [] if explained == "predicted" else [len(explained)]
@@ -165,5 +164,5 @@ def _outputs(explained_model, shape, explained, count):
 
 
 def _named(shape, names):
-    """A shape with names in place of unknown lengths."""
+    """A shape, with names for lengths of any size."""
     return [name if length is None else length for name, length in zip(names, shape, strict=True)]

@@ -1,4 +1,4 @@
-"""The formats of exported models, and the facts for clients in each."""
+"""The formats that models are exported to, and where each keeps what a client has to know."""
 
 import dataclasses
 import importlib
@@ -7,24 +7,24 @@ import pathlib
 
 import keras
 
-# The key or the file name of the facts, which are JSON.
+# The key, or the file, under which the facts lie in JSON.
 KEY = "keras_coda"
 FILE = "keras_coda.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A file format.
+    """A format of files.
 
     Attributes:
-        name: its name in `keras.Model.export`.
-        suffix: suffix of its paths; "" for folders.
-        backends: the Keras backends that can write it.
-        module: module of `keras_coda.exporting` with `write(model, path, signature, weights, **arguments)`, which lets
-            Keras write the file, `finish(path, facts)`, which completes it, and `read(path)`, which returns the facts.
-        weights: dtypes in which it can store weights here.
-        packages: names on PyPI of the packages that it needs, besides the backend.
-        any_size: the backends with which a file accepts images of any size.
+        name: what Keras calls it.
+        suffix: of its paths; "" for folders.
+        backends: the Keras backends that write it.
+        module: of `keras_coda.exporting`: has `write(model, path, signature, weights, **arguments)`, which has Keras
+            write the file, `finish(path, facts)`, which completes it, and `read(path)`, which gives the facts.
+        weights: in which dtypes it keeps weights here.
+        packages: what pip calls what it needs, besides the backend.
+        any_size: the backends with which a file takes images of any size.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Format:
     any_size: tuple[str, ...] = ()
 
     def load(self):
-        """Import its module.
+        """The module.
 
         Raises:
             ImportError: a package is not installed.
@@ -77,10 +77,10 @@ FORMATS = {
 
 
 def find(path, name=None):
-    """The `Format` called `name`, or by default that of the path's suffix.
+    """The `Format` called `name`, or that of the path's suffix, which the active backend must be able to write.
 
     Raises:
-        ValueError: there is no such format, the suffix belongs to another one, or the active backend cannot write it.
+        ValueError: there is no such format, the suffix is another one's, or the backend does not write it.
     """
     suffix = pathlib.Path(path).suffix
     if name is None:
@@ -104,16 +104,16 @@ def find(path, name=None):
 
 
 def metadata_of(path):
-    """Read the facts that `export` wrote into a file for clients: class names, shapes, range of values and so on.
+    """What `export` wrote into a file for its clients: names of classes, shapes, the range of values.
 
     Args:
-        path: a file or folder that `export` wrote, of any format.
+        path: what `export` wrote, of any format.
 
     Returns:
         A dict, see `export`.
 
     Raises:
-        ValueError: the suffix is that of no known format.
+        ValueError: the file is of no known format.
         ImportError: the package that reads the format is not installed.
 
     Example:

@@ -1,4 +1,4 @@
-"""SavedModels, folders of TensorFlow. The facts are in assets.extra, the place for files that no graph reads."""
+"""SavedModels, folders of TensorFlow: the facts in assets.extra, the place for files that no graph reads."""
 
 import json
 
@@ -8,16 +8,16 @@ EXTRA = "assets.extra"
 
 
 def write(model, path, signature, weights, **arguments):
-    """Let Keras write the model."""
+    """Have Keras write the model."""
     model.export(str(path), format="tf_saved_model", input_signature=signature, **arguments)
 
 
 def finish(path, facts):
-    """Add the file with the facts."""
+    """Add the file."""
     (path / EXTRA).mkdir(exist_ok=True)
     (path / EXTRA / FILE).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def read(path):
-    """The facts as text."""
+    """The facts, text."""
     return (path / EXTRA / FILE).read_text(encoding="utf-8")
