@@ -101,6 +101,9 @@ plots.plot_explanation_gallery(
 )
 
 # %% [markdown]
+# The pair on the left says why it is this class. The pair on the right says why it is
+# not the other one: what is blue there speaks against it.
+#
 # ## The same on the command line
 #
 # ```bash
