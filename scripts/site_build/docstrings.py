@@ -16,7 +16,7 @@ class Docstrings(griffe.Extension):
                 obj.docstring.value = f"{text}\nExamples:\n{textwrap.indent(example.strip(), '    ')}"
 
     def on_package(self, *, pkg, **kwargs):
-        """Of `from keras_coda.metrics.measure import measure` keep the function, as Python does; Griffe keeps the file."""
+        """Of `from keras_coda.metrics.measure import measure` keep the function, as Python does, and not the file."""
         for module in [member for member in pkg.members.values() if not member.is_alias and member.is_module]:
             for name, file in list(module.members.items()):
                 if name in (module.exports or []) and not file.is_alias and file.is_module and name in file.members:
