@@ -100,7 +100,7 @@ class Attribution:
         Example:
 
         >>> keras_coda.attributions.Gradient(model).maps(images, targets=3).shape
-        (32, 224, 224)
+        (2, 16, 16)
         """
         attributions = self(images, targets, verbose)
         targets = to_indices(targets, getattr(self.classifier.model, "class_names", None))
