@@ -1,6 +1,7 @@
 """Data sets, by name."""
 
 import zipfile
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,8 @@ def _tfds(name, test="test"):
         from keras_coda.data.download import check_reachable
 
         builder = tfds.builder(name, data_dir=data_dir)
+        if find_spec("tensorflow") is None:
+            return _without_tensorflow(builder, ("train", test))
         if not builder.is_prepared():
             try:
                 check_reachable(builder.url_infos or (), builder.data_dir_root)
@@ -50,6 +53,22 @@ def _tfds(name, test="test"):
         return Dataset(train["image"], train["label"], held_out["image"], held_out["label"], names)
 
     return load
+
+
+def _without_tensorflow(builder, splits):
+    """A data set that is prepared as array_record, all that TFDS does without TensorFlow."""
+    if not (builder.is_prepared() and builder.info.file_format.value == "array_record"):
+        raise ImportError(
+            f"{builder.name} needs TensorFlow, which is not installed: pip install tensorflow. Or prepare it elsewhere "
+            f'by tfds.builder("{builder.name}", file_format="array_record").download_and_prepare() and copy the folder '
+            f"{builder.name} from ~/tensorflow_datasets into {builder.data_dir_root}: that is read without TensorFlow"
+        )
+    parts = []
+    for split in splits:
+        source = builder.as_data_source(split)
+        examples = source.__getitems__(range(len(source)))
+        parts += [np.stack([example["image"] for example in examples]), np.array([e["label"] for e in examples])]
+    return Dataset(*parts, builder.info.features["label"].names)
 
 
 def _imagenet100(data_dir):
@@ -119,7 +138,8 @@ def load(name, data_dir=None, image_shape=None):
 
     Raises:
         ValueError: there is none of that name, the file has not these arrays, or the folder not this form.
-        ImportError: it needs TFDS, which is not installed.
+        ImportError: it needs TFDS, or TensorFlow, which is not installed. Data sets that TFDS has prepared as
+            array_record are read without TensorFlow.
         OSError: it cannot be downloaded, or has to be fetched by hand: what, and where to put it.
 
     Example:

@@ -1,4 +1,4 @@
-"""What `examples/` does with good and bad images. The exported file is hand-made."""
+"""The programs of `examples/`, with good and bad images. The exported file is hand-made."""
 
 import importlib.util
 import io
