@@ -145,8 +145,8 @@ def load(
 
     Raises:
         ValueError: the name is unknown, the file lacks an array, or the folder has another layout.
-        ImportError: TFDS is needed, or TensorFlow, and not installed. Without TensorFlow, data sets are read that TFDS has
-            prepared as array_record.
+        ImportError: TFDS or TensorFlow is needed, and not installed. Only data sets that TFDS has prepared as
+            array_record are read without TensorFlow.
         OSError: the download fails, or has to be done by hand. The message says which files go where.
 
     Example:
