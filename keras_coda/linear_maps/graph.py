@@ -422,13 +422,8 @@ def linear_map_through(layers: Iterable[keras.Layer], inputs: Tensor) -> tuple[T
 
     Example:
 
-<<<<<<< HEAD
-    >>> encoding, *others = model.layers[1:]
-    >>> outputs, W = keras_coda.linear_maps.linear_map_through(others, encoding(images))
-=======
     >>> layers = [keras_coda.DAUConv2D(4, 3, rank=2), keras_coda.layers.SumPooling2D()]
     >>> _ = keras.Sequential(layers)(images)    # builds them
     >>> outputs, W = keras_coda.linear_maps.linear_map_through(layers, images)
->>>>>>> site
     """
     return Graph.of_layers(layers).linear_map([inputs])

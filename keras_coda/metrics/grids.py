@@ -22,15 +22,9 @@ class Grids:
 
     Example:
 
-<<<<<<< HEAD
-    >>> grids = keras_coda.metrics.make_grids(model, x_test, y_test, size=2, count=2)
-    >>> grids.images.shape
-    (2, 32, 32, 1)
-=======
     >>> grids = keras_coda.metrics.make_grids(model, x_test, y_test, count=20)
     >>> grids.images.shape
     (20, 48, 48, 1)
->>>>>>> site
     """
 
     images: np.ndarray
