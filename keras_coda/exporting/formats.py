@@ -60,9 +60,9 @@ FORMATS = {
             "onnx_file",
             ("float32", "float16", "int8"),
             ("onnx", "onnx-ir", "onnxruntime"),
-            any_size=("tensorflow", "torch"),
+            any_size=("tensorflow", "jax", "torch"),
         ),
-        Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model", any_size=("tensorflow",)),
+        Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model", any_size=("tensorflow", "jax")),
         Format(
             "litert",
             ".tflite",
