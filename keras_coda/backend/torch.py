@@ -54,14 +54,24 @@ def export_onnx(model, path, signature, **arguments):
     if None not in images.shape[1:]:
         model.export(path, format="onnx", input_signature=signature, **arguments)
         return
-    sample = ops.ones([2, *(_TRACED if size is None else size for size in images.shape[1:])], images.dtype)
     free = {axis: f"axis_{axis}" for axis, size in enumerate(images.shape) if size is None}
     with warnings.catch_warnings():
         # It says of each check of a shape that the check is not in the file, and of itself that it is the older one.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            model, (sample,), path, input_names=["images"], dynamic_axes={"images": free}, dynamo=False, **arguments
+            model,
+            (sample_of(images),),
+            path,
+            input_names=["images"],
+            dynamic_axes={"images": free},
+            dynamo=False,
+            **arguments,
         )
+
+
+def sample_of(images):
+    """Two images of ones for an `InputSpec`, to trace a graph with that takes images of any size."""
+    return ops.ones([2, *(_TRACED if size is None else size for size in images.shape[1:])], images.dtype)
 
 
 def runs_on_cpu():

@@ -71,7 +71,7 @@ FORMATS = {
             ("float32", "float16", "int8"),
             any_size=("tensorflow",),
         ),
-        Format("torch", ".pt2", ("torch",), "torch_file"),
+        Format("torch", ".pt2", ("torch",), "torch_file", any_size=("torch",)),
     )
 }
 
