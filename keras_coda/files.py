@@ -1,20 +1,43 @@
 """Files that are written whole or not at all, and their checksums."""
 
 import contextlib
+import glob
 import hashlib
 import os
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
 def written_whole(path, binary=False):
-    """A file to write, of text in UTF-8 or of bytes, which takes the name `path` when all of it is written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    """A file to write, of text in UTF-8 or of bytes, which takes the name `path` when all of it is written.
+
+    What a killed process left of it is removed.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with contextlib.suppress(OSError), open(left, "ab") as file:
+            if _is_held(file):
+                left.unlink()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") if binary else open(partial, "w", newline="", encoding="utf-8") as file:
+            _is_held(file)
             yield file
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _is_held(file):
+    """Take the lock of an open file, which ends with the process; whether it could be taken. Not on Windows."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (AttributeError, OSError):  # no locks here, or another process has it
+        return False
+    return True
 
 
 class Lock:
@@ -33,15 +56,13 @@ class Lock:
         self._path, self.taken = path, True
         while self.taken:
             self._file = open(path, "ab")  # noqa: SIM115 - as long as it is held
+            if fcntl is None:
+                return
             try:
-                import fcntl
-
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self._file.close()
                 self.taken = False
-            except ImportError:
-                return
             # Not of a file that its holder has removed since it was opened.
             if self.taken and path.exists() and os.path.samestat(os.fstat(self._file.fileno()), path.stat()):
                 return

@@ -10,6 +10,7 @@ PyTorch: a JAX or TensorFlow process cannot be forked.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -135,6 +136,10 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--minutes", type=float, help="stop after so long, with fewer kills")
     arguments = parser.parse_args()
+    # What a training and an evaluation import, once for all forks: Keras' random seed takes TensorFlow where it is.
+    for module in ("tensorflow", "torch._dynamo", "matplotlib.pyplot"):
+        if importlib.util.find_spec(module.split(".")[0]) is not None:
+            importlib.import_module(module)
     dataset._LOADERS["digits"] = few_digits
     setattr(logs, "Maps", lambda *arguments: keras.callbacks.Callback())  # noqa: B010
     rng, began, wrong = np.random.default_rng(arguments.seed), time.monotonic(), 0

@@ -1,4 +1,4 @@
-"""Everything that differs by backend, behind one signature each. Only the active backend's module is imported."""
+"""Functions that differ by backend, with one signature each. Only the active backend's module is imported."""
 
 import importlib
 

@@ -55,7 +55,7 @@ class DirectContraction(Contraction):
         return squared
 
     def _of_bias(self, products):
-        """Products with b_j, whose coefficient is 1, over `scale`."""
+        """Products with b_j, divided by `scale` as those with z are."""
         if self.scale is None:
             return products
         return ops.cast(ops.cast(products, self.scale.dtype) / self.scale, products.dtype)

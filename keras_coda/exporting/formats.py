@@ -118,6 +118,8 @@ def metadata_of(path):
 
     Example:
 
+    >>> model = keras_coda.presets.load("xs_coda_digits")
+    >>> keras_coda.export(model, "digits.onnx", image_shape=(16, 16, 1))
     >>> keras_coda.exporting.metadata_of("digits.onnx")["classes"][3]
     '3'
     """
