@@ -48,11 +48,14 @@ def export_onnx(model, path, signature, **arguments):
         path: string, the file.
         signature: a list of the `keras.layers.InputSpec` of its input.
         **arguments: of `keras.Model.export`.
+
+    Returns:
+        Whether the graph was traced with one size of images, and may hold it, where it is to take any.
     """
     [images] = signature
     if None not in images.shape[1:]:
         model.export(path, format="onnx", input_signature=signature, **arguments)
-        return
+        return False
     free = {axis: f"axis_{axis}" for axis, size in enumerate(images.shape) if size is None}
     with warnings.catch_warnings():
         # It says of each check of a shape that the check is not in the file, and of itself that it is the older one.
@@ -66,6 +69,7 @@ def export_onnx(model, path, signature, **arguments):
             dynamo=False,
             **arguments,
         )
+    return True
 
 
 def sample_of(images):

@@ -26,10 +26,8 @@ def write(model, path, signature, weights, **arguments):
     Raises:
         ValueError: the file is of one size after all.
     """
-    backend.export_onnx(model, str(path), signature, **arguments)
-    [images] = signature
-    if None in images.shape[1:]:
-        _check_sizes(model, path, images)
+    if backend.export_onnx(model, str(path), signature, **arguments):
+        _check_sizes(model, path, signature[0])
 
 
 def finish(path, facts):
