@@ -13,6 +13,8 @@ windows = None
 
 # No lock for threads that compute with the same model, since nothing of it is changed.
 one_at_a_time = contextlib.nullcontext()
+# What `keras.Model.export` is told for a SavedModel.
+saved_model_arguments: dict = {}
 
 
 def keep_compiled():

@@ -21,6 +21,8 @@ map_in_turn = ops.map
 
 # No lock for threads that compute with the same model, since nothing of it is changed.
 one_at_a_time = contextlib.nullcontext()
+# What `keras.Model.export` is told for a SavedModel, which is not written with PyTorch.
+saved_model_arguments: dict = {}
 
 
 def keep_compiled():

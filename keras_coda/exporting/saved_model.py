@@ -2,6 +2,7 @@
 
 import json
 
+from keras_coda import backend
 from keras_coda.exporting.formats import FILE
 
 EXTRA = "assets.extra"
@@ -9,8 +10,7 @@ EXTRA = "assets.extra"
 
 def write(model, path, signature, weights, **arguments):
     """Have Keras write the model."""
-    # Said to JAX alone, which has no gradients of a graph of any size, and which no client takes.
-    arguments = {"jax2tf_kwargs": {"with_gradient": False}, **arguments}
+    arguments = {**backend.saved_model_arguments, **arguments}
     model.export(str(path), format="tf_saved_model", input_signature=signature, **arguments)
 
 
