@@ -19,7 +19,7 @@ map_in_turn = ops.map
 
 # A lock for threads that compute with the same model: Keras' `predict` removes its variables for a while.
 one_at_a_time = threading.RLock()
-# What `keras.Model.export` is told for a SavedModel: without gradients, which JAX does not give where sizes are not known.
+# What `keras.Model.export` is told for a SavedModel: no gradients, which JAX lacks where sizes are not known.
 saved_model_arguments = {"jax2tf_kwargs": {"with_gradient": False}}
 
 
