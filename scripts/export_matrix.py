@@ -2,9 +2,9 @@
 
     KERAS_BACKEND=torch python scripts/export_matrix.py --networks digits colour
 
-Every file is run by its own runtime on several images at once, and one of any size also on images of another size. A
-line is printed as soon as it is measured. Times are those of the process on the CPU, all threads together, so that
-other programs do not count.
+Every file is of any number of images of any size, and is run by its own runtime on images of two sizes. A line is
+printed as soon as it is measured. Times are those of the process on the CPU, all threads together, so that other
+programs do not count.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from keras_coda.exporting import FORMATS, metadata_of
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests" / "exporting"))
 from clients import LOAD
 
-HEADER = ["format", "backend", "network", "weights", "sizes", "logits", "maps", "MB", "ms file", "s to write"]
+HEADER = ["format", "backend", "network", "weights", "logits", "maps", "MB", "ms file", "s to write"]
 
 
 def hybrid():
@@ -77,11 +77,10 @@ def main():
 
 
 def rows(model, form, images, explain):
-    """The last cells of the rows of a format: weights, sizes, relative errors, size of the file, times."""
+    """The last cells of the rows of a format: weights, relative errors, size of the file, times."""
     shape = images.shape[1:]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, f"model{form.suffix}")
-        any_size = keras.backend.backend() in form.any_size
         for weights in form.weights:
             start = time.process_time()
             try:
@@ -93,22 +92,20 @@ def rows(model, form, images, explain):
                     shutil.copyfile(full, path)
                     form.load().finish(path, {**metadata_of(full), "weights": weights})
                 else:
-                    size = (None, None, shape[-1]) if any_size else shape
-                    keras_coda.export(model, path, explain, image_shape=size, weights=weights)
+                    keras_coda.export(model, path, explain, image_shape=(None, None, shape[-1]), weights=weights)
                 seconds = time.process_time() - start
                 run = LOAD[form.name](path)
                 errors = error(run, model, images, explain)
-                if any_size:
-                    other = images[:2, :-3, :-6]
-                    errors = [max(pair) for pair in zip(errors, error(run, model, other, explain), strict=True)]
+                other = error(run, model, images[:2, :-3, :-6], explain)
+                errors = [max(pair) for pair in zip(errors, other, strict=True)]
                 took = milliseconds(run, images)
             except Exception as refusal:
-                yield [weights, "refused", f"{type(refusal).__name__}: {str(refusal).splitlines()[0]}", *[""] * 4]
+                yield [weights, "refused", f"{type(refusal).__name__}: {str(refusal).splitlines()[0]}", *[""] * 3]
                 break
             files = [path, *path.parent.glob("*.data")] if path.is_file() else path.rglob("*")
             size = sum(file.stat().st_size for file in files if file.is_file())
             cells = [*(f"{e:.1e}" for e in errors), f"{size / 1e6:.2f}", f"{took:.1f}", f"{seconds:.0f}"]
-            yield [weights, "any" if any_size else "one", *cells]
+            yield [weights, *cells]
 
 
 def error(run, model, images, explain):

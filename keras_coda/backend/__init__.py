@@ -24,6 +24,7 @@ prefers_gpu_kernels = _active.prefers_gpu_kernels
 pull_back = _active.pull_back
 records_gradients = _active.records_gradients
 runs_on_cpu = _active.runs_on_cpu
+saved_model_arguments = _active.saved_model_arguments
 windows = _active.windows
 
 _devices = importlib.import_module(f"keras_coda.backend.devices_{keras.backend.backend()}")

@@ -19,6 +19,8 @@ map_in_turn = ops.map
 
 # A lock for threads that compute with the same model: Keras' `predict` removes its variables for a while.
 one_at_a_time = threading.RLock()
+# What `keras.Model.export` is told for a SavedModel: no gradients, which JAX lacks where sizes are not known.
+saved_model_arguments = {"jax2tf_kwargs": {"with_gradient": False}}
 
 
 def keep_compiled():
@@ -53,8 +55,13 @@ def export_onnx(model, path, signature, **arguments):
         path: string, the file.
         signature: a list of the `keras.layers.InputSpec` of its input.
         **arguments: of `keras.Model.export`.
+
+    Returns:
+        Whether the graph was traced with one size of images, and may hold it, where it is to take any. Never: sizes
+        are symbols.
     """
     model.export(path, format="onnx", input_signature=signature, **arguments)
+    return False
 
 
 def runs_on_cpu():

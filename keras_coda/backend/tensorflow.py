@@ -13,6 +13,8 @@ windows = None
 
 # No lock for threads that compute with the same model, since nothing of it is changed.
 one_at_a_time = contextlib.nullcontext()
+# What `keras.Model.export` is told for a SavedModel.
+saved_model_arguments: dict = {}
 
 
 def keep_compiled():
@@ -37,8 +39,13 @@ def export_onnx(model, path, signature, **arguments):
         path: string, the file.
         signature: a list of the `keras.layers.InputSpec` of its input.
         **arguments: of `keras.Model.export`.
+
+    Returns:
+        Whether the graph was traced with one size of images, and may hold it, where it is to take any. Never: sizes
+        are symbols.
     """
     model.export(path, format="onnx", input_signature=signature, **arguments)
+    return False
 
 
 def runs_on_cpu():

@@ -21,6 +21,8 @@ map_in_turn = ops.map
 
 # No lock for threads that compute with the same model, since nothing of it is changed.
 one_at_a_time = contextlib.nullcontext()
+# What `keras.Model.export` is told for a SavedModel, which is not written with PyTorch.
+saved_model_arguments: dict = {}
 
 
 def keep_compiled():
@@ -48,19 +50,33 @@ def export_onnx(model, path, signature, **arguments):
         path: string, the file.
         signature: a list of the `keras.layers.InputSpec` of its input.
         **arguments: of `keras.Model.export`.
+
+    Returns:
+        Whether the graph was traced with one size of images, and may hold it, where it is to take any.
     """
     [images] = signature
     if None not in images.shape[1:]:
         model.export(path, format="onnx", input_signature=signature, **arguments)
-        return
-    sample = ops.ones([2, *(_TRACED if size is None else size for size in images.shape[1:])], images.dtype)
+        return False
     free = {axis: f"axis_{axis}" for axis, size in enumerate(images.shape) if size is None}
     with warnings.catch_warnings():
         # It says of each check of a shape that the check is not in the file, and of itself that it is the older one.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            model, (sample,), path, input_names=["images"], dynamic_axes={"images": free}, dynamo=False, **arguments
+            model,
+            (sample_of(images),),
+            path,
+            input_names=["images"],
+            dynamic_axes={"images": free},
+            dynamo=False,
+            **arguments,
         )
+    return True
+
+
+def sample_of(images):
+    """Two images of ones for an `InputSpec`, to trace a graph with that takes images of any size."""
+    return ops.ones([2, *(_TRACED if size is None else size for size in images.shape[1:])], images.dtype)
 
 
 def runs_on_cpu():

@@ -36,9 +36,10 @@ def export(
         residual          (N,) or (N, K): logit - bias - sum of the map; zero up to rounding
 
     The file also holds the text of a JSON object: name, classes (names, in the order of the logits), explained
-    ("predicted", or the classes' indices), image_shape (`None`: any size), input_dtype, value_range (`None`: as the
-    model takes images), data_format, probabilities, weights, outputs (names and axes), keras_coda_version.
-    `metadata_of` reads it; where it is in each format, and what was measured, is in docs/export.md.
+    ("predicted", or the classes' indices), image_shape (`None`: any size), image_size (height and width that the model
+    was trained on, or `None`: scale images to it, as logits grow with the area), input_dtype, value_range (`None`: as
+    the model takes images), data_format, probabilities, weights, inputs and outputs (names and axes),
+    keras_coda_version. `metadata_of` reads it; where it is in each format, and what was measured, is in docs/export.md.
 
     The model is not changed. What Keras exports computes by the contraction "direct", whatever is set.
 
@@ -48,8 +49,8 @@ def export(
             none (a folder, TensorFlow's SavedModel). A file that is there is replaced.
         explain: "predicted", "all", or a list of classes, indices or names: which have a contribution map.
         classes: strings, the classes' names. Default: their numbers.
-        image_shape: shape of the images without the batch axis; `None` for any size is for SavedModel and LiteRT on
-            TensorFlow alone. Default: as the model takes them.
+        image_shape: shape of the images without the batch axis, with `None` for any height or width. Default: as the
+            model takes them, and of any size those that it was trained on where that is known.
         input_dtype: "float32", or "uint8", for images in 0..255. CoDA-Nets and models that begin with an
             `InputEncoding` take floats in [0, 1], and integers are divided by 255; others, such as hybrids of a stem
             with a scaling of its own, get both as they are.
@@ -64,13 +65,13 @@ def export(
     Raises:
         NotDynamicLinearError: the model cannot be explained.
         ValueError: an argument is not of the form above; the active backend does not write the format, or the format
-            not these weights.
+            not these weights, or ONNX a layer for images of any size.
         ImportError: a package that the format needs is not installed.
 
     Example:
 
     >>> model = keras_coda.presets.load("xs_coda_digits")
-    >>> keras_coda.export(model, "digits.onnx", explain="all", image_shape=(16, 16, 1))
+    >>> keras_coda.export(model, "digits.onnx", explain="all")
     """
     form = formats.find(path, format)
     path = pathlib.Path(path)
@@ -87,15 +88,17 @@ def export(
     if isinstance(classes, str) or len(names) != count or not all(isinstance(name, str) for name in names):
         raise ValueError(f"`classes` must be {count} names, one for each logit. Received: {classes!r}")
     explained = _explained(explain, names)
-    shape = _image_shape(image_shape, model.input_shape[1:], form)
+    first = any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers)
+    image_size = getattr(model, "image_size", None)
+    shape = _image_shape(image_shape, model.input_shape[1:], image_size, first)
     module = form.load()
     explained_model = ExplainedModel(model, explained, probabilities)
-    first = any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers)
     facts = {
         "name": model.name,
         "classes": names,
         "explained": explained,
         "image_shape": shape,
+        "image_size": image_size,
         "input_dtype": input_dtype,
         "value_range": [0, 255] if input_dtype == "uint8" else [0, 1] if explained_model.in_unit_range else None,
         "data_format": "channels_first" if first else "channels_last",
@@ -139,15 +142,14 @@ def _explained(explain, names):
     return [int(i) for i in indices]
 
 
-def _image_shape(image_shape, taken, form):
-    shape = [*(taken if image_shape is None else image_shape)]
+def _image_shape(image_shape, taken, image_size, first):
+    if image_shape is None:
+        known = image_size or (None, None)
+        known = (None, *known) if first else (*known, None)
+        return [size if t is None else t for t, size in zip(taken, known, strict=True)]
+    shape = [*image_shape]
     if len(shape) != len(taken) or any(t not in (None, s) for s, t in zip(shape, taken, strict=True)):
         raise ValueError(f"`image_shape` must be of the form {tuple(taken)}. Received: {image_shape!r}")
-    if None in shape and keras.backend.backend() not in form.any_size:
-        raise ValueError(
-            f"A file of the format {form.name!r} takes images of one size, and the model takes any: name it, such as "
-            f"image_shape=(32, 32, 3). Received: image_shape={tuple(shape)}"
-        )
     return shape
 
 

@@ -24,7 +24,6 @@ class Format:
             write the file, `finish(path, facts)`, which completes it, and `read(path)`, which gives the facts.
         weights: in which dtypes it keeps weights here.
         packages: what pip calls what it needs, besides the backend.
-        any_size: the backends with which a file takes images of any size.
     """
 
     name: str
@@ -33,7 +32,6 @@ class Format:
     module: str
     weights: tuple[str, ...] = ("float32",)
     packages: tuple[str, ...] = ()
-    any_size: tuple[str, ...] = ()
 
     def load(self):
         """The module.
@@ -60,16 +58,14 @@ FORMATS = {
             "onnx_file",
             ("float32", "float16", "int8"),
             ("onnx", "onnx-ir", "onnxruntime"),
-            any_size=("tensorflow", "torch"),
         ),
-        Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model", any_size=("tensorflow",)),
+        Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model"),
         Format(
             "litert",
             ".tflite",
             ("tensorflow",),
             "litert_file",
             ("float32", "float16", "int8"),
-            any_size=("tensorflow",),
         ),
         Format("torch", ".pt2", ("torch",), "torch_file"),
     )

@@ -26,10 +26,8 @@ def write(model, path, signature, weights, **arguments):
     Raises:
         ValueError: the file accepts only one image size.
     """
-    backend.export_onnx(model, str(path), signature, **arguments)
-    [images] = signature
-    if None in images.shape[1:]:
-        _check_sizes(model, path, images)
+    if backend.export_onnx(model, str(path), signature, **arguments):
+        _check_sizes(model, path, signature[0])
 
 
 def finish(path, facts):
@@ -108,7 +106,10 @@ def _options():
 
 
 def _store(model, dtype):
-    """Store large weights in fewer bits. The graph converts them to float32."""
+    """Store large weights in fewer bits. The graph converts them to float32.
+
+    onnxruntime's own tools are not used: they compute in fewer bits, or leave convolutions out (docs/export.md).
+    """
     for name, value in [*model.graph.initializers.items()]:
         array = value.const_value.numpy()
         if array.dtype != np.float32 or array.size < WORTH or array.ndim < 2:

@@ -2,6 +2,7 @@
 
 import json
 
+from keras_coda import backend
 from keras_coda.exporting.formats import FILE
 
 EXTRA = "assets.extra"
@@ -9,6 +10,7 @@ EXTRA = "assets.extra"
 
 def write(model, path, signature, weights, **arguments):
     """Have Keras write the model."""
+    arguments = {**backend.saved_model_arguments, **arguments}
     model.export(str(path), format="tf_saved_model", input_signature=signature, **arguments)
 
 

@@ -5,13 +5,20 @@ import zipfile
 
 import torch
 
+from keras_coda.backend.torch import sample_of
 from keras_coda.exporting.formats import FILE
 
 
 def write(model, path, signature, weights, **arguments):
-    """Have Keras write the model, with every axis of any size that can be."""
-    axes = {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(signature[0].shape) if size is None}
-    model.export(str(path), format="torch", input_signature=signature, **{"dynamic_shapes": axes, **arguments})
+    """Have Keras write the model, or images of any size do without it: it would trace one of 2 x 2 pixels."""
+    [images] = signature
+    axes = {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(images.shape) if size is None}
+    if None not in images.shape[1:]:
+        model.export(str(path), format="torch", input_signature=signature, **{"dynamic_shapes": axes, **arguments})
+        return
+    arguments = {"strict": False, "dynamic_shapes": [(axes,)], **arguments}
+    del arguments["verbose"]
+    torch.export.save(torch.export.export(model, (sample_of(images),), **arguments), path)
 
 
 def finish(path, facts):

@@ -131,7 +131,7 @@ class DAUConv2D(DAU):
         spatial = [axis for axis in (1, 2, 3) if axis != self.channel_axis % 4]
         for axis, kernel, stride in zip(spatial, self.kernel_size, self.strides, strict=True):
             shape[axis] = convolution.output_size(shape[axis], kernel, stride, self.padding)
-            if shape[axis] is not None and shape[axis] < 1:
+            if isinstance(shape[axis], int) and shape[axis] < 1:
                 raise ValueError(
                     f"DAUConv2D with kernel_size={self.kernel_size} and padding={self.padding!r} finds no position "
                     f"in images of shape {tuple(input_shape[1:])}."

@@ -39,6 +39,7 @@ HERE = [
     pytest.param(name, marks=pytest.mark.skipif(not installed(name), reason=f"needs {NEEDED.get((name, BACKEND))}"))
     for name in WRITTEN
 ]
+QUICKEST = [p for p in HERE if p.values[0] == ("onnx" if BACKEND == "torch" else "tf_saved_model")]
 needs_onnx = pytest.mark.skipif(not installed("onnx"), reason=f"needs {NEEDED['onnx', BACKEND]}")
 
 
@@ -78,7 +79,8 @@ def test_outputs_and_facts(model, images, tmp_path, form):
     check(RUN[form](path, images[:1]), model.explain(images[:1], "all"))
 
 
-@pytest.mark.parametrize("form", [p for p in HERE if BACKEND in FORMATS[p.values[0]].any_size])
+# torch.export takes half a minute there; scripts/export_matrix.py tries it.
+@pytest.mark.parametrize("form", [p for p in HERE if p.values[0] != "torch"])
 def test_any_size(model, images, tmp_path, form):
     path = keras_coda.export(model, tmp_path / f"model{FORMATS[form].suffix}", image_shape=(None, None, 3))
     for some in (images, images[:, 1:, :5]):
@@ -159,7 +161,7 @@ def test_export_of_a_network_that_was_never_called(images, tmp_path):
     assert relative_error(outputs, network.predict(images, verbose=0)) < 1e-5
 
 
-@pytest.mark.parametrize("form", HERE[:1])
+@pytest.mark.parametrize("form", QUICKEST)
 def test_hybrid(images, tmp_path, form):
     """Its maps are of the size of its stem's features, and its stem takes integers as they are."""
     inputs = keras.Input((None, None, 3))
@@ -200,9 +202,6 @@ def test_refusals(model, tmp_path):
         keras_coda.export(model, path, "best")
     with pytest.raises(ValueError, match=r"`image_shape` must be of the form \(None, None, 3\). Received: \(8, 6, 1\)"):
         keras_coda.export(model, path, image_shape=(8, 6, 1))
-    for name in set(WRITTEN) - {name for name, form in FORMATS.items() if BACKEND in form.any_size}:
-        with pytest.raises(ValueError, match=r"takes images of one size.*Received: image_shape=\(None, None, 3\)"):
-            keras_coda.export(model, tmp_path / f"model{FORMATS[name].suffix}")
     with pytest.raises(ValueError, match=r"Expected a model in float32.*bfloat16"):
         keras_coda.export(small_coda_net(dtype="bfloat16"), path)
     assert not path.exists()
