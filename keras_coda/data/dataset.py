@@ -4,7 +4,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,19 +58,20 @@ def _tfds(name, test="test"):
 
 
 def _without_tensorflow(builder, splits):
-    """A data set that is prepared as array_record, all that TFDS does without TensorFlow."""
+    """A data set that was prepared as array_record, the only format that TFDS reads without TensorFlow."""
     if not (builder.is_prepared() and builder.info.file_format.value == "array_record"):
         raise ImportError(
             f"{builder.name} needs TensorFlow, which is not installed: pip install tensorflow. Or prepare it elsewhere "
             f'by tfds.builder("{builder.name}", file_format="array_record").download_and_prepare() and copy the folder '
             f"{builder.name} from ~/tensorflow_datasets into {builder.data_dir_root}: that is read without TensorFlow"
         )
-    parts = []
+    parts: list[Any] = []
     for split in splits:
         source = builder.as_data_source(split)
         examples = source.__getitems__(range(len(source)))
         parts += [np.stack([example["image"] for example in examples]), np.array([e["label"] for e in examples])]
-    return Dataset(*parts, builder.info.features["label"].names)
+    x_train, y_train, x_test, y_test = parts
+    return Dataset(x_train, y_train, x_test, y_test, builder.info.features["label"].names)
 
 
 def _imagenet100(data_dir):

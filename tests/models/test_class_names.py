@@ -74,7 +74,7 @@ def test_targets_by_name(model, images):
     np.testing.assert_array_equal(gradient.maps(images, "cat"), gradient.maps(images, 1))
     with pytest.raises(ValueError, match=r"`target` must name one of \['bird', 'cat', .*Received: \['horse'\]"):
         model.explain(images, "horse")
-    with pytest.raises(ValueError, match=r"where the model has `class_names`. Expected: integers. Received: 'cat'"):
+    with pytest.raises(ValueError, match=r"only if the model has `class_names`. Expected: integers. Received: 'cat'"):
         small_coda_net().explain(images, "cat")
 
 
@@ -96,7 +96,6 @@ def test_galleries_say_the_names_by_themselves(model, images):
     assert model.explain(images, layer="dau_1", target=(0, 0, 0)).class_names is None
     unnamed = small_coda_net().explain(images, [[1], [0]])
     assert unnamed.class_names is None
-    assert all(isinstance(value, np.ndarray) for value in vars(unnamed).values())
     assert titles(gallery(unnamed)) == ["class 1", "class 0"]
 
 
