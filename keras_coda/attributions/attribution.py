@@ -26,6 +26,11 @@ class Attribution:
 
     Raises:
         ValueError: the model is not of this form, or `input` is neither.
+
+    Example:
+
+    >>> keras_coda.attributions.InputXGradient(model)(images, targets="all").shape
+    (2, 10, 16, 16, 1)
     """
 
     _arguments: tuple[tuple, dict]
