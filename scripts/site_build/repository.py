@@ -114,4 +114,6 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     """Translate the links of a page."""
+    if page.file.src_uri == "zoo/README.md":
+        page.meta["hide"] = ["toc"]  # its table is wide
     return markdown if page.file.src_uri.startswith("source/") else translated(markdown, page.file, root_of(config), {})
