@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_coda import backend
 from keras_coda.layers import InputEncoding, LogitScaling
+from keras_coda.layers.dau import DAU
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.layout import channel_axis
@@ -16,10 +17,17 @@ INPUTS = ("encoded", "image")
 # Keras notes a new model at the layers of which it is made, where two threads would mix up their notes.
 _making = threading.RLock()
 # What turns outputs into probabilities already: as functions, and as operations, which have no public classes.
-_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid, keras.ops.softmax, keras.ops.sigmoid)
-_PROBABILITY_OPERATIONS = ("Softmax", "Sigmoid")
+_PROBABILITIES = tuple(
+    getattr(module, name)
+    for module in (keras.activations, keras.ops)
+    for name in ("softmax", "sigmoid", "hard_sigmoid", "sparsemax", "sparse_sigmoid")
+)
+_PROBABILITY_OPERATIONS = ("Softmax", "Sigmoid", "HardSigmoid", "Sparsemax", "SparseSigmoid")
 # What changes no value, only its place or dtype.
 _PASSED = ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast", "Copy", "Identity", "Dropout", "GetItem")
+
+# How near to 1 probabilities add up, in low precision, too.
+_NEAR = 0.01
 
 
 class Classifier:
@@ -33,7 +41,8 @@ class Classifier:
         model: a built Sequential or Functional model (or a `CoDANet`) that takes one batch of images to `(N, classes)`.
         activation: what makes probabilities of the outputs: "sigmoid", "softmax" or "linear" (the outputs are
             probabilities). Default: "sigmoid" after a `LogitScaling`, as in CoDA-Nets; "linear" where the last layer is
-            a softmax or sigmoid; otherwise "softmax".
+            a softmax or sigmoid; otherwise "softmax", and an error where outputs turn out to be probabilities already,
+            as those of several networks that are averaged.
         input: "encoded" or "image", what the source is where the model has an `InputEncoding`.
 
     Attributes:
@@ -44,7 +53,8 @@ class Classifier:
         channel_axis: that of channels, negative.
 
     Raises:
-        ValueError: the model is not of this form, or `input` is neither.
+        ValueError: the model is not of this form: it has several `InputEncoding`s, or a path around it; or `input` is
+            neither.
 
     Example:
 
@@ -74,7 +84,9 @@ class Classifier:
         self.data_format = "channels_first" if axis == 1 else "channels_last"
         last = self.data_format == "channels_last"
         self.channel_axis, self.pixel_axes = (-1, (-3, -2)) if last else (-3, (-2, -1))
-        self.activation = keras.activations.get(_activation(walk) if activation is None else activation)
+        name, certain = _activation(walk) if activation is None else (activation, True)
+        self.activation = keras.activations.get(name)
+        self._is_certain = certain
 
     def _split(self):
         """Make the network, and return the tensor that it starts from."""
@@ -89,10 +101,18 @@ class Classifier:
             before = keras.Model(inputs, encoding.input, name=f"{model.name}_before")
         self._before = before
         start = inputs if encoding is None else encoding.output
-        # Also of a Sequential: a Functional model's graph can be run with other operations in the place of its own.
-        self.network: keras.Model = keras.Model(
-            start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}"
-        )
+        name = f"{model.name}_from_{'encoding' if encodings else 'images'}"
+        try:
+            # Also of a Sequential: a Functional model's graph can be run with other operations in the place of its own.
+            self.network: keras.Model = keras.Model(start, outputs, name=name)
+        except ValueError as error:
+            if encoding is None:
+                raise
+            raise ValueError(
+                f"Model {model.name!r} does not pass its images through one `InputEncoding`, once, so that there is no "
+                "one encoded image to which to attribute. Expected: every path from the images to the outputs passes "
+                f"it. Received: {len(encodings)} of them, the last of which is {encoding.name!r}"
+            ) from error
         if encoding is not None and self.input == "image":
             # Without the layer's check of the range, which noise may leave.
             dtype = encoding.compute_dtype if comes_first else inputs.dtype
@@ -152,8 +172,29 @@ class Classifier:
             return self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
 
     def probabilities(self, outputs):
-        """The probabilities `(N, classes)` that outputs stand for."""
+        """The probabilities `(N, classes)` that outputs stand for.
+
+        Raises:
+            ValueError: they are probabilities already, though the model does not end with a softmax or sigmoid.
+        """
+        self.require_logits(outputs)
         return keras.ops.convert_to_numpy(self.activation(keras.ops.convert_to_tensor(outputs)))
+
+    def require_logits(self, outputs):
+        """Raise a `ValueError` where a softmax was guessed for outputs `(N, classes)` that are probabilities."""
+        if self._is_certain:
+            return
+        outputs = np.asarray(keras.ops.convert_to_numpy(outputs), "float64")
+        if np.all(outputs >= 0) and np.all(np.abs(outputs.sum(axis=-1) - 1) < _NEAR):
+            raise ValueError(
+                f"The outputs of model {self.model.name!r} add up to 1: they are probabilities already, though its "
+                'last operation is no softmax. Expected: logits, or `Classifier(model, activation="linear")`.'
+            )
+
+    def check_activation(self, activation, source):
+        """The same before an activation is applied in a compiled graph, which is no guess where it is another one."""
+        if activation is self.activation and not self._is_certain:
+            self.require_logits(self.outputs(source[:1]))
 
 
 def _single_output(model):
@@ -179,20 +220,27 @@ def _single_output(model):
 
 
 def _activation(graph):
-    """What makes probabilities of the outputs, told by the last operation that changes values."""
+    """What makes probabilities of the outputs, told by the last operation that changes values, and if it is certain."""
     made_by = {number: step for step in graph.steps for number in step.results}
     step = made_by.get(graph.outputs[0])
     while step is not None:
         operation = step.operation
         if isinstance(operation, LogitScaling):
-            return "sigmoid"
+            return "sigmoid", True
         if _makes_probabilities(operation):
-            return "linear"
-        changes_nothing = type(operation).__name__ in _PASSED or (
-            isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.linear
-        )
-        step = made_by.get(step.sources[0]) if changes_nothing else None
-    return "softmax"
+            return "linear", True
+        if not _changes_nothing(operation):
+            break
+        step = made_by.get(step.sources[0])
+    # What weighs its inputs and does nothing more gives logits.
+    weighs = step is not None and isinstance(step.operation, (keras.layers.Dense, keras.layers.Conv2D, DAU))
+    return "softmax", weighs and getattr(step.operation, "activation", None) in (None, keras.activations.linear)
+
+
+def _changes_nothing(operation):
+    return type(operation).__name__ in _PASSED or (
+        isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.linear
+    )
 
 
 def _makes_probabilities(operation):

@@ -96,7 +96,7 @@ class Explainer(keras.Model):
 
     def __reduce__(self):
         """A copy, or a pickle, is an explainer made anew of a copy of the model, in which layers are found by name."""
-        layer, source = (parts.names(end) for end in (self._ends.layer, self._ends.source))
+        layer, source = (parts.names_of(end) for end in (self._ends.layer, self._ends.source))
         return type(self), (self.model, layer, source, self._policy, self.piecewise_linear)
 
     def explain(self, images, target=None, batch_size=32, verbose=0):
