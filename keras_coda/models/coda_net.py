@@ -81,7 +81,8 @@ class CoDANet(ImageModel):
             see `keras_coda.losses.OneVsRestCrossentropy`.
 
     A `CoDANet` in another Keras model gets images as that model's `keras.Input` casts them: for integer images take
-    `keras.Input(shape, dtype="uint8")`. Cast to floats they are out of range, see above.
+    `keras.Input(shape, dtype="uint8")`. Cast to floats they are out of range, see above, unless no value is above 1. The
+    same holds for what `keras.models.clone_model` makes of one.
 
     Example:
 
