@@ -1,4 +1,6 @@
-"""Callbacks for any `fit`: contribution maps as they sharpen, and localisation as a curve."""
+"""Callbacks for any `fit`: contribution maps over the training, and localisation after each epoch."""
+
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,23 +17,24 @@ __all__ = ["Localisation", "Maps"]
 class Localisation(keras.callbacks.Callback):
     """Measures the localisation of contributions (paper, eq. 11) after each epoch, as "localisation" in the logs.
 
-    Put it before callbacks that look at it, such as `keras.callbacks.ModelCheckpoint(monitor="localisation")`;
-    `History` and TensorBoard get it, too. It is a callback and no `keras.metrics.Metric`, since a metric sees labels
-    and outputs alone, and this needs images.
+    Put it before callbacks that use the value, such as `keras.callbacks.ModelCheckpoint(monitor="localisation")`.
+    `History` and TensorBoard get it, too. It is no `keras.metrics.Metric`, since metrics get labels and outputs, but no
+    images.
 
-    The grids are drawn once, of any images: so that epochs can be compared, and since an untrained network is sure of
-    none. `keras_coda.metrics.make_grids` takes the most confident ones, as the paper does: its figures are higher.
+    The grids are drawn once, from all given images. So epochs can be compared, and an untrained network, which is
+    confident of no image, has a value, too. `keras_coda.metrics.make_grids` uses the images with the highest
+    confidence, as the paper does, and its values are higher.
 
     Args:
-        images: images that are not trained on, as the model takes them, of one size.
+        images: images outside the training data, as the model takes them, of one size.
         labels: integers, their classes.
         size: integer n, for grids of n x n images of distinct classes.
-        count: integer, how many grids.
-        seed: integer, which draws them.
-        every: integer, after every so many epochs. In others the logs have the last value.
+        count: integer, number of grids.
+        seed: integer, seed of the drawing.
+        every: integer, number of epochs between two measurements. In the other epochs the logs have the last value.
 
     Raises:
-        ValueError: there are fewer classes than cells, or (when training begins) the model does not take images of the
+        ValueError: there are fewer classes than cells; or, when training begins, the model does not take images of the
             grids' size, or is not dynamic linear.
 
     Example:
@@ -40,7 +43,7 @@ class Localisation(keras.callbacks.Callback):
     >>> model.fit(x_train, y_train, epochs=10, callbacks=[curve]).history["localisation"]
     """
 
-    def __init__(self, images, labels, size=2, count=16, seed=0, every=1):
+    def __init__(self, images: Any, labels: Any, size: int = 2, count: int = 16, seed: int = 0, every: int = 1) -> None:
         super().__init__()
         labels = np.asarray(labels).reshape(-1)
         present = np.unique(labels)

@@ -1,14 +1,28 @@
-"""The command line: `keras-coda demo`, `explain`, `explain-video`, `evaluate`, `presets`, `recipe`, `train`."""
+"""The command line, `keras-coda`: what each command takes, and what it does."""
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from keras_coda import attributions, backend, data, metrics, photo_commands, plots, presets, recipes, reports, training
+from keras_coda import (
+    attributions,
+    backend,
+    data,
+    export_command,
+    metrics,
+    photo_commands,
+    plots,
+    presets,
+    recipes,
+    reports,
+    training,
+)
 from keras_coda.explanations import explain, explain_video
 from keras_coda.images import check_kept, image_files, read_image
 from keras_coda.text import printable
@@ -17,24 +31,23 @@ from keras_coda.version import __version__
 DESCRIPTION = """\
 CoDA-Nets: image classifiers that explain themselves.
 
-A CoDA-Net computes every logit as W(x) x, with a matrix W(x) that it builds for this very image, so that each
-prediction is the sum of the contributions of the image's pixels. Start with:
+A CoDA-Net computes every logit as W(x) x, with a matrix W(x) that depends on the image. So each prediction is the sum
+of the contributions of the image's pixels. Start with:
 
   keras-coda demo
 
-The Keras backend (tensorflow, jax or torch) is the one in the environment variable KERAS_BACKEND; without
-it, the first that is installed."""
+The Keras backend (tensorflow, jax or torch) is set by the environment variable KERAS_BACKEND. The default is the first
+one that is installed."""
 
 DEMO = """\
 Loads a small CoDA-Net that comes with the package, classifies 360 handwritten digits that it was not trained on,
 explains them, checks that the contributions add up to the logits, and saves pictures. Needs no network."""
 
 EXPLAIN = """\
-Classifies images and saves, for each, a picture with the contributions of its pixels to the predicted class and to
-the strongest other class: red speaks for the class, blue against it. A file that cannot be read is named, and the
-others are explained.
-Images of another size than the preset was trained on are scaled, keeping their proportions, until they cover that
-size, and cropped about their centre."""
+Classifies images. For each it saves a picture with the contributions of its pixels to the predicted class and to the
+strongest other class: red speaks for the class, blue against it. Files that cannot be read are reported and skipped.
+Images of another size than that of the training are scaled, keeping their proportions, and cropped about their
+centre."""
 
 EXPLAIN_EXAMPLES = """\
 examples:
@@ -42,8 +55,8 @@ examples:
   keras-coda explain photos --preset ./my_preset --target goldfinch"""
 
 EXPLAIN_VIDEO = """\
-Explains a video, an animation or a folder of images frame by frame, and writes it beside its weights and contributions
-as another, all on one scale. GIF and WebP need nothing more; other formats need pip install "keras-coda[video]"."""
+Explains a video, an animation or a folder of images frame by frame, and writes a video with every frame beside its
+weights and contributions, all on one scale. Formats other than GIF and WebP need pip install "keras-coda[video]"."""
 
 EXPLAIN_VIDEO_EXAMPLES = """\
 examples:
@@ -51,10 +64,10 @@ examples:
   keras-coda explain-video frames/ --out explained.gif --fps 12"""
 
 EVALUATE = """\
-Compares attribution methods, with their published settings, on a preset or a saved Keras model, by the paper's metrics
-or others, and leaves a folder with the scores (results.csv) and a report that opens in any browser (report.html). When
-interrupted, the same command goes on; methods can be added later. Accuracies, and localisation and removal by
-contributions, are written into the metadata.json of a preset that is given as a folder."""
+Compares attribution methods with their published settings on a preset or a saved Keras model, by the paper's metrics
+or others. Writes a folder with the scores (results.csv) and a report for any browser (report.html). After an
+interruption the same command resumes, and methods can be added later. If the preset is given as a folder, accuracies,
+and localisation and removal by contributions, are written into its metadata.json."""
 
 EVALUATE_EXAMPLES = """\
 examples:
@@ -62,13 +75,13 @@ examples:
   keras-coda evaluate ./my_preset --methods contributions --out evaluation
   keras-coda evaluate my_resnet.keras --dataset my_data.npz --metrics insertion deletion --out evaluation"""
 
-PRESETS = "Lists the presets, or prints all that is known of one: data set, classes, input, measured results."
+PRESETS = "Lists the presets, or prints the metadata of one: data set, classes, input, measured results."
 
 TRAIN = """\
-Trains a network by a recipe and saves it as a preset folder, which `keras-coda explain --preset` and
-`keras_coda.presets.load` take. Beside it comes a folder of logs: a table of the epochs, and pictures of how the
-contribution maps of a few test images sharpen. When interrupted, however hard, the same command goes on after the last
-whole epoch, with the same losses."""
+Trains a network by a recipe and saves it as a preset folder for `keras-coda explain --preset` and
+`keras_coda.presets.load`. A second folder gets the logs: a table of the epochs, and pictures of how the contribution
+maps of a few test images sharpen. After an interruption or a kill the same command resumes after the last whole epoch,
+with the same losses."""
 
 TRAIN_EXAMPLES = """\
 examples:
@@ -81,15 +94,15 @@ examples:
   keras-coda train my_recipe.json --out my_preset --start ./preset_of_a_lower_temperature"""
 
 DIGITS = "xs_coda_digits"
-# How many images a picture of the demo shows.
+# Number of images in a picture of the demo.
 DRAWN = 6
 
 
-def say(line):
+def say(line: object) -> None:
     print(printable(line), flush=True)
 
 
-def complain(line):
+def complain(line: object) -> None:
     print(f"keras-coda: {printable(line)}", file=sys.stderr, flush=True)
 
 
@@ -167,7 +180,7 @@ def run_explain(arguments):
 
 
 def pictures_of(images, folder):
-    """The pictures to write, one for each image: none takes the place of an image, or of another picture."""
+    """Paths of the pictures to write, one for each image. No picture may replace an image or another picture."""
     names = [path.stem for path in images]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -185,7 +198,7 @@ def pictures_of(images, folder):
 
 
 def target_of(name, classes):
-    """The number of the class that --target names; `None` without one."""
+    """The index of the class that --target names; `None` without --target."""
     if name is not None and name not in classes:
         raise ValueError(f"--target must be one of {', '.join(classes)}. Received: {name}")
     return None if name is None else classes.index(name)
@@ -210,7 +223,7 @@ def run_explain_video(arguments):
 
 def run_evaluate(arguments):
     """Evaluate attribution methods on a model."""
-    # Before hours of work, not after them.
+    # Read first, so that errors in the file come before hours of work.
     published = None if arguments.published is None else reports.Published(arguments.published)
     subject = reports.Subject.load(arguments.model, arguments.dataset, arguments.data_dir)
     methods = reports.methods_of(
@@ -236,9 +249,14 @@ def run_evaluate(arguments):
         say(line)
     say(f"Wrote {arguments.out / reports.REPORT}")
     if subject.folder is None:
-        say("The metadata stay as they are: results go into a preset given as a folder, of its own data set")
+        say("The metadata stay as they are: results go only into a preset that is a folder, on its own data set")
     else:
         say(f"Wrote the results into {presets.add_results(subject.folder, evaluation.preset_results())}")
+
+
+def run_export(arguments):
+    """Write a preset to a file of another format."""
+    say(export_command.run(arguments))
 
 
 def run_presets(arguments):
@@ -258,23 +276,14 @@ def run_train(arguments):
     recipe = photo_commands.recipe_of(arguments) if arguments.images else recipes.load(arguments.recipe or DIGITS)
     out = pathlib.Path(recipe.name) if arguments.out is None else arguments.out
     logs = out.with_name(f"{out.name}.logs") if arguments.logs is None else arguments.logs
-    _, results = training.train(
-        recipe,
-        out,
-        epochs=arguments.epochs,
-        overwrite=arguments.overwrite,
-        devices=arguments.devices,
-        start=arguments.start,
-        data_dir=arguments.data_dir,
-        logs=logs,
-        tensorboard=arguments.tensorboard,
-        limit_minutes=arguments.limit_minutes,
-    )
+    names = {field.name for field in dataclasses.fields(training.Options)}
+    given = {name: value for name, value in vars(arguments).items() if name in names}
+    _, results = training.train(recipe, out, training.Options(**{**given, "logs": logs}))
     if backend.process()[0] != 0:
         return
     for name, value in results.items():
         say(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
-    say(f"Wrote {out}, and how it went to {logs}")
+    say(f"Wrote {out}, and logs to {logs}")
     say(f"Explain an image with it: keras-coda explain IMAGE --preset {out.resolve()}")
 
 
@@ -360,12 +369,15 @@ def parser():
     command.add_argument("--grids", type=int, default=500, help="grids for localisation (default: %(default)s)")
     command.add_argument("--images", type=int, default=1024, help="images for other metrics (default: %(default)s)")
     command.add_argument("--points", type=int, default=129, help="points of a curve (default: %(default)s)")
-    command.add_argument("--sanity", type=int, default=0, help="images for the sanity check (default: none)")
+    command.add_argument("--sanity", type=int, default=0, help="images for the sanity check (default: no check)")
     command.add_argument("--published", type=pathlib.Path, help="JSON file of published scores to show beside these")
     command.add_argument("--seed", type=int, default=0, help="draws the grids (default: %(default)s)")
     command.add_argument("--batch-size", type=int, default=32, help="images evaluated at once (default: %(default)s)")
     out = pathlib.Path("evaluation")
     command.add_argument("--out", type=pathlib.Path, default=out, help="folder (default: %(default)s)")
+
+    command = add("export", run_export, export_command.EXPORT, export_command.EXPORT_EXAMPLES)
+    export_command.add_arguments(command)
 
     command = add("presets", run_presets, PRESETS)
     command.add_argument("preset", nargs="?", help="a name or folder")
@@ -392,7 +404,7 @@ def parser():
     return root
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run `keras-coda` and return its exit status: 0; 2 after a wrong input, or a file not read; 130 when stopped."""
     parsed = parser().parse_args(arguments)
     try:

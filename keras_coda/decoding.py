@@ -1,38 +1,40 @@
-"""Image files of every kind as 8-bit pixels, by one rule."""
+"""Decode image files of all kinds to 8-bit pixels, by one rule."""
+
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-# Of two dimensions, for bicubic scaling: a JPEG file of many pixels is decoded at a half, a quarter or an eighth of its
-# size where that leaves this many times the pixels that are wanted.
+# A large JPEG file is decoded at a half, a quarter or an eighth of its size, if each side then still has this many
+# times the needed pixels. Bicubic scaling does the rest.
 MARGIN = 2
 
 
-def decoded(file, channels=3, side=None):
-    """An opened image file as an upright image of 8 bits a channel.
+def decoded(file: Any, channels: int = 3, side: int | None = None) -> Image.Image:
+    """Decode an opened image file to an upright image with 8 bits per channel.
 
-    - It is turned as its EXIF data say.
-    - 16-bit grey values are divided by 257; of 16-bit colours the higher byte is taken.
-    - Transparent pixels are laid on white.
-    - CMYK, palettes and all else are converted by Pillow. Colour profiles are not applied.
-    - Of an animation the first frame is taken.
+    - The image is rotated according to its EXIF data.
+    - 16-bit gray values are divided by 257; 16-bit colours keep their higher byte.
+    - Transparent pixels are blended with white.
+    - CMYK, palettes and other modes are converted by Pillow. Colour profiles are not applied.
+    - The first frame of an animation is used.
 
     Args:
-        file: an image as `PIL.Image.open` returns it.
-        channels: 1, for grey, or 3.
-        side: integer. The image will be scaled to no more than so many pixels on each side, so that a large JPEG file
-            may be decoded at a part of its size. Default: all pixels are needed.
+        file: an image from `PIL.Image.open`.
+        channels: 1 for gray, or 3.
+        side: integer, the most pixels on each side that will be needed. A large JPEG file is then decoded at a part of
+            its size. Default: all pixels.
 
     Returns:
         A Pillow image of mode "L" or "RGB".
 
     Raises:
         ValueError: the values are floats, or integers of more than 16 bits.
-        OSError: the file is damaged. (Pillow raises other errors, too.)
+        OSError: the file is damaged. (Pillow raises errors of other types, too.)
 
     Example:
 
-    >>> with PIL.Image.open("photo.jpg") as file:
+    >>> with Image.open("photo.jpg") as file:
     ...     image = decoded(file)
     """
     if file.mode == "F" or (file.mode == "I" and file.format != "PNG"):
@@ -40,7 +42,7 @@ def decoded(file, channels=3, side=None):
     if side is not None:
         file.draft(None, (MARGIN * side, MARGIN * side))
     image = ImageOps.exif_transpose(file)
-    # Pillow before 11 has 16-bit PNG files in the mode "I".
+    # Pillow before 11 opens 16-bit PNG files in mode "I".
     if image.mode.startswith("I"):
         image = Image.fromarray(np.rint(np.asarray(image, "float32") / 257).astype("uint8"))
     elif image.has_transparency_data:
@@ -49,6 +51,6 @@ def decoded(file, channels=3, side=None):
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def fitted(image, height, width):
-    """An image cut about its centre to the form of `(height, width)`, and scaled to that by bicubic interpolation."""
+def fitted(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Crop an image about its centre to an aspect ratio, and scale it to `(height, width)` by bicubic interpolation."""
     return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)

@@ -1,26 +1,30 @@
-"""Image files as a model takes them."""
+"""Read image files in the form that a model takes."""
 
 import contextlib
+import os
 import pathlib
 import warnings
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from keras_coda.decoding import decoded, fitted
 
-# What is taken from a folder.
+# The formats of files that are taken from a folder.
 _LISTED = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 
 
-def read_image(path, image_shape, data_format="channels_last"):
+def read_image(
+    path: str | os.PathLike, image_shape: Sequence[int | None], data_format: str = "channels_last"
+) -> np.ndarray:
     """Read an image file, scaled and cropped about its centre to a model's size.
 
     Args:
-        path: a file that Pillow reads, of 8 or 16 bits a channel. It is turned as its EXIF data say, and transparent
-            pixels are white; see `keras_coda.decoding.decoded`. PostScript (EPS) is not read, since reading it runs
-            another program.
-        image_shape: `(H, W, C)`, or `(C, H, W)` with "channels_first"; C is 1 (gray) or 3. Where H or W is `None`, the
+        path: a file that Pillow reads, with 8 or 16 bits per channel. It is rotated according to its EXIF data, and
+            transparent pixels become white; see `keras_coda.decoding.decoded`. PostScript (EPS) is refused, since
+            reading it runs another program.
+        image_shape: `(H, W, C)`, or `(C, H, W)` with "channels_first"; C is 1 (gray) or 3. If H or W is `None`, the
             image keeps its size.
         data_format: "channels_last" or "channels_first".
 
@@ -28,8 +32,8 @@ def read_image(path, image_shape, data_format="channels_last"):
         A float32 array of that shape, in [0, 1].
 
     Raises:
-        ValueError: the file is no image, a damaged one, not of 8 or 16 bits a channel, or of more pixels than
-            `PIL.Image.MAX_IMAGE_PIXELS`, which is for its user to change.
+        ValueError: the file is no image, is damaged, has another number of bits, or has more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS` (which you can change).
         OSError: the file cannot be read.
     """
     with open_image(path) as file:
@@ -43,10 +47,8 @@ def read_image(path, image_shape, data_format="channels_last"):
 
 
 @contextlib.contextmanager
-def open_image(path):
-    """An image file, opened by Pillow as a context manager.
-
-    What goes wrong within the context is an error of the file.
+def open_image(path: str | os.PathLike) -> Iterator[Image.Image]:
+    """A context that opens an image file by Pillow. Errors within the context are reported as errors of the file.
 
     Raises:
         ValueError, OSError: see `read_image`.
@@ -57,7 +59,7 @@ def open_image(path):
     Image.init()
     formats = [name for name in Image.ID if name != "EPS"]
     try:
-        # A warning would be of images of up to twice as many pixels.
+        # Pillow only warns of images with up to twice as many pixels.
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             file = Image.open(path, formats=formats)
@@ -76,20 +78,20 @@ def open_image(path):
         raise OSError(f"{path} cannot be read: {error}") from error
     except ValueError:
         raise
-    except Exception as error:  # Pillow's plugins raise all kinds for damaged files
+    except Exception as error:  # Pillow's plugins raise errors of many types for damaged files
         raise ValueError(f"{path} is a damaged image: {type(error).__name__}: {error}") from error
 
 
-def image_files(folder):
-    """The image files of a folder by their names' endings, in the order of their names."""
+def image_files(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """The image files in a folder, recognised by their suffixes, in the order of their names."""
     Image.init()
     paths = sorted(pathlib.Path(folder).iterdir())
     endings = {ending for ending, name in Image.EXTENSION.items() if name in Image.OPEN and name in _LISTED}
     return [path for path in paths if path.suffix.lower() in endings and path.is_file() and path.name[0] != "."]
 
 
-def check_kept(images, written):
-    """Raise a ValueError where a file to write is one of the images, under whatever name."""
+def check_kept(images: Iterable[pathlib.Path], written: Iterable[pathlib.Path]) -> None:
+    """Raise a ValueError if a file to write is one of the images, also if it is the same file under another name."""
     for path in written:
         for image in images if path.exists() else ():
             if image.exists() and path.samefile(image):
@@ -98,8 +100,8 @@ def check_kept(images, written):
                 )
 
 
-def to_pixels(image, image_shape, data_format="channels_last"):
-    """A Pillow image as `read_image` returns a file's."""
+def to_pixels(image: Image.Image, image_shape: Sequence[int | None], data_format: str = "channels_last") -> np.ndarray:
+    """A Pillow image in the form in which `read_image` returns that of a file."""
     height, width, channels = _last(image_shape, data_format)
     image = image.convert("L" if channels == 1 else "RGB")
     if height is not None and width is not None:
@@ -109,5 +111,5 @@ def to_pixels(image, image_shape, data_format="channels_last"):
 
 
 def _last(image_shape, data_format):
-    """The shape with the channels on its last axis."""
+    """The shape with channels last."""
     return (*image_shape[1:], image_shape[0]) if data_format == "channels_first" else tuple(image_shape)

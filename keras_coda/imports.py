@@ -1,16 +1,17 @@
-"""Optional packages, imported only by the functions that need them."""
+"""Optional packages, which are imported only when a function needs them."""
 
 import importlib
+import types
 from typing import Any
 
 
-def imported(module, package, needed_by):
-    """The module called `module`.
+def imported(module: str, package: str, needed_by: str) -> types.ModuleType:
+    """Import a module of an optional package.
 
     Args:
-        module: string, such as "skimage.transform".
-        package: string, what pip calls the package that has it.
-        needed_by: string, who needs it, for the error.
+        module: name of the module, such as "skimage.transform".
+        package: name of its package on PyPI.
+        needed_by: what needs it, for the error message.
 
     Raises:
         ImportError: it is not installed.
@@ -26,14 +27,14 @@ def imported(module, package, needed_by):
 
 
 class Lazy:
-    """A module that is imported when it is first used: `pd = Lazy("pandas", "pandas")`.
+    """A module that is imported when it is first used.
 
     Args:
-        module: string, such as "matplotlib.figure".
-        package: string, what pip calls the package that has it.
+        module: name of the module, such as "matplotlib.figure".
+        package: name of its package on PyPI.
 
     Raises:
-        ImportError: on use, where it is not installed. It names the extra "evaluation", which brings it.
+        ImportError: on use, if it is not installed. The message names the extra "evaluation".
 
     Example:
 

@@ -7,18 +7,19 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.backend.conventions import Tensor
 
-# How far targets may be outside [0, 1]: mixtures of labels are rounded.
+# How far targets may be outside [0, 1], since mixed labels have rounding errors.
 _ROUNDING = 1e-3
 _SMALL_INTEGERS = ("bool", "int8", "int16", "uint8", "uint16")
 
 
 @keras.saving.register_keras_serializable(package="keras_coda")
 class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
-    """Binary cross-entropy of every class's logit against the label, from integer or one-hot labels (paper, eq. 9).
+    """Binary cross-entropy of every class's logit, from integer or one-hot labels (paper, eq. 9).
 
-    Keras' `BinaryCrossentropy`, for class labels as well: the target class's output is maximised and every other
-    class's is minimised, which is what aligns the weights of a CoDA-Net. The loss is the mean over classes.
+    It is Keras' `BinaryCrossentropy`, and takes class labels as well. The output of the target class is maximised,
+    those of all other classes are minimised. This aligns the weights of a CoDA-Net. The loss is the mean over classes.
 
     Args:
         from_logits: whether predictions are logits, as those of a `CoDANet` are.
@@ -29,9 +30,9 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
         y_pred: logits `(N, classes)`.
 
     Raises:
-        ValueError: labels are out of range, no integers or of another shape, or targets are not in [0, 1]. In a
-            compiled graph, or where labels are on an accelerator, the loss is NaN instead. `CoDANet.fit` and `evaluate`
-            check arrays before, and the first batch of other data.
+        ValueError: labels are out of range, not integers or of another shape, or targets are not in [0, 1]. In a
+            compiled graph, and for labels on an accelerator, the loss is NaN instead. `CoDANet.fit` and `evaluate`
+            check arrays, and the first batch of other data, before that.
 
     Example:
 
@@ -40,12 +41,12 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
     0.0878
     """
 
-    def __init__(self, from_logits=True, name="one_vs_rest_crossentropy", **kwargs):
+    def __init__(self, from_logits: bool = True, name: str = "one_vs_rest_crossentropy", **kwargs):
         super().__init__(from_logits=from_logits, name=name, **kwargs)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         if not ops.is_tensor(y_true):
-            # Before Keras makes tensors of them, which has an error of its own for strings.
+            # Before Keras converts them to tensors, which fails for strings with another error.
             check_labels(np.asarray(y_true), np.shape(y_pred)[-1])
         return super().__call__(y_true, y_pred, sample_weight)
 
@@ -54,15 +55,15 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
         return super().call(to_one_hot(y_true, y_pred.shape[-1]), y_pred)
 
 
-def check_labels(labels, classes):
-    """Raise an error for labels that are not those of `classes` classes.
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Raise an error for labels or targets that do not fit the number of classes.
 
     Args:
         labels: NumPy array or tensor whose values can be read, as `OneVsRestCrossentropy` takes them.
         classes: integer, number of classes.
 
     Raises:
-        ValueError: labels are no numbers, not whole, out of range, or of another shape; targets are not in [0, 1].
+        ValueError: labels are not whole numbers, out of range, or of another shape; targets are not in [0, 1].
     """
     if labels is None:
         raise ValueError(f"{_expected(classes)} Received: None")
@@ -83,11 +84,11 @@ def check_labels(labels, classes):
             raise ValueError(f"{_expected(classes)} Received: labels such as {values[values != np.floor(values)][0]:g}")
 
 
-def to_one_hot(labels, classes):
-    """`(N, classes)` targets as they are, integer labels `(N,)` or `(N, 1)` as one-hot targets.
+def to_one_hot(labels: Tensor, classes: int) -> Tensor:
+    """One-hot targets `(N, classes)` of integer labels `(N,)` or `(N, 1)`. Targets are returned as they are.
 
     With one class, labels are targets: 1 for yes and 0 for no. Wrong labels are an error, see `check_labels`. In a
-    compiled graph, or where they are on an accelerator, their targets are NaN instead, and so is the loss.
+    compiled graph, and for labels on an accelerator, they become NaN instead, and so does the loss.
     """
     labels = ops.convert_to_tensor(labels)
     targets = _are_targets(labels, classes)
@@ -102,7 +103,7 @@ def to_one_hot(labels, classes):
         return ops.where(ops.abs(labels - 0.5) <= 0.5 + _ROUNDING, labels, math.nan)
     labels = ops.reshape(labels, (-1,))
     if keras.backend.standardize_dtype(labels.dtype) in _SMALL_INTEGERS:
-        labels = ops.cast(labels, "int32")  # which holds the number of classes
+        labels = ops.cast(labels, "int32")  # so that they can be compared with the number of classes
     index = ops.cast(labels, "int32")
     valid = (labels >= 0) & (labels < classes) & (labels == ops.cast(index, labels.dtype))
     one_hot = ops.one_hot(ops.where(valid, index, 0), classes)
@@ -110,7 +111,7 @@ def to_one_hot(labels, classes):
 
 
 def _are_targets(labels, classes):
-    """Whether labels are targets `(N, classes)`; an error where they are neither these nor labels."""
+    """Whether labels are targets `(N, classes)`. Raises an error if they have the shape of neither."""
     shape = tuple(labels.shape)
     if classes == 1 and len(shape) == 1:
         return True

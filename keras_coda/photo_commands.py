@@ -1,5 +1,6 @@
-"""What `keras-coda train --images` and `keras-coda recipe --images` do with a folder of photos."""
+"""The commands `keras-coda train --images` and `keras-coda recipe --images` for folders of photos."""
 
+import argparse
 import dataclasses
 import json
 import sys
@@ -10,7 +11,7 @@ from keras_coda.training.photo_recipes import recipe_for_photos, start_shape
 
 RECIPE = """\
 Prints a recipe for a folder of photos as JSON, to be edited and given to `keras-coda train`. Network, image size and
-epochs are chosen by the photos' size and number. What is wrong with the folder is said on the error output."""
+epochs are chosen by the photos' size and number. Problems of the folder are printed on the error output."""
 
 RECIPE_EXAMPLES = """\
 examples:
@@ -18,7 +19,7 @@ examples:
   keras-coda train mine.json --out my_photos"""
 
 
-def add_images(command, required=False):
+def add_images(command: argparse.ArgumentParser, required: bool = False) -> None:
     """Add the arguments of a folder of photos to a command's parser."""
     command.add_argument(
         "--images",
@@ -26,14 +27,12 @@ def add_images(command, required=False):
         required=required,
         help="a folder of photos, FOLDER/CLASS/* or FOLDER/{train,validation,test}/CLASS/*",
     )
-    command.add_argument("--size", type=int, help="pixels on each side that photos are scaled to (default: by theirs)")
-    command.add_argument(
-        "--freeze", nargs="+", metavar="LAYER", help='layers to keep as they start, such as "dau_[12]"'
-    )
+    command.add_argument("--size", type=int, help="height and width to scale photos to (default: chosen by their size)")
+    command.add_argument("--freeze", nargs="+", metavar="LAYER", help='layers that are not trained, such as "dau_[12]"')
 
 
-def recipe_of(arguments):
-    """The recipe for the folder of photos `--images`; prints what is in it on the error output."""
+def recipe_of(arguments: argparse.Namespace) -> recipes.Recipe:
+    """The recipe for the folder of photos `--images`. Prints a summary of the folder on the error output."""
     base = None if arguments.recipe is None else recipes.load(arguments.recipe)
     if arguments.start is not None:
         shape = start_shape(arguments.start)
@@ -43,19 +42,19 @@ def recipe_of(arguments):
         shape = (arguments.size, arguments.size, shape[-1])
     photos = data.Photos(arguments.images, shape)
     print(photos.summary(), file=sys.stderr, flush=True)
-    # It has been said.
+    # The summary has named the problems.
     warnings.simplefilter("ignore", data.PhotosWarning)
     recipe = recipe_for_photos(photos, arguments.start) if base is None else _for(photos, base)
     return recipe if arguments.freeze is None else dataclasses.replace(recipe, freeze=arguments.freeze)
 
 
-def run_recipe(arguments):
+def run_recipe(arguments: argparse.Namespace) -> None:
     """Print a recipe."""
     print(json.dumps(dataclasses.asdict(recipe_of(arguments)), indent=2))
 
 
 def _for(photos, recipe):
-    """A recipe for other data, with these photos in their place."""
+    """A recipe for other data, changed to these photos."""
     model = dict(recipe.model)
     if "filters" in model:
         model["filters"] = [*model["filters"][:-1], len(photos.classes)]

@@ -1,11 +1,12 @@
-"""Recipes: all that decides a training run, as plain data."""
+"""Recipes: everything that decides a training, as plain data."""
 
 import dataclasses
 import json
+import os
 import pathlib
 import typing
 
-# A link in a checkout, a folder in an installed package.
+# In a checkout this is a link, in an installed package a folder.
 ZOO = pathlib.Path(__file__).parent / "zoo"
 
 
@@ -14,22 +15,22 @@ class Recipe:
     """What to train, on what, and how.
 
     Attributes:
-        name: of the preset that comes out.
-        description: one sentence for people.
+        name: name of the preset to train.
+        description: one sentence.
         dataset: what `keras_coda.data.load` takes: the name of a data set, or the path of a folder of photos.
-        model: arguments of `CoDANet`, or "size" and further ones as `CoDANet.from_size` takes them; but for the image
-            shape, the dtype and the number of classes of a size, which come from the data and this recipe.
-        learning_rate: the highest one.
-        batch_size: images a step.
-        epochs: passes over the data.
-        optimizer: dict, the "name" of one of Keras' optimizers, and its arguments.
-        schedule: dict, how the learning rate changes, see `keras_coda.training.schedule.learning_rate`.
-        augmentation: dict, arguments of `keras_coda.data.Augmentation`. Default: images as they are.
+        model: arguments of `CoDANet`, or "size" and further arguments of `CoDANet.from_size`. The image shape, the
+            dtype and the number of classes of a "size" are not given here: they come from the data and this recipe.
+        learning_rate: the highest learning rate.
+        batch_size: number of images in a step.
+        epochs: number of passes over the data.
+        optimizer: dict with the "name" of one of Keras' optimizers, and its arguments.
+        schedule: dict, arguments of `keras_coda.training.schedule.learning_rate` from `decay` on.
+        augmentation: dict, arguments of `keras_coda.data.Augmentation`. Default: no augmentation.
         dtype: dtype policy of the training, such as "mixed_bfloat16".
-        seed: for the initial weights, the order of the images and their augmentation.
-        image_shape: `[H, W, C]` that photos of a folder are scaled to. Default: by their size; other data sets have
-            shapes of their own.
-        freeze: names of layers that keep the weights that they start from, or patterns such as "dau_*".
+        seed: seed of the initial weights, the order of the images and the augmentation.
+        image_shape: `[H, W, C]` to which the photos of a folder are scaled. Default: chosen by their size. It has no
+            effect on other data sets.
+        freeze: names of layers that are not trained, or patterns such as "dau_*".
     """
 
     name: str
@@ -59,24 +60,24 @@ class Recipe:
                 raise TypeError(f"`{name}` must be at least {least}. Received: {getattr(self, name)}")
         if not self.model:
             raise TypeError("`model` must have the arguments of a network. Received: {}")
-        # A folder is named for it.
+        # The name is also that of a folder.
         if not self.name or self.name in (".", "..") or set(self.name) & {"/", "\\", "\0"}:
             raise TypeError(f"`name` must be the name of a file. Received: {self.name!r}")
 
 
-def built_in():
-    """The names of the recipes that come with the package, those in `zoo/`."""
+def built_in() -> list[str]:
+    """The names of the recipes in the package, which are those of `zoo/`."""
     return sorted(path.stem for path in ZOO.glob("*.json"))
 
 
-def load(name_or_path):
-    """A recipe by its built-in name, or from a JSON file.
+def load(name_or_path: str | os.PathLike) -> Recipe:
+    """Load a recipe by its built-in name, or from a JSON file.
 
-    The file has the entries of `Recipe`, each of its type, or those alone in which it differs from another one, its
-    "base": the name of a built-in recipe. Entries of "model" are then added to those of the base.
+    The file has the entries of `Recipe`. With an entry "base", the name of a built-in recipe or the path of another
+    file, it has only those in which it differs from the base. Entries of "model" are then added to those of the base.
 
     Raises:
-        ValueError: no such recipe, or one that lacks entries or has unknown ones.
+        ValueError: there is no such recipe, an entry is missing or unknown, or has another type.
 
     Example:
 

@@ -1,11 +1,11 @@
-"""Text of others, such as the names of classes, where it must not be taken for more than text."""
+"""Escape text from outside, such as the names of classes, for terminals and Markdown."""
 
 import html
 import re
 
 
-def printable(text):
-    """Text of one line for a terminal: what moves the cursor, changes colours or turns the line around is escaped.
+def printable(text: object) -> str:
+    """Text as one line for a terminal. Characters that move the cursor or change colours or direction are escaped.
 
     Example:
 
@@ -15,8 +15,8 @@ def printable(text):
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
 
 
-def markdown(text):
-    """Text of one line within Markdown: no tags, links, pictures, tables or other marks.
+def markdown(text: object) -> str:
+    """Text as one line for Markdown. Characters that make tags, links, pictures, tables or other marks are escaped.
 
     Example:
 

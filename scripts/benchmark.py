@@ -2,11 +2,11 @@
 
     KERAS_BACKEND=torch python scripts/benchmark.py --size s --batch 8 32 128 --json s.json
 
-Measures a training step, inference and explanations of all networks in turns, in one process: the median of several
-rounds after a warm-up. Peak memory is that of a process of its own for each network. Prints Markdown.
+Times a training step, inference and explanations. All networks take turns in one process, and the median of several
+rounds after a warm-up counts. Peak memory is measured in a separate process for each network. Prints Markdown.
 
 - ours: this project.
-- materialised: eq. (1) of the paper as it is written, with the dynamic weights in memory.
+- materialised: eq. (1) of the paper literally, with the dynamic weights in memory.
 - floor: plain convolutions of the same shapes, without the contraction and the norms.
 - resnet56: ResNet-56 on the same images.
 """
@@ -55,7 +55,7 @@ def _positive(text):
 
 
 def parse(argv):
-    """The options, with `layout` as the arguments of `CoDANet` that they mean."""
+    """The options. `layout` has the arguments of `CoDANet`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(IMAGE_SIZES), default="s")
     for name in LISTS:
@@ -106,7 +106,7 @@ def memory(settings, argv, points):
 
 
 def count(settings, batch):
-    """What is counted of each layer at each image size, as plain data."""
+    """The counts (see `benchmarks.counts`) of each layer at each image size, as plain data."""
     found = []
     for size in settings.image_size:
         for number, layer in enumerate(counts.dau_layers(settings.layout, size, settings.dtype), start=1):
@@ -120,7 +120,7 @@ def count(settings, batch):
 
 
 def _environment():
-    """The settings from outside that matter for speed, as they are written before a command."""
+    """The environment variables that matter for speed, in the form in which they precede a command."""
     values = {**os.environ, "KERAS_BACKEND": keras.backend.backend()}
     return [f"{name}={shlex.quote(values[name])}" for name in ENVIRONMENT if name in values]
 
@@ -136,7 +136,7 @@ def main(argv=None):
         return
 
     load = os.getloadavg()[0]
-    # Before this process touches a GPU, of which some backends then take nearly all the memory.
+    # Before this process uses a GPU: some backends then reserve almost all of its memory.
     memories = memory(settings, argv, points) if settings.memory else []
     report = {
         "command": " ".join([*_environment(), shlex.join(["python", "scripts/benchmark.py", *argv])]),
@@ -157,7 +157,7 @@ def main(argv=None):
         here = [m for m in memories if (m["image_size"], m["batch"]) == (size, batch)]
         failed = {m["model"]: m["failed"] for m in here if "failed" in m}
         report["results"] += measure.point(settings, size, batch, failed)
-        if settings.json:  # after each point, for runs that do not come to their end
+        if settings.json:  # after each point, in case the run is interrupted
             settings.json.write_text(json.dumps(report, indent=1) + "\n")
     print(tables.heading(report))
     print(tables.results(report))

@@ -1,4 +1,4 @@
-"""How exact DAU layers are in float32 where b_j nearly cancels A_j B x, by how small |u_j| is beside |b_j|.
+"""Float32 errors of DAU layers where b_j almost cancels A_j B x, as a function of |u_j| / |b_j|.
 
 python scripts/cancelling_norms.py           # the layers as they are
 python scripts/cancelling_norms.py --qr      # |u_j| by R_j z' with [A_j, b_j] = Q_j R_j, and what that takes (NumPy)
@@ -18,7 +18,7 @@ RATIOS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 
 
 def errors(ratio, form, rescaling):
-    """The median and the largest relative error of a layer's outputs, over inputs."""
+    """The median and the largest relative error of a layer's outputs over all inputs."""
     rng = np.random.default_rng(0)
     a = rng.uniform(-0.25, 0.25, (SIZE, RANK, UNITS)).astype("float32")
     b = rng.uniform(-0.14, 0.14, (SIZE, RANK)).astype("float32")
@@ -37,7 +37,7 @@ def errors(ratio, form, rescaling):
         layer.set_weights([a, b, bias])
         with keras_coda.contractions.using(form):
             got = keras.ops.convert_to_numpy(layer(x[None]))[0]
-        # Relative to the largest output that such weights give, |w| |x|: outputs themselves may be near 0.
+        # Relative to the largest possible output |w| |x| of such weights, as the outputs themselves may be near 0.
         found.append(np.abs(got - want) / (alpha * norm * np.linalg.norm(x)))
     return np.median(found), np.max(found)
 

@@ -1,4 +1,4 @@
-"""Check the fused kernels on a GPU against float64, and time them against the same sums with their intermediate.
+"""Check the fused GPU kernels against float64, and time them against the same sums with intermediates in memory.
 
     KERAS_BACKEND=torch python scripts/check_fused.py --json fused_torch.json
     KERAS_BACKEND=jax python scripts/check_fused.py --json fused_jax.json
@@ -6,11 +6,12 @@
 For the layers of S-CoDA at batch 512 and XL-CoDA at batch 64. Prints Markdown.
 
 - fused: keras_coda/backend/kernels/fused_*.py.
-- unfused: one matrix product with K as a `(d, r n)` matrix, and what is left as a second step. Under `jax.jit` on JAX.
-- compiled: the same under `torch.compile`, for the first layer of each size, or all with --compile-all.
+- unfused: one matrix product with K as a `(d, r n)` matrix, and the rest as a second step; on JAX under `jax.jit`.
+- compiled: the same under `torch.compile`, for the first layer of each size, or for all with --compile-all.
 
-A floor is the time that the bytes (each input read once, each output written once) or the operations of the matrix
-product would take at the rates that this script measures first: a large copy, and a large matrix product of the dtype.
+The floors are the times for the bytes (each input read once, each output written once) and for the operations of the
+matrix product. They use rates that this script measures first: of a large copy, and of a large matrix product in the
+dtype.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import statistics
 import sys
 import time
 
-# Kernels are interpreted where there is no GPU, for which Triton reads this when it is imported.
+# Without a GPU the kernels are interpreted. Triton reads this variable on import.
 if "--tiny" in sys.argv:
     os.environ["TRITON_INTERPRET"] = "1"
 
@@ -40,7 +41,7 @@ BACKEND = keras.backend.backend()
 if BACKEND == "jax":
     import jax
 
-    jax.config.update("jax_default_matmul_precision", "highest")  # As PyTorch's: no TF32.
+    jax.config.update("jax_default_matmul_precision", "highest")  # No TF32, as on PyTorch.
 elif BACKEND == "torch":
     import torch
     from triton.testing import do_bench
@@ -51,7 +52,7 @@ fused: Any = importlib.import_module(f"keras_coda.backend.kernels.fused_{BACKEND
 
 # Batch, image size and channels of the encoded input.
 RUNS = {"s": (512, 32, 6), "xl": (64, 64, 6)}
-# The arguments of each function, and what each of its rows is in NumPy.
+# The arguments of each function, and its rows in NumPy.
 FUNCTIONS = {
     "products": ("xzk", "md,mr,drn->mn"),
     "input_gradient": ("zyk", "mr,mn,drn->md"),
@@ -60,12 +61,12 @@ FUNCTIONS = {
 }
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 1e-2}
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-ROWS = 256  # compared of each result
+ROWS = 256  # number of compared entries of each result
 ROUNDS = 2 if "--tiny" in sys.argv else 10
 
 
 def layers(size, tiny):
-    """The different `(M, d, r, n)` of a network, r with the bias, and the names of the layers that have them."""
+    """The different `(M, d, r, n)` of a network (r includes the bias), each with the names of its layers."""
     if tiny:
         return {"tiny 1": (70, 18, 5, 3), "tiny 2": (130, 70, 9, 16)}
     batch, image, channels = RUNS[size]
@@ -104,14 +105,15 @@ def numpy64(tensor):
 
 
 def on_backend(function):
-    """`function` as it is timed: compiled on JAX."""
+    """`function` in the form that is timed: compiled on JAX."""
     return jax.jit(function) if BACKEND == "jax" else function
 
 
 def error(name, arguments):
-    """The largest error of a fused function in float64, relative to the largest number of the result.
+    """The largest error of a fused function against float64, relative to the largest number of the result.
 
-    On rows from the whole range, the last ones among them; of the gradient of K on some rows d, with all patches.
+    It is taken on rows from the whole range, including the last ones. The gradient of K is compared on some rows d,
+    with all patches.
     """
     keys, equation = FUNCTIONS[name]
     result = on_backend(getattr(fused, name))(*(arguments[key] for key in keys))
@@ -164,7 +166,7 @@ def seconds(function, *arguments):
 
 
 def attempt(function, *arguments, **kwargs):
-    """What a function returns, or the error that it raises as a line of text."""
+    """The result of a function, or its error as a line of text."""
     try:
         return function(*arguments, **kwargs)
     except Exception as problem:
@@ -172,7 +174,7 @@ def attempt(function, *arguments, **kwargs):
 
 
 def rates(dtypes, tiny):
-    """Bytes a second of a copy, counting both ways, and operations a second of a matrix product by dtype."""
+    """Bytes per second of a copy (reads and writes), and operations per second of a matrix product for each dtype."""
     side, numbers = (64, 2**12) if tiny else (8192, 2**30)
     x = draw((numbers, 1, 1, 1), "bfloat16")["x"]
     copy = on_backend(lambda x: x + 1 if BACKEND == "jax" else x.clone())
@@ -186,7 +188,7 @@ def rates(dtypes, tiny):
 
 
 def floors(name, case, dtype, measured):
-    """The least seconds for the bytes, and for the operations."""
+    """The floors: seconds for the bytes, and for the operations."""
     m, d, r, n = case
     numbers = {"x": m * d, "z": m * r, "y": m * n, "k": d * r * n}
     moved = sum(numbers.values()) * BYTES[dtype]
@@ -196,7 +198,7 @@ def floors(name, case, dtype, measured):
 
 
 def candidates(tiles):
-    """Other `Tiles` than those chosen, each different in one respect."""
+    """Candidates that differ from the chosen `Tiles` in one respect."""
     half = max(tiles.ranks // 2, 1)
     return [
         tiles._replace(stages=2),
@@ -216,12 +218,12 @@ def candidates(tiles):
 
 
 def tuned(name, case, dtype, tensors):
-    """Seconds with the `Tiles` chosen and with each candidate, the fastest first, and those that fail last."""
+    """Seconds with the chosen `Tiles` and with each candidate, the fastest first, failures last."""
     choose, found = fused.tiles, {}
     first = choose(name, *case[1:], BYTES[dtype])
     for tiles in dict.fromkeys([first, *candidates(first)]):
         fused.tiles = lambda *_, tiles=tiles: tiles
-        # A function of its own, as JAX would take what it has compiled for the last one.
+        # A new function for each candidate, since JAX would reuse the compiled program of the last one.
         found[tiles] = attempt(seconds, on_backend(lambda *t: getattr(fused, name)(*t)), *tensors)
     fused.tiles = choose
     order = sorted(found.items(), key=lambda item: (isinstance(item[1], str), item[1]))
@@ -229,7 +231,7 @@ def tuned(name, case, dtype, tensors):
 
 
 def measure(label, case, dtype, name, settings, measured):
-    """One function on one layer in one dtype."""
+    """Measure one function on one layer in one dtype."""
     arguments = draw(case, dtype)
     tensors = [arguments[key] for key in FUNCTIONS[name][0]]
     result = {"layer": label, "case": case, "dtype": dtype, "function": name}
@@ -241,7 +243,7 @@ def measure(label, case, dtype, name, settings, measured):
     other = unfused(name, arguments)
     result["unfused"] = attempt(seconds, on_backend(other), *tensors)
     if BACKEND == "torch" and (settings.compile_all or label in settings.compile):
-        torch.compiler.reset()  # Or after some shapes it would compile no more.
+        torch.compiler.reset()  # Otherwise torch.compile stops compiling after some shapes.
         result["compiled"] = attempt(seconds, torch.compile(other, dynamic=False), *tensors)
     if settings.tune:
         result["tuned"] = tuned(name, case, dtype, tensors)
@@ -326,7 +328,7 @@ def main(argv=None):
         for (label, case), dtype, name in itertools.product(cases.items(), settings.dtypes, settings.functions):
             results.append(measure(label, case, dtype, name, settings, measured))
             print(f"{label} {dtype} {name}: {results[-1]['error']}", file=sys.stderr, flush=True)
-            # At once, as the machine may be taken away before the end.
+            # Printed at once, as the machine may be taken away before the end.
             if settings.json:
                 settings.json.write_text(json.dumps(report, indent=1))
     print(table(results))

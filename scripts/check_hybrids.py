@@ -1,7 +1,15 @@
 """Hybrids on networks of keras.applications with random weights: completeness of their explanations, as a table.
 
-KERAS_BACKEND=torch python scripts/check_hybrids.py
+    KERAS_BACKEND=torch python scripts/check_hybrids.py              # three networks, at the cuts below
+    KERAS_BACKEND=torch python scripts/check_hybrids.py --all        # one of each family, cut at the middle layer
+    KERAS_BACKEND=torch python scripts/check_hybrids.py VGG16 NASNetMobile
+
+Each hybrid is made, explained, trained for one step with the stem frozen, saved, loaded and explained again.
 """
+
+import argparse
+import pathlib
+import tempfile
 
 import keras
 import numpy as np
@@ -13,20 +21,69 @@ CUTS = {
     "MobileNetV2": "block_6_expand_relu",
     "EfficientNetB0": "block4a_expand_activation",
 }
+FAMILIES = (
+    *("VGG16", "ResNet50", "ResNet50V2", "Xception", "InceptionV3", "InceptionResNetV2", "DenseNet121"),
+    *("NASNetMobile", "MobileNet", "MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "EfficientNetV2B0"),
+    "ConvNeXtTiny",
+)
+SIZE = 75  # the smallest that all of them take
 
 
-def residual(name, layer):
-    """The largest |logit - bias - sum of contributions|, relative to the largest logit."""
-    stem = getattr(keras.applications, name)(weights=None, input_shape=(64, 64, 3), include_top=False)
-    model = keras_coda.models.hybrid(stem, layer, [16, 10], [3, 1], [8, 8], temperature=10.0)
-    images = np.random.default_rng(0).random((2, 64, 64, 3), "float32")
+def middle(stem):
+    """The name of the layer in the middle of the list of a model's layers."""
+    return stem.layers[len(stem.layers) // 2].name
+
+
+def residual(model, images, logits):
+    """The largest |logit - bias - sum of contributions|, relative to the largest logit; and the explanation."""
     explanation = keras_coda.explain(model, images, "all")
-    logits = model.predict(images, verbose=0)
     total = explanation.contributions.sum((2, 3, 4), dtype="float64") + explanation.bias
-    return np.abs(total - logits).max() / np.abs(logits).max(), explanation.over_image(64, 64).contribution_map.shape
+    return np.abs(total - logits).max() / np.abs(logits).max(), explanation
+
+
+def same(first, second):
+    """Whether two lists of arrays are equal."""
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def check(name, layer=None):
+    """The cut, the residual before and after the step, and the maps' shape of a hybrid on the network `name`."""
+    stem = getattr(keras.applications, name)(weights=None, input_shape=(SIZE, SIZE, 3), include_top=False)
+    layer = layer or middle(stem)
+    model = keras_coda.models.hybrid(stem, layer, [16, 10], [3, 1], [8, 8], temperature=10.0)
+    del stem
+    images = np.random.default_rng(0).random((2, SIZE, SIZE, 3), "float32")
+    before, _ = residual(model, images, model.predict(images, verbose=0))
+
+    frozen, head = model.get_layer("stem"), model.get_layer("dau_1")
+    weights, kernels = frozen.get_weights(), head.get_weights()
+    model.compile(keras.optimizers.SGD(1.0), keras_coda.OneVsRestCrossentropy())
+    model.fit(images, np.array([0, 1]), verbose=0)
+    if not same(weights, frozen.get_weights()) or same(kernels, head.get_weights()):
+        raise AssertionError(f"{name}: the step changed the frozen stem, or did not change the head")
+    after, explanation = residual(model, images, logits := model.predict(images, verbose=0))
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory) / "hybrid.keras"
+        model.save(path)
+        loaded = keras.saving.load_model(path)
+    from_file, again = residual(loaded, images, logits)
+    if not np.allclose(again.contributions, explanation.contributions, atol=1e-5 * np.abs(logits).max()):
+        raise AssertionError(f"{name}: the loaded model has other contributions")
+    shape = explanation.contributions.shape[2:]
+    if explanation.over_image(SIZE, SIZE).contribution_map.shape != (2, 10, SIZE, SIZE):
+        raise AssertionError(f"{name}: the maps are not of the image's size")
+    return layer, max(before, after, from_file), shape
 
 
 if __name__ == "__main__":
-    for name, layer in CUTS.items():
-        error, shape = residual(name, layer)
-        print(f"{name} at {layer}: {error:.1e}, maps {shape}", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="networks of keras.applications, cut at the middle layer")
+    parser.add_argument("--all", action="store_true", help="one of each family")
+    options = parser.parse_args()
+    chosen: dict = dict.fromkeys(options.names or FAMILIES) if options.all or options.names else CUTS
+    print("| network | cut at | features | residual |\n| --- | --- | --- | --- |", flush=True)
+    for name, layer in chosen.items():
+        layer, error, shape = check(name, layer)
+        print(f"| {name} | `{layer}` | {' x '.join(map(str, shape))} | {error:.1e} |", flush=True)
+        keras.utils.clear_session()

@@ -1,10 +1,10 @@
-"""Train variations of a recipe on a part of its data, and print what each reaches: how modern recipes are chosen.
+"""Train variations of a recipe on a part of its data, and compare their results. So the modern recipes were chosen.
 
     KERAS_BACKEND=torch python scripts/compare_trainings.py xs_coda_cifar10 --images 10000 --epochs 5 \
         --change '{"batch_size": 256, "optimizer": {"name": "adamw"}}' --change '{"learning_rate": 0.008}'
 
 A change is a JSON object of entries of a recipe (see keras_coda.recipes.Recipe). Prints a Markdown table. Each is
-trained once, from one seed, so that small differences say nothing.
+trained once, from one seed, so that small differences mean nothing.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import keras
 
 import keras_coda
 from keras_coda.data import dataset as datasets
-from keras_coda.training import fitting
+from keras_coda.training import Options, fitting
 
 
 def part(dataset, images, tests):
@@ -34,7 +34,7 @@ def part(dataset, images, tests):
 def measured(recipe, dataset, epochs):
     """Accuracy and loss on the test images, and the seconds that the training took."""
     with tempfile.TemporaryDirectory() as folder:
-        run = fitting.Run(recipe=recipe, epochs=epochs, state=pathlib.Path(folder, "state"), verbose=2)
+        run = fitting.Run(recipe, pathlib.Path(folder, "state"), Options(epochs=epochs, verbose=2))
         began = time.monotonic()
         model, fitted = fitting.fit(run, dataset)
         seconds = time.monotonic() - began

@@ -1,14 +1,14 @@
-"""How fast the images of training are prepared: a Markdown table of images a second.
+"""Measure how fast training images are prepared: a Markdown table of images per second.
 
     KERAS_BACKEND=torch python scripts/data_speed.py
 
-Batches are taken as `model.fit` takes them, and nothing is done with them. The images are random: arrays of the shapes
-of the data sets, and, for ImageNet-100, JPEG files of 500 x 375 pixels in memory, so that no disk is measured. The last
-column is for a network that leaves the CPU alone while it is busy, as on a GPU: a pause after each batch, as long as
-one took to prepare. If batches were not prepared meanwhile, it would be half of the column before it.
+Batches are taken as `model.fit` takes them, and not used. The images are random: arrays with the shapes of the data
+sets, and for ImageNet-100 JPEG files of 500 x 375 pixels in memory, so that the speed of the disk does not matter. The
+last column is for a network that does not use the CPU, as on a GPU: after each batch there is a pause as long as its
+preparation. If batches were not prepared during the pause, it would be half of the column before it.
 
-`--rand-augment` measures RandAugment alone instead: images a second of one core's time, which other work on the machine
-changes least.
+`--rand-augment` measures RandAugment alone: images per second of CPU time of one core, on which other work on the
+machine has the least effect.
 """
 
 import argparse
@@ -37,14 +37,14 @@ CASES = {
 
 
 class Files(list):
-    """Examples in memory, as of `tfds.data_source`."""
+    """Examples in memory, with the interface of `tfds.data_source`."""
 
     def __getitems__(self, keys):
         return [self[key] for key in keys]
 
 
 def photo(rng, size):
-    """The bytes of a JPEG file with detail enough to be as large as ImageNet's are on average, about 110 kB."""
+    """A JPEG file with as much detail as those of ImageNet on average, about 110 kB."""
     coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), "uint8")).resize(size[::-1], Image.Resampling.BICUBIC)
     noisy = np.asarray(coarse) + rng.normal(0, 14, (*size, 3))
     file = io.BytesIO()
@@ -60,7 +60,7 @@ def images_of(size, count):
 
 
 def seconds(batches, pause=0.0):
-    """The time of an epoch, with a pause after each batch."""
+    """Seconds of an epoch with a pause after each batch."""
     began = time.perf_counter()
     for number in range(len(batches)):
         batches[number]
@@ -69,7 +69,7 @@ def seconds(batches, pause=0.0):
 
 
 def measure(images, augmentation, batch_size, rounds):
-    """Images a second, of batches alone and with pauses: medians of several epochs, after one that is not counted."""
+    """Images per second, without and with pauses: medians of several epochs after a warm-up epoch."""
     count = len(images)
     batches = Batches(images, np.zeros(count, "int64"), batch_size, 1, augmentation=augmentation)
     alone, beside = [], []
@@ -82,7 +82,7 @@ def measure(images, augmentation, batch_size, rounds):
 
 
 def rand_augment_alone(size, count, rounds):
-    """Images of `size` x `size` pixels a second of CPU time: the median of several rounds."""
+    """Images of `size` x `size` pixels per second of CPU time: the median of several rounds."""
     images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), "uint8")
     rates = []
     for _ in range(rounds):

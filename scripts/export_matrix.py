@@ -2,12 +2,15 @@
 
     KERAS_BACKEND=torch python scripts/export_matrix.py --networks digits colour
 
-Every file is run by its own runtime on other images, and other numbers of them, than it was traced with. A line is
-printed as soon as it is measured. All times are of one run, on the CPU, one thread where OMP_NUM_THREADS=1.
+Every file is run by its own runtime on several images at once, and one of any size also on images of another size. A
+line is printed as soon as it is measured. Times are those of the process on the CPU, all threads together, so that
+other programs do not count.
 """
 
 import argparse
+import functools
 import pathlib
+import shutil
 import sys
 import tempfile
 import time
@@ -17,72 +20,117 @@ import keras
 import numpy as np
 
 import keras_coda
-from keras_coda.exporting import FORMATS
+from keras_coda.exporting import FORMATS, metadata_of
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests" / "exporting"))
-from clients import RUN
+from clients import LOAD
 
+HEADER = ["format", "backend", "network", "weights", "sizes", "logits", "maps", "MB", "ms file", "s to write"]
+
+
+def hybrid():
+    stem = keras_coda.models.ResNet56(blocks=3)
+    cut = [layer.name for layer in stem.layers if isinstance(layer, keras.layers.Add)][5]
+    return keras_coda.models.hybrid(stem, cut, [32, 10], [3, 1], [32, 32], temperature=100.0)
+
+
+def residual():
+    inputs = keras.Input((None, None, 3))
+    x = keras_coda.DAUConv2D(32, 3, 32, strides=2, padding="symmetric")(keras_coda.layers.InputEncoding()(inputs))
+    for _ in range(2):
+        x = keras.layers.Add()([x, keras_coda.DAUConv2D(32, 3, 32, padding="symmetric")(x)])
+    x = keras_coda.DAUConv2D(10, 1, 32)(x)
+    return keras.Model(
+        inputs, keras_coda.layers.LogitScaling(100.0)(keras_coda.layers.SumPooling2D()(x)), name="residual"
+    )
+
+
+# How to make it, the shape of its images, and how many.
 NETWORKS = {
-    "digits": (lambda: keras_coda.presets.load("xs_coda_digits"), (16, 16, 1)),
-    "colour": (lambda: keras_coda.presets.load("xs_coda_cifar10"), (32, 32, 3)),
-    "s": (lambda: keras_coda.CoDANet.from_size("s", image_shape=(32, 32, 3)), (32, 32, 3)),
+    "digits": (lambda: keras_coda.presets.load("xs_coda_digits"), (16, 16, 1), 5),
+    "colour": (lambda: keras_coda.presets.load("xs_coda_cifar10"), (32, 32, 3), 5),
+    "s": (lambda: keras_coda.CoDANet.from_size("s"), (32, 32, 3), 2),
+    "hybrid": (hybrid, (32, 32, 3), 5),
+    "residual": (residual, (32, 32, 3), 5),
 }
-HEADER = ["format", "backend", "network", "weights", "images", "logits", "maps", "MB", "s to write"]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["digits", "colour"])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS])
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=[*FORMATS])
     parser.add_argument("--explain", choices=["predicted", "all"], default="predicted")
     settings = parser.parse_args()
     warnings.filterwarnings("ignore")
     print("| " + " | ".join(HEADER) + " |\n|" + " --- |" * len(HEADER))
     for network in settings.networks:
-        make, shape = NETWORKS[network]
+        make, shape, count = NETWORKS[network]
         keras.utils.set_random_seed(0)
         model = make()
+        images = np.random.default_rng(0).random((count, *shape), "float32")
+        predict = milliseconds(functools.partial(model.predict, verbose=0), images)
+        explain = milliseconds(functools.partial(explained, model, settings.explain), images)
         for name in settings.formats:
-            form = FORMATS[name]
-            if keras.backend.backend() in form.backends:
-                for weights in form.weights:
-                    row = measure(model, form, shape, weights, settings.explain)
-                    print("| " + " | ".join([name, keras.backend.backend(), network, weights, *row]) + " |", flush=True)
+            for row in rows(model, FORMATS[name], images, settings.explain):
+                print("| " + " | ".join([name, keras.backend.backend(), network, *row]) + " |", flush=True)
+        print(f"{network}: ms an image of predict {predict:.1f}, of explain {explain:.1f}", file=sys.stderr, flush=True)
 
 
-def measure(model, form, shape, weights, explain):
-    """The last cells of a row: dynamic batch, relative errors, size of the file, seconds."""
-    images = np.random.default_rng(0).random((5, *shape), "float32")
-    explanation = model.explain(images, None if explain == "predicted" else "all")
+def rows(model, form, images, explain):
+    """The last cells of the rows of a format: weights, sizes, relative errors, size of the file, times."""
+    shape = images.shape[1:]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, f"model{form.suffix}")
-        start = time.perf_counter()
-        try:
-            keras_coda.export(model, path, explain, image_shape=shape, weights=weights)
-            seconds = time.perf_counter() - start
-            outputs, batch = run(form, path, images)
-        except Exception as refusal:
-            return ["refused", f"{type(refusal).__name__}: {str(refusal).splitlines()[0][:80]}", "", "", ""]
-        logits, maps = (
-            f"{error(outputs[key], getattr(explanation, key)):.1e}" for key in ("logits", "contribution_map")
-        )
-        files = [path, path.with_suffix(".bin")] if path.is_file() else path.rglob("*")
-        size = sum(file.stat().st_size for file in files if file.is_file())
-    return ["any" if batch else "one", logits, maps, f"{size / 1e6:.2f}", f"{seconds:.0f}"]
+        any_size = keras.backend.backend() in form.any_size
+        for weights in form.weights:
+            start = time.process_time()
+            try:
+                if form.name == "onnx" and weights != "float32":
+                    # The same graph: the rest of what `export` does.
+                    full = path.with_name("full.onnx")
+                    if weights == form.weights[1]:
+                        shutil.move(path, full)
+                    shutil.copyfile(full, path)
+                    form.load().finish(path, {**metadata_of(full), "weights": weights})
+                else:
+                    size = (None, None, shape[-1]) if any_size else shape
+                    keras_coda.export(model, path, explain, image_shape=size, weights=weights)
+                seconds = time.process_time() - start
+                run = LOAD[form.name](path)
+                errors = error(run, model, images, explain)
+                if any_size:
+                    other = images[:2, :-3, :-6]
+                    errors = [max(pair) for pair in zip(errors, error(run, model, other, explain), strict=True)]
+                took = milliseconds(run, images)
+            except Exception as refusal:
+                yield [weights, "refused", f"{type(refusal).__name__}: {str(refusal).splitlines()[0]}", *[""] * 4]
+                break
+            files = [path, *path.parent.glob("*.data")] if path.is_file() else path.rglob("*")
+            size = sum(file.stat().st_size for file in files if file.is_file())
+            cells = [*(f"{e:.1e}" for e in errors), f"{size / 1e6:.2f}", f"{took:.1f}", f"{seconds:.0f}"]
+            yield [weights, "any" if any_size else "one", *cells]
 
 
-def run(form, path, images):
-    """The outputs, and whether all images could be given at once."""
-    try:
-        return RUN[form.name](path, images), True
-    except Exception:
-        outputs = [RUN[form.name](path, image[np.newaxis]) for image in images]
-        return {key: np.concatenate([output[key] for output in outputs]) for key in outputs[0]}, False
+def error(run, model, images, explain):
+    """The largest differences of logits and maps, relative to the largest value."""
+    got, want = run(images), explained(model, explain, images)
+    pairs = [(got[key], getattr(want, key)) for key in ("logits", "contribution_map")]
+    return [np.abs(one - other).max() / np.abs(other).max() for one, other in pairs]
 
 
-def error(got, want):
-    """The largest difference, relative to the largest value."""
-    return np.abs(got - want).max() / np.abs(want).max()
+def explained(model, explain, images):
+    return keras_coda.explain(model, images, None if explain == "predicted" else "all")
+
+
+def milliseconds(run, images):
+    """Of an image: the best of three runs, after one that may compile."""
+    run(images)
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        run(images)
+        times.append(time.process_time() - start)
+    return min(times) / len(images) * 1e3
 
 
 if __name__ == "__main__":

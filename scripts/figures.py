@@ -3,10 +3,10 @@
     python scripts/figures.py --figure 5 --preset xs_coda_digits --dataset digits --out figures/
 
 2: weights and contributions for the label and the strongest other class, of one or more presets
-3: a rank-3 DAU encodes three digits as eigenvectors of AB (trains it; needs no preset)
+3: a rank-3 DAU encodes three digits as eigenvectors of AB (trains the DAU; needs no preset)
 4: contribution maps of the same images by temperature, of several presets
 5: the most confident correct prediction of each class
-6: localisation and pixel removal of every method, from folders that `keras-coda evaluate` left
+6: localisation and pixel removal of every method, from folders of `keras-coda evaluate`
 7: a grid of images and the contribution maps of its classes
 8: contribution maps beside the strongest post-hoc methods
 cover: the picture of the README: image, weights and contributions of the most confident prediction of each class
@@ -34,13 +34,13 @@ from keras_coda.reports import Evaluation, Published, Subject
 
 
 def figure_3(arguments):
-    """Trains a DAU, and draws what it has learned."""
+    """A figure that trains a DAU and draws its eigenvectors."""
     settings = (arguments.samples, arguments.noise, arguments.epochs, arguments.learning_rate)
     return eigenvectors.draw(data.load(arguments.dataset or "mnist", arguments.data_dir), *settings)
 
 
 def figure_6(arguments):
-    """Draws what `keras-coda evaluate` measured."""
+    """A figure of the results of `keras-coda evaluate`."""
     if not arguments.results:
         raise ValueError("Figure 6 needs --results, folders that `keras-coda evaluate` left. Received: none")
     published = None if arguments.published is None else Published(arguments.published)
@@ -53,7 +53,7 @@ def of_subjects(draw):
 
 
 def of_subject(draw, **options):
-    """A figure of one preset; `options` are names of arguments that it takes, as `draw` calls them."""
+    """A figure of one preset. `options` are the names of its further arguments, as `draw` has them."""
 
     def figure(arguments):
         given = {name: getattr(arguments, option) for name, option in options.items()}

@@ -1,10 +1,10 @@
-"""Load damaged and hostile presets, checkpoints and images, and count what comes of them.
+"""Load damaged and hostile presets, checkpoints and images, and count the outcomes.
 
     KERAS_BACKEND=torch python scripts/fuzz.py --cases 5000
     KERAS_BACKEND=torch python scripts/fuzz.py --only 1234    # one case again, with its traceback
 
-Each case is drawn from the seed and its number. It must give what was saved, or the one documented error. A worker
-process runs the cases, with a limit of time for each; a worker that hangs or dies is replaced, and the case counted.
+Each case is drawn from the seed and its number. It must load what was saved, or raise the one documented error. A
+worker process runs the cases with a time limit. A worker that hangs or dies is counted and replaced.
 """
 
 import argparse
@@ -25,10 +25,11 @@ import time
 import traceback
 import warnings
 import zipfile
+from typing import Any
 
 import numpy as np
 
-# Seconds, and bytes beyond those before the first case.
+# Limits of a case in seconds, and in bytes above the memory before the first case.
 LIMIT, GROWTH = 30, 2 * 2**30
 EQUAL, AS_WRITTEN, REFUSED = "loaded, equal", "loaded, as written", "documented error"
 GOOD = (EQUAL, AS_WRITTEN, REFUSED)
@@ -51,11 +52,11 @@ VALUES: tuple = (
 )  # fmt: skip
 
 
-# What cases change
+# Changes
 
 
 def flip_bits(rng, content):
-    """A few bits, mostly one."""
+    """Flip a few bits, mostly one."""
     content = bytearray(content)
     for _ in range(int(rng.choice([1, 1, 1, 2, 16]))):
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
@@ -101,7 +102,7 @@ def damage(rng, path):
 
 
 def replace_file(rng, path):
-    """Something that is no file, or another one, in the place of a file."""
+    """Replace a file by another one, or by something that is no file."""
     content = path.read_bytes()
     path.unlink()
     kind = rng.choice(["nothing", "directory", "pipe", "/dev/zero", "/dev/urandom", "loop", "link", "secret"])
@@ -111,7 +112,7 @@ def replace_file(rng, path):
         os.mkfifo(path)
     elif kind == "loop":
         path.symlink_to(path)
-    elif kind == "link":  # as the Hub's cache has them
+    elif kind == "link":  # as in the Hub's cache
         path.with_name("blob").write_bytes(content)
         path.symlink_to("blob")
     elif kind == "secret":
@@ -129,7 +130,7 @@ def places(value, path=()):
 
 
 def edit_json(rng, path):
-    """Another value, or none, somewhere in a JSON file."""
+    """Replace or remove a value somewhere in a JSON file."""
     value = json.loads(path.read_text())
     found = [place for place in places(value) if place]
     place = found[rng.integers(len(found))]
@@ -174,12 +175,12 @@ class Presets:
         )
         dense = [keras.layers.Flatten(), keras.layers.Dropout(0.5), keras_coda.DAUDense(3, 2), keras.layers.Dense(3)]
         chain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(2.0), *dense], name="chain")
-        facts = {"dataset": "Noise", "classes": ["cat", "dog", "eel"], "results": {"test_accuracy": 0.5}}
+        facts = presets.Facts("Noise", ["cat", "dog", "eel"], results={"test_accuracy": 0.5})
         self.originals = []
         for number, model in enumerate((net, chain)):
             for parts in (None, 3000):
                 folder = root / f"preset{number}{parts}"
-                presets.save(model, folder, **facts, part_bytes=parts)
+                presets.save(model, folder, facts, part_bytes=parts)
                 self.originals.append((folder, *self.loaded(folder)))
 
     def loaded(self, folder):
@@ -198,12 +199,12 @@ class Presets:
                 self.presets.load(folder, load_weights=False)
             got = self.loaded(folder)
         except self.presets.PresetError as error:
-            # What one case leaves behind in the process must not have another one refused.
+            # A case must leave nothing in the process because of which a later one is refused.
             return (BAD[1], str(error)) if kind == "untouched" else (REFUSED, what)
         equal = got[0] == config and got[2] == facts and len(got[1]) == len(weights)
         if equal and all(np.array_equal(a, b) for a, b in zip(got[1], weights, strict=True)):
             return EQUAL, what
-        # Whoever writes all checksums anew has written another preset. It must be what it says.
+        # A preset with new checksums is another preset. It must load as what it says.
         sane = sum(array.size for array in got[1]) == got[2]["parameters"] and all(map(_finite, got[1]))
         return (AS_WRITTEN if hostile and sane else BAD[0]), what
 
@@ -220,7 +221,7 @@ class Presets:
         return edit_json(rng, folder / str(rng.choice(["config.json", "metadata.json"])))
 
     def _rename(self, rng, folder, files):
-        """Files of another preset, or two that are exchanged."""
+        """Take files of another preset, or exchange two files."""
         name = files[rng.integers(len(files))].name
         other = self.originals[rng.integers(len(self.originals))][0]
         if (other / name).exists() and rng.random() < 0.5:
@@ -242,7 +243,7 @@ class Presets:
         return f"sealed: {what}"
 
     def _hdf5(self, rng, folder, files):
-        """Weights that another wrote, with their checksum."""
+        """Write other weights, with their checksum."""
         import h5py
 
         parts = sorted(path for path in files if "weights" in path.name)
@@ -292,11 +293,11 @@ def _finite(array):
 
 
 def _seal(folder, fit_parameters):
-    """Write the checksums of the files as they are now, as far as they can be read."""
+    """Write new checksums for the changed files, as far as they can be read."""
     import hashlib
 
     from keras_coda.presets import facts as facts_module
-    from keras_coda.presets import plain
+    from keras_coda.presets import files
 
     try:
         facts = json.loads((folder / "metadata.json").read_text())
@@ -305,7 +306,7 @@ def _seal(folder, fit_parameters):
         ).hexdigest()
         if not fit_parameters:
             facts["parameters"] = int(facts["parameters"]) + 10**9
-        facts["config_sha256"] = plain.digest(json.loads((folder / "config.json").read_text()))
+        facts["config_sha256"] = files.digest(json.loads((folder / "config.json").read_text()))
         facts["metadata_sha256"] = facts_module._sum(facts)
         (folder / "metadata.json").write_text(json.dumps(facts))
     except (ValueError, TypeError, AttributeError):
@@ -316,12 +317,12 @@ def _seal(folder, fit_parameters):
 
 
 class Checkpoints:
-    """Checkpoints in the authors' format, of which PyTorch's archives have checksums."""
+    """Checkpoints in the authors' format. PyTorch's archives have checksums."""
 
     share = 0.25
 
     def __init__(self, root):
-        self.arguments = {"strides": (1, 2), "temperature": 3.0}
+        self.arguments: dict[str, Any] = {"strides": (1, 2), "temperature": 3.0}
         import torch
 
         from keras_coda import presets
@@ -361,7 +362,7 @@ class Checkpoints:
         return replace_file(rng, path)
 
     def _zip(self, rng, path):
-        """Another archive of the same entries: compressed, or with one that is damaged."""
+        """Write an archive with the same entries, compressed, or with a damaged one."""
         method = int(rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
         with zipfile.ZipFile(io.BytesIO(self.content)) as old, zipfile.ZipFile(path, "w", method) as new:
             names = [entry.filename for entry in old.infolist()]
@@ -373,7 +374,7 @@ class Checkpoints:
                 elif name == chosen:
                     content = flip_bits(rng, content)
                 new.writestr(name, content)
-        # A key or a shape in the pickle may have become another one: then it is another checkpoint.
+        # A changed key or shape in the pickle makes another, valid checkpoint.
         return f"zip: {chosen}"
 
     def _state(self, rng, path):
@@ -405,7 +406,7 @@ class Checkpoints:
         return f"state: {kind} as {str(name)[:40]!r}"
 
     def _pickle(self, rng, path):
-        """Other things than a state dict; what would run, if it were executed."""
+        """Write something else than a state dict, such as a pickle that opens a file when it is executed."""
         outside = str(path.parent.parent.parent / "outside" / "executed")
 
         class Evil:
@@ -453,7 +454,7 @@ class Images:
         path = folder / f"image.{form}"
         path.write_bytes(content)
         kind = rng.choice(["bytes", "bytes", "bytes", "file", "declared"])
-        if kind == "declared" and form == "png":  # a size beyond all memory, with a checksum that fits
+        if kind == "declared" and form == "png":  # a size beyond all memory, with a correct checksum
             import zlib
 
             size = int(rng.choice([2**14, 2**16, 2**31 - 1])).to_bytes(4, "big")
@@ -498,7 +499,7 @@ def work(root, first, last, seed, chosen, verbose=False):
     os.chdir(root / "here")
 
     def hook(event, arguments):
-        # What Python opens; what HDF5 opens is seen by what is loaded.
+        # Sees the files that Python opens. HDF5 opens its own, which shows in the loaded values.
         if event == "open" and str(root / "outside") in os.path.realpath(str(arguments[0])):
             opened.append(str(arguments[0]))
         elif event in ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "socket.connect"):
@@ -522,7 +523,7 @@ def work(root, first, last, seed, chosen, verbose=False):
         growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         if growth > GROWTH:
             outcome, what = BAD[4], f"{growth:,} bytes more; {outcome}: {what}"
-        # A link to a file outside is followed as everywhere; what it shows must be refused as what is no preset.
+        # Links to files outside are followed as usual. The target must be refused, since it is no preset.
         read = [name for name in opened if name not in ("open",)]
         if (
             any(name in ("os.system", "subprocess.Popen", "os.exec", "socket.connect") for name in read)
@@ -534,7 +535,7 @@ def work(root, first, last, seed, chosen, verbose=False):
 
 
 def outside_of(root):
-    """What lies beside the cases, which none may change."""
+    """The files beside the cases, which no case may change."""
     found = {}
     for folder in ("outside", "here", "originals"):
         for path in sorted((root / folder).rglob("*")) if (root / folder).exists() else ():
@@ -567,7 +568,7 @@ class Worker:
         self.rest = b""
 
     def next(self, seconds):
-        """The next line; `None` after so many seconds, and "" at the end."""
+        """The next line of the worker; `None` if there is none in time, and "" at the end."""
         until = time.monotonic() + seconds
         while b"\n" not in self.rest:
             ready, _, _ = select.select([self.lines], [], [], max(0, until - time.monotonic()))
@@ -587,7 +588,7 @@ class Worker:
 
 
 def run(arguments):
-    """Run all cases, and return the counts of outcomes by kind, what went wrong, and the most memory."""
+    """Run all cases. Returns the counts of outcomes by kind, the failures, and the largest memory."""
     counts: dict = collections.defaultdict(collections.Counter)
     wrong, most = [], 0
     with tempfile.TemporaryDirectory() as name:
@@ -613,7 +614,7 @@ def run(arguments):
                         print(*wrong[-1], flush=True)
                     if arguments.verbose and first % 250 == 0:
                         print(first, {kind: dict(count) for kind, count in counts.items()}, flush=True)
-                    # Its memory would be counted for those after it.
+                    # A new worker, or later cases would be charged with its memory.
                     if outcome == BAD[4] or time.monotonic() > until:
                         current = None
                         break

@@ -1,11 +1,11 @@
-"""Make a preset of what came back from a GPU machine, and check it here.
+"""Make a preset of the files from a GPU machine, and check it here.
 
     python scripts/gpu_join.py build/gpu/back --out s_coda_cifar10 --data cifar10.npz --half
     python scripts/gpu_join.py build/gpu/back --out zoo/xl_coda_tinyimagenet --data arrays --half --parts
 
-The folders hold, anywhere in them, the files of one preset of `gpu_train.py`. Prints the accuracy on some test images
-and the completeness residual of explanations, of the weights as they came and as they are written, beside what was
-measured there; exits with status 1 where they do not agree.
+The folders hold the files of one preset of `gpu_train.py`, in any subfolders. Prints the accuracy on some test images
+and the completeness residual of explanations, for the weights as received and as written, beside the values measured on
+the GPU. Exits with status 1 if they do not agree.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from keras_coda import data, presets
 from keras_coda.presets import weights
 
 PART_BYTES = 15 * 2**20
-# Of the logits' size; and how far the accuracy of a part of the images may be from that of all, in standard errors.
+# Allowed residual relative to the logits, and allowed deviation of the accuracy on some images, in standard errors.
 RESIDUAL, STANDARD_ERRORS = 1e-4, 4
 EXPLAINED = 8
 
@@ -51,7 +51,7 @@ def checked(model, dataset, count):
 
 
 def agrees(found, promised):
-    """Whether a check is what the preset's own results promise, as far as so few images can tell."""
+    """Whether a check agrees with the results in the preset, within the error of so few images."""
     accuracy = promised.get("test_accuracy", found["accuracy"])
     error = max(np.sqrt(accuracy * (1 - accuracy) / found["images"]), 1 / found["images"])
     near = abs(found["accuracy"] - accuracy) <= STANDARD_ERRORS * error

@@ -1,13 +1,14 @@
-"""Lay out what a GPU machine without a network needs, in folders that each fit a transfer.
+"""Collect the files that a GPU machine without a network needs, in folders small enough for a transfer.
 
     python scripts/gpu_pack.py s --data /path/to/packed/data
     python scripts/gpu_pack.py xl --data /path/to/packed/data --start build/gpu/back/preset
 
-Run it in the checkout that travels. It makes build/gpu/s/1, build/gpu/s/2, ..., which git ignores: the wheels that the
-machine lacks, the packed images, and the preset to start from. Prints the folders. docs/gpu.md says how they are used.
+Run it in the checkout that is transferred. It makes build/gpu/s/1, build/gpu/s/2, ..., which git ignores. They hold the
+wheels that the machine lacks, the packed images, and the preset to start from. Prints the folders. docs/gpu.md says how
+they are used.
 
-The data folder has install.py, cifar10/ and tiny-imagenet/. A transfer takes --limit MiB, of which the files of the
-checkout take a part.
+The data folder has install.py, cifar10/ and tiny-imagenet/. A transfer takes --limit MiB, including the files of the
+checkout.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import sys
 OUT = pathlib.Path("build/gpu")
 MIB = 2**20
 SPARE, LEAST = MIB, 16 * MIB
-# What `import keras_coda` needs and the machine lacks, for its Python.
+# The requirements of `import keras_coda` that the machine lacks, for its Python.
 WHEELS = ("keras==3.15.1", "optree==0.20.0", "namex==0.1.0")
 PYTHON = "3.12"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
@@ -36,7 +37,7 @@ DATA = {
 
 
 def wheels(folder):
-    """The wheels in a folder, downloaded where they are not there."""
+    """The wheels in a folder. Missing ones are downloaded."""
     if len(list(folder.glob("*.whl"))) < len(WHEELS):
         options = ["--no-deps", "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]
         platforms = [part for platform in PLATFORMS for part in ("--platform", platform)]
@@ -46,7 +47,7 @@ def wheels(folder):
 
 
 def wanted(run, data, start, wheels):
-    """All files that a run needs, as `(path, place in the folders)`: first what unpacks the others, then by size."""
+    """All files that a run needs, as `(path, place in the folders)`: first the script that unpacks, then by size."""
     files = [(path, pathlib.Path("wheels", path.name)) for path in wheels]
     for pattern in DATA[run]:
         found = sorted(data.glob(pattern))
@@ -61,7 +62,7 @@ def wanted(run, data, start, wheels):
 
 
 def parcels(sizes, limit):
-    """Which items go together: lists of their indices, of at most `limit` each. Each goes into the first with room.
+    """Distribute items over folders of at most `limit` each: lists of indices. Each goes into the first with room.
 
     Raises:
         ValueError: one is larger than `limit`.
@@ -81,7 +82,7 @@ def parcels(sizes, limit):
 
 
 def travelling():
-    """The bytes of the checkout that travel with every call: tracked files, and those that git does not ignore."""
+    """Bytes of the checkout, which is part of every transfer: all files that git does not ignore."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
     return sum(path.lstat().st_size for path in map(pathlib.Path, filter(None, names)) if path.exists())

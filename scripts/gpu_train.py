@@ -1,4 +1,4 @@
-"""Train a CoDA-Net on one GPU for so many minutes, by a recipe: JAX, all images on the GPU, some steps a call.
+"""Train a CoDA-Net by a recipe on one GPU within a time limit. JAX, all images on the GPU, several steps per call.
 
     python scripts/gpu_train.py s_coda_cifar10_fast --data arrays --minutes 9 --out s
     python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 9 --out xl --half \
@@ -6,14 +6,14 @@
     python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 9 --out xl_2 --half \
         --start xl/preset --rates 0.005 --stages 48:0.4,64:0.6 --fall 0 --chunk 13 --grids 0
 
-It checks the GPU kernels, tries a few learning rates, trains with the best of them until the time is up or the epochs
-are done, and measures. It leaves in the folder of --out
+It checks the GPU kernels, tries a few learning rates, trains with the best one until time or epochs are over, and
+measures the result. The folder of --out gets
 
-    log.jsonl    a line an epoch, and all that was measured, with versions and device
-    preset/      the network as `keras_coda.presets` reads it, its weights in parts of 15 MiB
+    log.jsonl    a line per epoch, and all measurements, with versions and device
+    preset/      the network as a preset, its weights in parts of 15 MiB
 
-written anew every two minutes. The data are a folder of arrays that `gpu_unpack.py` made. How to run this on a machine
-that is lent for minutes: docs/gpu.md.
+which are written every two minutes. The data are a folder of arrays from `gpu_unpack.py`. docs/gpu.md says how to run
+this on a machine that is lent for minutes.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import pathlib
 import sys
 import time
 
-# First of all, as it counts the seconds from here on.
+# Imported first, since it starts the clock.
 from gpu import log
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -40,7 +40,7 @@ from keras_coda.training import fitting
 PART_BYTES = 15 * 2**20
 # Seconds between two saves, and between two tests while training.
 SAVE_EVERY, TEST_EVERY = 120, 10
-# Methods to compare with while there is time, the paper's best first.
+# Methods to compare with if there is time, the paper's best first.
 OTHERS = ("occlusion_9", "grad_cam", "occlusion_5", "integrated_gradients", "input_x_gradient")
 
 
@@ -75,7 +75,7 @@ def numbers(text):
 
 
 class Job:
-    """A training from its start to its end.
+    """A training from start to end.
 
     Args:
         arguments: of the command line.
@@ -89,7 +89,7 @@ class Job:
         self.rates = arguments.rates or [self.recipe.learning_rate * factor for factor in (0.6, 1.0, 1.7)]
         self.warm_up, self.fall = plan.schedule(self.recipe, arguments.fall)
         self.epochs = self.recipe.epochs if arguments.epochs is None else arguments.epochs
-        # Before anything takes time.
+        # Checked before anything takes time.
         left = 60 * arguments.minutes - log.seconds()
         plan.check_time(left, len(self.rates), arguments.trial, arguments.measuring)
         self.end = time.monotonic() + left
@@ -119,7 +119,7 @@ class Job:
         self.say(ended=True)
 
     def introduce(self):
-        """Say what is about to happen, and where."""
+        """Log the plan and the machine."""
         packages = ("jax", "keras", "numpy")
         self.say(
             recipe=self.recipe.name,
@@ -132,11 +132,11 @@ class Job:
         )
 
     def check_kernels(self):
-        """Train with "direct" where the form that "auto" takes is off."""
+        """Choose "direct" if the results of the form that "auto" chooses are wrong."""
         form = keras_coda.contraction(self.model.dtype_policy.compute_dtype)
         try:
             excess, error = kernels.excess(self.model, self.native)
-        except Exception as problem:  # A kernel that does not compile raises all kinds.
+        except Exception as problem:  # A kernel that does not compile raises errors of many types.
             excess = error = float("inf")
             self.say(kernels=form, problem=f"{type(problem).__name__}: {problem}"[:500])
         passes = excess < kernels.TOLERANCE
@@ -146,7 +146,7 @@ class Job:
         )
 
     def start(self):
-        """The state to start from: weights, and the variables of a fresh optimizer."""
+        """The initial state: weights, and the variables of a new optimizer."""
         if self.arguments.start:
             self.model.set_weights(presets.load(self.arguments.start).get_weights())
             self.say(start=self.arguments.start, sha256=presets.metadata(self.arguments.start)["weights_sha256"])
@@ -161,7 +161,7 @@ class Job:
         self.rate = self.rates[0]
 
     def train(self, number, stage):
-        """One stage: compile, measure the speed, in the first one try learning rates, and train."""
+        """Run one stage: compile, measure the speed, try learning rates (in the first stage), and train."""
         batch = self.recipe.batch_size
         a_epoch = len(self.data.x_train) // batch
         chunk = plan.chunk(a_epoch, self.arguments.chunk)
@@ -226,7 +226,7 @@ class Job:
                 break
 
     def seconds_a_step(self, program, chunk):
-        """What a step takes: the second of two calls, whose results are thrown away."""
+        """Seconds of a step: those of the second of two calls, whose results are discarded."""
         arguments = self.weights, self.variables, *self.few_steps(chunk, 0, np.zeros(chunk, "float32"))
         jax.block_until_ready(program(*arguments))
         began = time.monotonic()
@@ -248,13 +248,13 @@ class Job:
         return plan.best(found)
 
     def few_steps(self, chunk, number, rates):
-        """What the program takes beside the state, for steps that are thrown away: the same for each learning rate."""
+        """The arguments of the program beside the state, for steps whose results are discarded."""
         rng = np.random.default_rng((self.recipe.seed, number))
         indices = rng.integers(len(self.data.x_train), size=(chunk, self.recipe.batch_size)).astype("int32")
         return indices, jax.random.key(number), rates
 
     def save(self):
-        """The weights as a preset, with what they reached so far."""
+        """Save the weights as a preset, with the results so far."""
         self.exact.set_weights([np.asarray(array) for array in self.weights])
         folder = presets.save(
             self.exact,
@@ -275,13 +275,13 @@ class Job:
         self.say(saved=str(folder), parts=facts["weights_parts"], sha256=facts["weights_sha256"])
 
     def test_at_native_size(self):
-        """In the dtype of the training, the accuracy on images as they are, where the last stage had smaller ones."""
+        """Accuracy in the training dtype on images of full size, if the last stage had smaller ones."""
         if self.stages[-1].size != self.native:
             images, labels = jax.numpy.asarray(self.data.x_test), jax.numpy.asarray(self.data.y_test)
             self.note(test_accuracy=programs.test(self.model, images, labels)(self.weights))
 
     def measure(self):
-        """In float32, while there is time: accuracy, localisation and removal of the contributions, other methods."""
+        """Measure in float32, while there is time: accuracy, and localisation and removal of all methods."""
         x_test, y_test = np.asarray(self.data.x_test), self.data.y_test
         self.note(test_images=len(x_test))
         if self.arguments.grids and self.is_time():
@@ -310,7 +310,7 @@ class Job:
                 self.say(method=name, localisation=score, grids=count)
 
     def is_time(self):
-        """Whether there is time to begin with another measurement, which compiles something."""
+        """Whether there is time for another measurement, which includes compilation."""
         return time.monotonic() < self.end - plan.SAVING
 
     def note(self, **results):
@@ -321,7 +321,7 @@ class Job:
 
 
 def main(arguments=None):
-    """Run the job; return 2 where it cannot be run as it was asked for."""
+    """Run the job. Returns 2 if its arguments do not fit."""
     try:
         Job(parse(arguments)).run()
     except (ValueError, OSError) as error:

@@ -2,8 +2,8 @@
 
     python3 scripts/gpu_unpack.py build/gpu/s/1 /tmp/gpu
 
-One call for each folder. It makes /tmp/gpu/site, to be put on PYTHONPATH, /tmp/gpu/arrays, in which the file "complete"
-appears with the last image, and /tmp/gpu/start. It needs NumPy and Pillow.
+Call it once for each folder. It makes /tmp/gpu/site (for PYTHONPATH), /tmp/gpu/start, and /tmp/gpu/arrays, which gets a
+file "complete" after the last image. It needs NumPy and Pillow.
 """
 
 import argparse
@@ -21,14 +21,14 @@ PIP = ["-q", "--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--upg
 
 
 def install_wheels(folder, site):
-    """Have pip unpack the wheels."""
+    """Unpack the wheels by pip."""
     wheels = sorted(map(str, folder.glob("*.whl")))
     if wheels:
         subprocess.run([sys.executable, "-m", "pip", "install", *PIP, "--target", str(site), *wheels], check=True)
 
 
 def cifar10(data, arrays):
-    """Whether all of CIFAR-10 was there and is unpacked."""
+    """Unpack CIFAR-10 if all of it is there. Returns whether it was."""
     sys.path.insert(0, str(data))
     install = importlib.import_module("install")
     files = len(list((data / "cifar10").glob("*.webp")))
@@ -46,7 +46,7 @@ def cifar10(data, arrays):
 
 
 def tiny_imagenet(data, arrays):
-    """Whether all of TinyImageNet was there and is unpacked; what is there is unpacked in any case."""
+    """Unpack those files of TinyImageNet that are there. Returns whether it is complete."""
     command = [sys.executable, str(data / "install.py"), "tiny-arrays", str(arrays), "--partial"]
     result = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
     print(result.stderr, end="", file=sys.stderr)
@@ -57,7 +57,7 @@ def tiny_imagenet(data, arrays):
 
 
 def main(arguments=None):
-    """Unpack one folder into what those before have left."""
+    """Unpack one folder, in addition to those before."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("target", type=pathlib.Path)

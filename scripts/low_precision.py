@@ -3,8 +3,8 @@
     KERAS_BACKEND=jax python scripts/low_precision.py --out docs/low_precision.png
 
 The data are scikit-learn's handwritten digits, which need no download; the network and its training are those of the
-recipe xs_coda_digits. Prints a Markdown table: accuracy, and the errors of explanations in the low precision, relative
-to explanations of the same weights in float32.
+recipe xs_coda_digits. Prints a Markdown table: accuracy, and the errors of explanations in low precision against
+those of the same weights in float32.
 """
 
 import argparse

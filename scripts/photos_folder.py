@@ -1,9 +1,9 @@
-"""Make folders of photos to try `keras-coda train --images` on, of TinyImageNet's training images.
+"""Make folders of photos for trying `keras-coda train --images`, from TinyImageNet's training images.
 
     python scripts/photos_folder.py ~/tensorflow_datasets/downloads/manual/tiny-imagenet-200 OUT
 
-writes OUT/photos, ten classes of 50 to 500 images; OUT/messy, a copy with files that are damaged, misnamed, turned,
-grey, huge or no images at all; and OUT/other, five more classes of 60 training and 100 test images.
+writes OUT/photos, ten classes of 50 to 500 images; OUT/messy, a copy with files that are damaged, misnamed, rotated,
+gray, huge or no images at all; and OUT/other, five more classes of 60 training and 100 test images.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def make_photos(source, out):
 
 
 def make_messy(photos, out, seed=0):
-    """A copy in which some files of each class are changed; nothing of it is lost to a reader who knows the rules."""
+    """A copy with some changed files in each class. A correct reader finds all of its photos."""
     shutil.copytree(photos, out)
     rng = np.random.default_rng(seed)
     (out / "notes.txt").write_text("Not a class.")
@@ -59,7 +59,7 @@ def make_messy(photos, out, seed=0):
         with Image.open(files[6]) as image:
             image.convert("CMYK").save(files[6], "JPEG", quality=95)
         with Image.open(files[7]) as image:
-            image.convert("RGBA").save(files[7], "PNG")  # Still called .JPEG.
+            image.convert("RGBA").save(files[7], "PNG")  # The name still ends in .JPEG.
         shutil.copy(files[8], folder / "copy.jpg")
         with Image.open(files[9]) as image:
             deep = np.asarray(image.convert("L")).astype("uint16") * 257

@@ -25,6 +25,7 @@ def main(arguments=None):
     parser.add_argument("--private", action="store_true", help="make the repository private; refuse a public one")
     parser.add_argument("--message", help="of the commit (default: the preset's name)")
     parser.add_argument("--images", type=pathlib.Path, nargs="+", metavar="IMAGE", help="to explain on the card")
+    parser.add_argument("--space", action="store_true", help="make a page for it, too, a Space of the same name")
     arguments = parser.parse_args(arguments)
     try:
         images = None
@@ -32,7 +33,7 @@ def main(arguments=None):
             facts = presets.metadata(arguments.folder)
             shape, data_format = tuple(facts["image_shape"]), facts["data_format"] or "channels_last"
             images = np.stack([read_image(path, shape, data_format) for path in arguments.images])
-        options = {name: getattr(arguments, name) for name in ("revision", "private", "message")}
+        options = {name: getattr(arguments, name) for name in ("revision", "private", "message", "space")}
         print(presets.publish(arguments.folder, arguments.repo_id, images=images, **options))
     except (ValueError, OSError, ImportError) as error:
         print(f"publish.py: {error}", file=sys.stderr)

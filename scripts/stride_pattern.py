@@ -1,12 +1,12 @@
-"""How much of a preset's contribution maps is the grid of its strides, rather than the image.
+"""Measure how much of a preset's contribution maps is a pattern of its strides.
 
     python scripts/stride_pattern.py xs_coda_cifar10 --dataset cifar10
 
 A layer of stride s whose kernel covers some pixels more often than others leaves a pattern of period s in every map.
-In the Fourier transform of a map of H x W pixels that is energy at multiples of H/s rows and W/s columns, s being the
-product of all strides. This prints which share of the energy of the maps lies there, without the constant part, for
-maps of the predicted classes of test images: the mean over images, and the share in the mean of the maps' absolute
-values, in which images average out and the pattern remains. White noise has (s^2 - 1) / (H W - 1).
+Let s be the product of all strides. In the Fourier transform of a map of H x W pixels the pattern is energy at
+multiples of H/s rows and W/s columns. Printed is the share of the energy there, without the constant part, for maps of
+the predicted classes of test images: the mean over images, and the share in the mean of the absolute maps, in which
+images average out and the pattern remains. For white noise the share is (s^2 - 1) / (H W - 1).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from keras_coda import data, presets
 
 
 def share_at_stride(maps, stride):
-    """The share of energy at multiples of 1 / `stride` of maps `(N, H, W)`, one each: `(N,)`."""
+    """The share of energy at multiples of 1 / `stride`, `(N,)`, for each of the maps `(N, H, W)`."""
     energy = np.abs(np.fft.fft2(maps)) ** 2
     energy[:, 0, 0] = 0
     height, width = maps.shape[1:]

@@ -1,14 +1,14 @@
-"""How fast `keras-coda train` is, beside the bare training step of the same network: a Markdown table.
+"""Compare the speed of `keras-coda train` with the bare training step of the same network: a Markdown table.
 
     KERAS_BACKEND=torch python scripts/train_speed.py
 
-Trains by the recipe s_coda_cifar10 (flip and crop), with the batch that is asked for, on random images of the shape of
-CIFAR-10; and a network of a tenth of S's multiply-adds. After each epoch of the training, `scripts/benchmark.py`'s
-training step is timed as often as the epoch had steps, on a second network of the same form. The first epoch of both,
-which compiles, is not counted. Writing the state of the training after an epoch is not timed.
+Trains by the recipe s_coda_cifar10 (flip and crop), with batches of --batch, on random images with the shape of
+CIFAR-10; and a network with a tenth of S's multiply-adds. After each epoch, `scripts/benchmark.py`'s training step is
+timed for the same number of steps, on a second network of the same form. The first epoch of both, which compiles, does
+not count. Writing the state after an epoch is not timed.
 
-The last column compares the processor's time, of all threads together: on a machine that is busy with other work it is
-steadier. It has all that a training does more, but not what it waits for.
+The last column compares CPU time of all threads, which varies less on a busy machine. It includes the extra work of a
+training, but not its waiting times.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from benchmarks import machine, measure, networks
 from keras_coda import recipes
 from keras_coda.data import Dataset
 from keras_coda.models.sizes import SIZES
-from keras_coda.training import fitting
+from keras_coda.training import Options, fitting
 
 CLASSES = 10
 S = {**SIZES["s"], "filters": [*SIZES["s"]["filters"], CLASSES]}
@@ -37,10 +37,10 @@ LAYOUTS = {
 
 
 class Timed(keras.callbacks.Callback):
-    """Times each epoch, and after it as many of the bare training steps.
+    """Times each epoch, and after it the same number of bare training steps.
 
     Attributes:
-        training, bare: lists, each entry an array of two: seconds, and those of the processor.
+        training, bare: lists with an array for each epoch: seconds, and seconds of CPU time.
     """
 
     def __init__(self, layout, batch, dtype):
@@ -65,7 +65,7 @@ def clocks():
 
 
 def seconds(layout, batch, steps, rounds, dtype):
-    """`(training, bare)`: arrays `(rounds, 2)` as of `Timed`."""
+    """`(training, bare)`: arrays `(rounds, 2)` of `Timed`."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch * steps, 32, 32, 3), "uint8")
     labels = rng.integers(0, CLASSES, batch * steps)
@@ -73,8 +73,8 @@ def seconds(layout, batch, steps, rounds, dtype):
     recipe = dataclasses.replace(recipes.load("s_coda_cifar10"), model=layout, batch_size=batch, dtype=dtype)
     timed = Timed(layout, batch, dtype)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
-        run = fitting.Run(recipe, rounds + 1, pathlib.Path(folder) / "state")
-        with contextlib.redirect_stdout(nowhere):  # with the bar that people see
+        run = fitting.Run(recipe, pathlib.Path(folder) / "state", Options(epochs=rounds + 1))
+        with contextlib.redirect_stdout(nowhere):  # with the progress bar
             fitting.fit(run, dataset, [timed])
     return np.stack(timed.training[1:]), np.stack(timed.bare[1:])
 

@@ -1,11 +1,11 @@
-"""Train on a folder of photos from a preset, from random weights, and a plain CNN of equal multiply-adds beside them.
+"""Train on a folder of photos from a preset, from random weights, and with a plain CNN of equal multiply-adds.
 
-    python scripts/transfer.py other/ --start xs_coda_cifar10 --epochs 15 --seeds 2
+    python scripts/transfer.py other/ --start xs_coda_cifar10 --epochs 15 --seeds 0 1
 
-All see the same batches of the same images, in the preset's size. The CoDA-Nets have the recipe of `keras-coda recipe`,
-the CNN (convolutions of the same kernels and strides, batch normalisation, ReLU, average pooling) Keras' Adam with its
-learning rate of 0.001, cosine decay, and a softmax. Printed: accuracy on the test part, and seconds of processor time
-in `fit`.
+All see the same batches of the same images, in the preset's size. The CoDA-Nets are trained by the recipe of
+`keras-coda recipe`. The CNN has convolutions with the same kernels and strides, batch normalisation, ReLU, average
+pooling and a softmax, and is trained by Keras' Adam with a learning rate of 0.001 and cosine decay. Prints the accuracy
+on the test part, and seconds of CPU time in `fit`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from keras_coda.training.photo_recipes import start_shape
 
 
 def dau_multiply_adds(model, filters, channels):
-    """Those of each layer at one position: two products of the patch with each filter's rank."""
+    """Multiply-adds of each layer at one position: two products of the patch for each rank of each filter."""
     return [
         2 * n * rank * kernel**2 * c
         for n, rank, kernel, c in zip(filters, model["ranks"], model["kernel_sizes"], channels, strict=True)
@@ -30,13 +30,13 @@ def dau_multiply_adds(model, filters, channels):
 
 
 def positions(model, side):
-    """The positions of each layer's outputs."""
+    """The number of positions of each layer's output."""
     sides = np.ceil(side / np.cumprod(model["strides"]))
     return sides**2
 
 
 def plain_cnn(model, side, classes):
-    """A CNN of the kernels and strides of `model`, a recipe's, as wide as equal multiply-adds allow."""
+    """A CNN with the kernels and strides of a recipe's `model`, as wide as equal multiply-adds allow."""
     filters = model["filters"]
     count = positions(model, side)
     wanted = np.dot(dau_multiply_adds(model, filters, [6, *filters[:-1]]), count)
@@ -51,7 +51,7 @@ def plain_cnn(model, side, classes):
     for n, kernel, stride in zip(filters[:-1], model["kernel_sizes"], model["strides"], strict=False):
         stack += [
             keras.layers.Conv2D(round(factor * n), kernel, stride, padding="same", use_bias=False),
-            # Few steps: with 0.99 the moving averages would not get there, and the CNN stays at chance.
+            # Training is short: with a momentum of 0.99 the moving averages lag behind, and accuracy stays at chance.
             keras.layers.BatchNormalization(momentum=0.9),
             keras.layers.ReLU(),
         ]
@@ -73,19 +73,19 @@ def network(kind, recipe, start, steps, classes):
 
 
 def main(arguments=None):
-    """Train all, and print what they reach."""
+    """Train all networks, and print their results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images")
     parser.add_argument("--start", default="xs_coda_cifar10")
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--kinds", nargs="+", default=["start", "scratch", "cnn"])
     parsed = parser.parse_args(arguments)
     photos = data.Photos(parsed.images, start_shape(parsed.start))
     print(photos.summary(), flush=True)
     (images, labels), (x_test, y_test) = photos.parts["train"], photos.parts[photos.test]
     x_test = x_test[:]
-    for seed in range(parsed.seeds):
+    for seed in parsed.seeds:
         recipe = dataclasses.replace(recipe_for_photos(photos, parsed.start), epochs=parsed.epochs, seed=seed)
         for kind in parsed.kinds:
             keras.utils.set_random_seed(seed)

@@ -6,10 +6,10 @@ import random
 import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# The tests compile much and compute little, on arrays so small that threads would cost more than they save.
+# The tests compile much and compute little. On such small arrays threads cost more than they save.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Most of JAX' time is compilation. All processes of a run share what they compiled, and nothing is left behind.
+# JAX mostly compiles. All processes of a run share compiled programs, which are removed at the end.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _compiled = tempfile.TemporaryDirectory(prefix="keras-coda-tests-", ignore_cleanup_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
@@ -26,7 +26,7 @@ hypothesis.settings.load_profile("keras_coda")
 
 
 def pytest_collection_finish():
-    """Spare the garbage collector the backends' modules, which it would go through again and again."""
+    """Exclude the backends' modules from garbage collection, which would visit them again and again."""
     gc.collect()
     gc.freeze()
 
@@ -37,7 +37,7 @@ def pytest_sessionfinish():
 
 @pytest.fixture(autouse=True)
 def _seed():
-    """Keras draws its own seeds from this one. (`keras.utils.set_random_seed` would import TensorFlow everywhere.)"""
+    """Set the seed from which Keras draws its seeds. (`keras.utils.set_random_seed` would import TensorFlow.)"""
     random.seed(0)
 
 

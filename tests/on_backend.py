@@ -1,4 +1,4 @@
-"""Run functions of `keras.ops` on NumPy arrays: the one place in the tests where backends differ."""
+"""Run functions of `keras.ops` on NumPy arrays. Only here the tests differ by backend."""
 
 import contextlib
 import gc
@@ -20,7 +20,7 @@ def _to_numpy(tensors):
 
 
 def evaluate(function, *arrays):
-    """What `function` gives for `arrays`, as NumPy arrays. On JAX in one compilation, which saves most of the time."""
+    """The results of `function` for `arrays`, as NumPy arrays. On JAX it is compiled, which is much faster."""
     arrays = [keras.ops.convert_to_tensor(array) for array in arrays]
     return _to_numpy((jax.jit(function) if BACKEND == "jax" else function)(*arrays))
 
@@ -58,12 +58,12 @@ def gradients(function, arrays, cotangent):
 
 
 def double_precision():
-    """A context in which arrays in float64 stay so: JAX makes them float32 outside of it."""
+    """A context in which float64 arrays keep their dtype. Outside, JAX converts them to float32."""
     return jax.enable_x64(True) if BACKEND == "jax" else contextlib.nullcontext()
 
 
 def bytes_alive():
-    """Bytes of all arrays that something holds on to."""
+    """Bytes of all arrays that are still referenced."""
     gc.collect()
     if BACKEND == "jax":
         return sum(array.nbytes for array in jax.live_arrays())

@@ -1,4 +1,4 @@
-"""Programs for `test_devices.py`, each a process of its own: a backend must know its virtual devices when it starts."""
+"""Programs for `test_devices.py`, each in a separate process: backends must know their virtual devices at the start."""
 
 import pathlib
 import sys
@@ -12,7 +12,7 @@ if keras.backend.backend() == "tensorflow":
     cpu = tf.config.LogicalDeviceConfiguration()
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [cpu, cpu])
 else:
-    sys.modules["tensorflow"] = None  # Keras would import it, in every process, to set its seed.
+    sys.modules["tensorflow"] = None  # Keras would import TensorFlow in every process to set its seed.
 
 from keras_coda import CoDANet, OneVsRestCrossentropy, backend, cli, data, optimizers, recipes, training
 from keras_coda.data import dataset as dataset_module
@@ -35,7 +35,7 @@ class PlainBatches(Batches):
 
 
 def trained(network, batches, optimizer="sgd"):
-    """Weights and history. Plain gradient descent by default: Adam and Muon do not see a factor of the gradients."""
+    """Weights and history. Gradient descent by default, since Adam and Muon hide a wrong factor of the gradients."""
     keras.utils.set_random_seed(0)
     model = network(
         filters=[3, 10],
@@ -55,7 +55,7 @@ def trained(network, batches, optimizer="sgd"):
 
 
 def compare(out):
-    """What one device gets from whole batches, and two from their parts."""
+    """The results of one device on whole batches, and of two devices on their parts."""
     arguments = (few.x_train, few.y_train, BATCH_SIZE)
     index = backend.process()[0]
     shared = Batches(*arguments, devices=2, process=backend.process())
@@ -67,7 +67,7 @@ def compare(out):
 
 
 class StopAfter(keras.callbacks.Callback):
-    """Interrupts the process as Ctrl-C would, after some epochs."""
+    """Interrupts the process after some epochs, as Ctrl-C does."""
 
     def __init__(self, epochs):
         super().__init__()
@@ -79,7 +79,7 @@ class StopAfter(keras.callbacks.Callback):
 
 
 def resume(out):
-    """Train on two devices, twice, as the first time is interrupted."""
+    """Train on two devices, in two calls, since the first one is interrupted."""
     index = backend.process()[0]
     fit = keras.Model.fit
 
@@ -95,7 +95,7 @@ def resume(out):
     keras.Model.save_weights = noted(keras.Model.save_weights)
 
     def interrupted(*args, callbacks, **kwargs):
-        callbacks.callbacks.insert(0, StopAfter(2))  # before the bar prints
+        callbacks.callbacks.insert(0, StopAfter(2))  # before the progress bar prints
         return fit(*args, callbacks=callbacks, **kwargs)
 
     keras.Model.fit = interrupted
@@ -108,7 +108,7 @@ def resume(out):
 
 
 def command(out):
-    """The same, not interrupted, on the command line."""
+    """The same without the interruption, by the command line."""
     sys.exit(cli.main(["train", str(out / "tiny.json"), "--out", str(out / "command"), "--devices", "2"]))
 
 

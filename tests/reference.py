@@ -171,3 +171,80 @@ def layers_of(model):
         for layer in model.layers
         if hasattr(layer, "a_kernel")
     ]
+
+
+class Affine:
+    """The tensors of a branched network as affine functions of its inputs, at one point, in float64.
+
+    A tensor is an array `(N, *shape, D + 1)`, with the slopes in the D numbers of all inputs along the last axis, and
+    the constant at its end. So sums, slices and joins of tensors are those of these arrays.
+
+    Args:
+        inputs: arrays `(N, ...)`, in the order of the explanation's sources.
+    """
+
+    def __init__(self, *inputs):
+        self.shapes = [np.shape(x)[1:] for x in inputs]
+        flat = [np.reshape(np.asarray(x, "float64"), (len(x), -1)) for x in inputs]
+        self.point = np.concatenate([*flat, np.ones((len(flat[0]), 1))], axis=1)
+
+    def inputs(self):
+        sizes = [math.prod(shape) for shape in self.shapes]
+        parts = np.split(np.eye(sum(sizes), sum(sizes) + 1), np.cumsum(sizes)[:-1])
+        return [
+            np.tile(p.reshape(1, *s, -1), (len(self.point),) + (1,) * (len(s) + 1))
+            for p, s in zip(parts, self.shapes, strict=True)
+        ]
+
+    def value(self, x):
+        return np.einsum("n...d,nd->n...", x, self.point)
+
+    def shift(self, x, constant):
+        return np.concatenate([x[..., :-1], x[..., -1:] + np.expand_dims(constant, -1)], axis=-1)
+
+    def _patches(self, x, kernel, strides, padding):
+        index = patch_indices(x.shape[1:-1], kernel, strides, padding)
+        flat = x.reshape(len(x), -1, x.shape[-1])
+        return index, np.concatenate([flat, np.zeros_like(flat[:, :1])], axis=1)[:, index]
+
+    def convolve(self, x, kernel, bias, padding="same"):
+        _, patches = self._patches(x, kernel.shape[:2], (1, 1), padding)
+        return self.shift(np.einsum("...dk,dn->...nk", patches, kernel.reshape(-1, kernel.shape[-1])), bias)
+
+    def bcos(self, x, kernel):
+        """w . x |cos(x, w)| of w with unit norm, for kernels that are centred."""
+        kernel = kernel / np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0)
+        _, patches = self._patches(x, kernel.shape[:2], (1, 1), "same")
+        outputs = self.convolve(x, kernel, 0.0)
+        norms = np.linalg.norm(self.value(patches), axis=-1, keepdims=True)
+        return outputs * np.abs(self.value(outputs) / norms)[..., None]
+
+    def dau(self, x, layer):
+        """A `DAUConv2D`, or a `DAUDense`, with the weights it has now."""
+        a, b, bias = (np.array(w, "float64") for w in (layer.a_kernel, layer.b_kernel, layer.bias))
+        if b.ndim == 2:
+            patches = x[:, None]
+        else:
+            _, patches = self._patches(x, b.shape[:2], layer.strides, layer.padding)
+        d, r, n = b.size // b.shape[-1], *a.shape[-2:]
+        values = self.value(patches)
+        _, weights = dau(values.reshape(-1, d), a.reshape(d, r, n), b.reshape(d, r), bias.reshape(d, n))
+        outputs = np.einsum("...dk,...dn->...nk", patches, weights.reshape(*values.shape, n))
+        return outputs[:, 0] if b.ndim == 2 else outputs
+
+    def normalize(self, x, layer):
+        """A `BatchNormalization` of the last axis, in inference."""
+        gamma, beta, mean, variance = (np.array(w, "float64") for w in layer.get_weights())
+        factor = gamma / np.sqrt(variance + layer.epsilon)
+        return self.shift(x * factor[:, None], beta - mean * factor)
+
+    def relu(self, x, slope=0.0):
+        return x * np.where(self.value(x) > 0, 1.0, slope)[..., None]
+
+    def max_pool(self, x, size):
+        index, patches = self._patches(x, (size, size), (size, size), "same")
+        cells = (*index.shape[:2], size * size, x.shape[-2])
+        inside = (index < math.prod(x.shape[1:-1])).reshape(cells)
+        patches = patches.reshape(len(x), *cells, x.shape[-1])
+        chosen = np.where(inside, self.value(patches), -np.inf).argmax(axis=-2)[..., None, :, None]
+        return np.take_along_axis(patches, chosen, axis=-3)[..., 0, :, :]

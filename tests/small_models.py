@@ -1,4 +1,4 @@
-"""One small network for many tests: JAX compiles what it has not seen, initializers included."""
+"""One small network for many tests, so that JAX compiles it, and its initializers, once."""
 
 from keras_coda import CoDANet
 
@@ -21,7 +21,7 @@ def small_coda_net(**kwargs):
 
 
 def copy(model):
-    """A model of the same configuration and weights."""
+    """A model with the same configuration and weights."""
     fresh = type(model).from_config(model.get_config())
     fresh.set_weights(model.get_weights())
     return fresh

@@ -18,7 +18,7 @@ PUBLISHED = {"num_ops": 2, "magnitude": 10}
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_each_image_is_flipped_and_cropped_by_itself(rng, dtype):
-    """Of one picture come all that can be cut from the padded one and its mirror image, about equally often."""
+    """All crops of the padded picture and of its mirror image occur, about equally often."""
     picture = rng.integers(1, 255, (4, 5, 3)) if dtype == "uint8" else rng.uniform(0.1, 1, (4, 5, 3))
     picture = picture.astype(dtype)
     count = 3600
@@ -29,7 +29,7 @@ def test_each_image_is_flipped_and_cropped_by_itself(rng, dtype):
     expected = {crop[:, ::step].tobytes() for crop in crops for step in (1, -1)}
     counts = collections.Counter(image.tobytes() for image in found)
     assert counts.keys() == expected
-    # 200 each, with a standard deviation of 14.
+    # 200 of each are expected, with a standard deviation of 14.
     assert 130 < min(counts.values()) < max(counts.values()) < 270
 
 
@@ -77,7 +77,7 @@ def test_wrong_numbers_are_refused(wrong):
 
 
 class Source(list):
-    """Examples as of `tfds.data_source`."""
+    """Examples with the interface of `tfds.data_source`."""
 
     def __getitems__(self, keys):
         return [self[key] for key in keys]
@@ -85,7 +85,7 @@ class Source(list):
 
 @pytest.fixture
 def stored():
-    """Two pictures with a column, or a row, of each brightness: 60 x 40, and gray, 40 x 60. In a batch: 12 x 12."""
+    """Two pictures: 60 x 40 with a brightness per column, and gray 40 x 60 with one per row. Cut to 12 x 12."""
     ramp = np.broadcast_to(np.linspace(0, 236, 60).astype("uint8"), (40, 60))
     source = Source()
     for image in (Image.fromarray(ramp).convert("RGB"), Image.fromarray(ramp.T)):
@@ -140,7 +140,7 @@ def test_rand_augment_draws_for_each_image_by_itself(pictures):
     assert changed.dtype == "uint8"
     assert changed.shape == pictures.shape
     assert len({image.tobytes() for image in changed}) == 8
-    # What an image becomes depends on its own draws alone, and as floats they become the same.
+    # The result depends on the draws of the image alone, and is the same for floats.
     part = augmentation.take(pictures, np.arange(3), draws[[5, 2, 5]])
     np.testing.assert_array_equal(part, changed[[5, 2, 5]])
     floats = augmentation.take(pictures.astype("float32") / 255, np.arange(8), draws)

@@ -1,4 +1,4 @@
-"""The order of images in training, and what is drawn for them."""
+"""The order of images in training, and their random augmentation."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def images(rng):
 
 
 def augmented(images, epoch, processes=1, seed=0, augmentation=AUGMENTATION):
-    """The images of an epoch in the order of the data, with all processes' parts together."""
+    """The images of an epoch in the order of the data, joined from the parts of all processes."""
     found = {}
     for index in range(processes):
         part = Batches(images, np.arange(22), 6, processes, (index, processes), seed, augmentation)
@@ -45,7 +45,7 @@ def test_each_epoch_and_seed_changes_images_anew(images):
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_rand_augment_is_as_on_one_device(images, processes):
-    """Whatever the threads do meanwhile, and in each epoch otherwise."""
+    """Independent of the timing of the threads, and different in each epoch."""
     augmentation = Augmentation(True, 2, {"num_ops": 2, "magnitude": 10})
     one = augmented(images, 4, augmentation=augmentation)
     np.testing.assert_array_equal(augmented(images, 4, processes, augmentation=augmentation), one)
@@ -53,7 +53,7 @@ def test_rand_augment_is_as_on_one_device(images, processes):
 
 
 def test_batches_do_not_share_draws():
-    """The same picture everywhere: if two batches had the same draws, they would be equal."""
+    """All images are the same picture, so that two batches with the same draws would be equal."""
     pictures = np.tile(np.arange(36, dtype="uint8").reshape(1, 6, 6, 1), (48, 1, 1, 1))
     batches = Batches(pictures, np.arange(48), 8, 1, augmentation=AUGMENTATION)
     assert len({batches[number][0].tobytes() for number in range(6)}) == 6
@@ -72,7 +72,7 @@ def test_a_batch_does_not_depend_on_those_before(images):
 
 
 class Slow:
-    """Images of which some take longer than those that come after them."""
+    """Images of which some take longer than the next ones."""
 
     def __init__(self, images):
         self.images = images
@@ -86,7 +86,7 @@ class Slow:
 
 
 def test_fit_takes_the_batches_of_each_epoch_in_their_order(rng):
-    """Large steps, after which another order would have led elsewhere; from the third epoch on, as after a resume."""
+    """Large steps, with which another order would give other weights; from the third epoch on, as after a resume."""
     x, y = rng.normal(size=(50, 3)).astype("float32"), rng.normal(size=50).astype("float32")
     w, b = np.zeros((3, 1), "float32"), np.zeros(1, "float32")
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])

@@ -1,4 +1,4 @@
-"""`scripts/benchmark.py`: that what it compares is comparable, and that it runs. No timing."""
+"""`scripts/benchmark.py` runs, and compares networks of equal shapes. No timing."""
 
 import importlib
 import json

@@ -16,7 +16,7 @@ import keras_coda
 from keras_coda import attributions, cli, data, presets, recipes
 from keras_coda._keras_backend import BACKENDS
 from keras_coda.images import read_image
-from keras_coda.presets.handle import bundled
+from keras_coda.presets.names import bundled
 
 
 def size(path):
@@ -70,7 +70,7 @@ def test_without_keras_backend_the_installed_backend_is_taken(chosen, tmp_path):
         "_keras_backend.choose()\n"
         "import os; print(os.environ.get('KERAS_BACKEND', 'tensorflow'))\n"
     )
-    # The package's __init__ imports Keras; the module that chooses is run without it.
+    # The package's __init__ imports Keras, so the module that chooses the backend is run without it.
     load = "import types, sys, pathlib; package = types.ModuleType('keras_coda')\n"
     load += f"package.__path__ = [{os.path.dirname(cli.__file__)!r}]; sys.modules['keras_coda'] = package\n"
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
@@ -88,7 +88,7 @@ def test_without_keras_backend_the_installed_backend_is_taken(chosen, tmp_path):
 
 @pytest.fixture
 def digit_files(tmp_path):
-    """Three held-out digits as PNG files, and what they show."""
+    """Three held-out digits as PNG files, and their labels."""
     _, (images, labels) = data.load_digits()
     paths = []
     for index in range(3):
@@ -310,7 +310,7 @@ def test_evaluate_writes_results_into_the_metadata_of_a_folder(tmp_path, capsys)
     assert 0 < results["removal"] < 1
     changed = {"results": {}, "metadata_sha256": ""}
     assert {**after, **changed} == {**before, **changed}
-    # Those of other data are not the preset's.
+    # Results on other data do not belong to the preset.
     images, labels = np.random.default_rng(0).random((10, 16, 16, 1)), np.arange(10)
     np.savez(tmp_path / "other.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     other = ["--dataset", str(tmp_path / "other.npz"), "--metrics", "deletion", "--out", str(tmp_path / "other")]
@@ -366,7 +366,7 @@ def test_the_version(capsys):
 
 
 def test_images_are_classified_as_arrays_are(digit_files):
-    """The files hold 8 bits a pixel; the logits of the arrays they were made from differ by no more than that."""
+    """The files have 8 bits per pixel. Their logits may differ from those of the original arrays by this rounding."""
     paths, _ = digit_files
     _, (images, _) = data.load_digits()
     model = presets.load("xs_coda_digits")

@@ -28,7 +28,7 @@ def test_digits_are_sklearns_enlarged_in_two_disjoint_parts():
     np.testing.assert_allclose(rows[order], originals[original_order], atol=1e-6)
     labels = np.concatenate([y_train, y_test])
     np.testing.assert_array_equal(labels[order], datasets.load_digits().target[original_order])
-    # Stratified: as many of each class in a hundred as in the whole.
+    # Stratified: each class has the same share as in the whole.
     np.testing.assert_allclose(np.bincount(y_test) / 360, np.bincount(labels) / 1797, atol=0.002)
 
 
@@ -44,7 +44,7 @@ def test_enlarged_digits_stay_in_the_unit_range_and_look_the_same():
 
 
 def test_enlarged_digits_are_the_same_on_every_backend():
-    """Sums that every backend must reach, and what PyTorch's own bicubic interpolation makes of the originals."""
+    """Equal sums on every backend, and equal to PyTorch's own bicubic interpolation."""
     (images, _), _ = data.load_digits()
     ramp = np.linspace(0, 1, images[0].size)
     np.testing.assert_allclose(images.mean(dtype="float64"), 0.312831280730981, rtol=1e-7)
@@ -64,7 +64,7 @@ def test_unknown_data_sets_are_refused_by_name():
 
 @pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
 def test_cifar_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng, name, classes):
-    """TFDS' own builder, with images of this test's in the place of the downloaded ones."""
+    """TFDS' own builder, with this test's images instead of downloaded ones."""
     tfds = pytest.importorskip("tensorflow_datasets")
     images = {
         "train": rng.integers(0, 256, (7, 32, 32, 3), "uint8"),
@@ -86,7 +86,7 @@ def test_cifar_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng, name, cla
     dataset = data.load(name, tmp_path)
     for split, found, labels in (("train", dataset.x_train, dataset.y_train), ("test", dataset.x_test, dataset.y_test)):
         assert found.dtype == "uint8"
-        # TFDS shuffles; each image still has its label.
+        # TFDS shuffles. Each image must keep its label.
         np.testing.assert_array_equal(sorted(map(bytes, found)), sorted(map(bytes, images[split])))
         np.testing.assert_array_equal(labels, found.max((1, 2, 3)) % classes)
     assert dataset.classes == [f"class {label}" for label in range(classes)]
@@ -95,7 +95,7 @@ def test_cifar_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng, name, cla
 def test_without_a_network_a_data_set_says_at_once_what_to_do(tmp_path, monkeypatch):
     pytest.importorskip("tensorflow_datasets")
     requests = pytest.importorskip("requests")
-    from keras_coda.data import download
+    from keras_coda.data import reachable
 
     asked = []
 
@@ -108,12 +108,12 @@ def test_without_a_network_a_data_set_says_at_once_what_to_do(tmp_path, monkeypa
         OSError, match=r"cifar100 cannot be downloaded: no connection to www.cs.toronto.edu.*Expected: "
     ):
         data.load("cifar100", tmp_path)
-    # An archive that TFDS has downloaded already is not asked for.
+    # Archives that TFDS has downloaded before are not checked.
     (url,) = asked
     downloads = tmp_path / "downloads"
     downloads.mkdir()
     (downloads / "archive.INFO").write_text(json.dumps({"urls": [url]}))
-    download.check_reachable([url], tmp_path)
+    reachable.check_reachable([url], tmp_path)
     assert asked == [url]
 
 
@@ -123,7 +123,7 @@ def tiny_imagenet_archive(folder, rng):
     wnids = [f"n{number:08}" for number in rng.permutation(200)]
     (root / "val" / "images").mkdir(parents=True)
     (root / "wnids.txt").write_text("\n".join(wnids))
-    # Two classes whose first names are the same.
+    # Two classes with the same first name.
     words = [f"{wnid}\t{'twin' if i < 2 else f'class {i}'}, another name" for i, wnid in enumerate(wnids)]
     (root / "words.txt").write_text("\n".join([*reversed(words), "n99999999\tno class of these"]))
     annotations = []
@@ -205,7 +205,7 @@ VALIDATION_IMAGES = 60
 def imagenet_archives(folder):
     """The layout of the official archives: three of the first hundred classes and two others, and validation images.
 
-    The images of a class are of one colour, and of several sizes. Of the validation images TFDS knows the labels.
+    The images of a class have one colour and several sizes. TFDS knows the labels of the validation images.
 
     Returns:
         The WordNet ids of all classes, in the order of their labels, and the labels of the validation images.
@@ -224,7 +224,7 @@ def imagenet_archives(folder):
         for label in (5, 150, 3, 100, 99)
     ]
     (folder / "ILSVRC2012_img_train.tar").write_bytes(tar_of(training))
-    # Not in the order of their names, which TFDS takes labels by.
+    # Not in the order of their names, from which TFDS finds the labels.
     files = [(f"ILSVRC2012_val_{n + 1:08}.JPEG", jpeg(label % 100, (280, 260))) for n, label in enumerate(labels)]
     (folder / "ILSVRC2012_img_val.tar").write_bytes(tar_of(reversed(files)))
     return wnids, labels

@@ -1,4 +1,4 @@
-"""`scripts/demo.py`: the folder that it writes is whole. In a browser, `scripts/check_demo.py` checks the page."""
+"""`scripts/demo.py` writes a complete folder. `scripts/check_demo.py` checks the page in a browser."""
 
 import importlib
 import io
@@ -48,7 +48,7 @@ def test_all_that_the_page_loads_is_there_and_kept(demo, tmp_path):
     assert set(kept["later"]) == set(description["runtimes"]["webgpu"].values())
     assert not (out / "onnxruntime" / "ort.all.js").exists()
 
-    # The same files have the same version, others another.
+    # Equal files have equal versions, and other files have another.
     assert demo.main(options) == 0
     runtimes = description["runtimes"]
     for file in ("demo.json", "files.js"):
@@ -75,7 +75,7 @@ def test_another_package_is_refused(monkeypatch, tmp_path):
 
 
 def test_samples(demo, monkeypatch):
-    """The surest right image of each class, then the surest mistakes."""
+    """The most confident correct image of each class, then the most confident mistakes."""
     logits = np.array([[2.0, 0.0], [3.0, 0.0], [0.0, 1.0], [4.0, 0.0], [0.0, 5.0]])
     labels = np.array([0, 0, 1, 1, 0])
     images = np.arange(5)

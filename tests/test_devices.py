@@ -16,7 +16,7 @@ from keras_coda.data.batches import Batches
 
 PROGRAMS = pathlib.Path(__file__).with_name("on_devices.py")
 PROCESSES = 2 if keras.backend.backend() == "torch" else 1
-# No more than rounding apart: float32 has a precision of 1.2e-7, and two devices add up in another order than one.
+# Equal up to rounding: float32 has a precision of 1.2e-7, and two devices sum in another order than one.
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 TINY = {
@@ -31,7 +31,7 @@ TINY = {
 
 
 def run(out, *programs, launcher=()):
-    """What programs of `on_devices.py` print, which find two devices."""
+    """The output of programs of `on_devices.py`, which see two devices."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     arguments = [sys.executable, *launcher, str(PROGRAMS), str(out), *programs]
     done = subprocess.run(
@@ -43,7 +43,7 @@ def run(out, *programs, launcher=()):
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
-    """A folder with all that the programs wrote. On PyTorch torchrun starts the processes of two, and one its own."""
+    """A folder with the files of all programs. On PyTorch torchrun starts the processes of two; one starts its own."""
     out = tmp_path_factory.mktemp("devices")
     (out / "tiny.json").write_text(json.dumps(TINY))
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"] if PROCESSES == 2 else []
@@ -60,7 +60,7 @@ def test_two_devices_train_as_one_does(out, optimizer):
         assert {*one} == {*two} >= {"loss", "accuracy", "penalty", "weight_0"}
         for name in one:
             np.testing.assert_allclose(two[name], one[name], err_msg=name, **CLOSE)
-        assert np.ptp(one["loss"]) > 1e-3  # it learnt something
+        assert np.ptp(one["loss"]) > 1e-3  # it has learned something
 
 
 def test_an_interrupted_training_ends_where_another_ends(out):
@@ -76,7 +76,7 @@ def test_one_process_writes_and_prints(out):
     assert [line for line in lines if line.startswith("Epoch")] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
     assert (out / "command.txt").read_text().count("test_accuracy: ") == 1
     assert [path.name for path in out.glob("saves_*")] == ["saves_0.txt"]
-    assert len((out / "saves_0.txt").read_text().splitlines()) == 4  # a state an epoch, and the preset
+    assert len((out / "saves_0.txt").read_text().splitlines()) == 4  # a state for each epoch, and the preset
     assert not [path for path in out.iterdir() if path.name.endswith(".training")]
 
 

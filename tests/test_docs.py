@@ -101,3 +101,20 @@ def test_api_is_complete():
     for name in set(keras_coda.__all__) - {"__version__"}:
         public = getattr(keras_coda, name)
         assert any(public is one for one in shown), name
+
+
+@pytest.mark.one_backend
+def test_links_on_pypi(monkeypatch):
+    """All links and pictures of the README lead to the repository on the web, and to files that exist."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    pypi_readme = importlib.import_module("pypi_readme")
+    repository = "https://example.org/owner/repository"
+    readme = pypi_readme.absolute((ROOT / "README.md").read_text("utf-8"), repository, "v1")
+    links = re.findall(r'\]\(([^)]+)\)|src="([^"]+)"', readme)
+    assert all((link or picture).startswith("https://") for link, picture in links)
+    views = {"blob": [link for link, _ in links], "raw": [picture for _, picture in links]}
+    for view, addresses in views.items():
+        paths = [one.removeprefix(f"{repository}/{view}/v1/") for one in addresses if one.startswith(repository)]
+        assert paths
+        for path in paths:
+            assert (ROOT / path.partition("#")[0]).is_file(), path

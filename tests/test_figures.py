@@ -19,7 +19,7 @@ def figures(monkeypatch):
 
 
 def colours(path):
-    """How many colours a picture has, which must be one."""
+    """The number of colours of a picture. Raises an error if it is no picture."""
     with Image.open(path) as image:
         return len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0))
 

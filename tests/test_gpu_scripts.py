@@ -1,4 +1,4 @@
-"""`scripts/gpu_*.py`: how time, steps and files are shared out, and on JAX a whole training of a tiny network."""
+"""`scripts/gpu_*.py`: the division of time, steps and files, and on JAX a whole training of a tiny network."""
 
 import importlib
 import json
@@ -11,7 +11,7 @@ from small_models import CLASSES, small_coda_net
 
 from keras_coda import presets, recipes
 from keras_coda.contractions import blocked
-from keras_coda.data.class_names import first_names
+from keras_coda.data.wordnet import first_names
 
 SCRIPTS = pathlib.Path(__file__).parent.parent / "scripts"
 SIZE = 8
@@ -122,7 +122,7 @@ def test_a_class_without_a_name_has_its_number():
 
 
 def make_data(folder, arrays, count=64, held_out=20):
-    """Images of as many grey values as classes, and noise."""
+    """Images with a gray value for each class, and noise."""
     rng = np.random.default_rng(0)
     for name, size in (("train", count), ("test", held_out)):
         labels = rng.integers(CLASSES, size=size)
@@ -134,7 +134,7 @@ def make_data(folder, arrays, count=64, held_out=20):
 
 
 def split_up(preset, folders):
-    """The files of a preset, in turn into several folders."""
+    """Distribute the files of a preset over several folders."""
     for number, path in enumerate(sorted(preset.iterdir())):
         folder = folders[number % len(folders)]
         folder.mkdir(exist_ok=True, parents=True)
@@ -159,7 +159,7 @@ def test_parts_from_several_folders_are_one_preset(load, tmp_path, rng):
     assert metadata["results"]["completeness_residual"] < 1e-5
     for array, other in zip(presets.load(tmp_path / "joined").get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(array, other.astype("float16"))
-    # What was measured elsewhere is another network's.
+    # The results that were measured elsewhere belong to another network.
     presets.add_results(preset, {"test_accuracy": 0.999})
     split_up(preset, folders)
     assert join.main(arguments) == 1

@@ -1,4 +1,4 @@
-"""Image files as a model takes them."""
+"""Reading image files in the form that a model takes."""
 
 import os
 
@@ -45,7 +45,7 @@ def test_images_are_turned_as_their_exif_data_say(tmp_path):
     pixels = np.zeros((4, 8), "uint8")
     pixels[:, :2] = 255  # bright on the left
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise: the left comes to the top
+    exif[0x0112] = 6  # EXIF: rotate by 90 degrees clockwise, so that the left becomes the top
     image = read_image(write(tmp_path / "turned.png", pixels, exif=exif), (None, None, 1))
     assert image.shape == (8, 4, 1)
     np.testing.assert_array_equal(image[:2], 1.0)
@@ -70,7 +70,7 @@ def test_whatever_a_file_holds_it_is_an_image_or_one_error(tmp_path, monkeypatch
     for path, message in ((pipe, r"pipe\.png is not an image"), (tmp_path, "is not an image")):
         with pytest.raises(ValueError, match=message):
             read_image(path, (4, 4, 3))
-    # Reading PostScript runs a program, Ghostscript, with what the file says.
+    # Reading PostScript would run a program, Ghostscript, on the file.
     Image.open(image).save(tmp_path / "script.eps")
     (tmp_path / "script.eps").rename(tmp_path / "script.png")
     with pytest.raises(ValueError, match=r"script\.png is not an image"):

@@ -1,4 +1,4 @@
-"""What JAX has compiled, kept for the next process."""
+"""Compiled JAX programs are kept for later processes."""
 
 import keras
 import pytest
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX al
 
 @pytest.fixture
 def jax(tmp_path, monkeypatch):
-    """JAX as in a new process of a user whose cache directory is `tmp_path`."""
+    """JAX as in a new process, with the user's cache directory `tmp_path`."""
     jax = pytest.importorskip("jax")
     from jax.experimental.compilation_cache import compilation_cache
 
@@ -30,7 +30,7 @@ def jax(tmp_path, monkeypatch):
 
 
 def compiled(jax, folder):
-    """The files in `folder`, after something was compiled."""
+    """Compile something. Returns the files in `folder`."""
     jax.clear_caches()
     assert jax.jit(lambda x: (x @ x).sum())(jax.numpy.eye(3)) == 3
     return {path.relative_to(folder) for path in folder.rglob("*-cache") if path.is_file()}

@@ -97,7 +97,7 @@ def test_labels_that_are_no_classes_are_an_error_or_nan(logits, kind):
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_in_a_compiled_graph_wrong_labels_are_nan(monkeypatch, logits, kind):
-    """Which cannot raise errors. The loss of every other image is what it is."""
+    """Compiled code cannot raise errors. The losses of all other images stay the same."""
     monkeypatch.setattr("keras_coda.backend.is_concrete", lambda tensor: False)
     labels = keras.ops.convert_to_tensor(np.asarray(WRONG[kind], "float32" if "." in str(WRONG[kind]) else "int32"))
     losses = keras.ops.convert_to_numpy(OneVsRestCrossentropy(reduction="none")(labels, logits))

@@ -1,4 +1,4 @@
-"""Folders of photos: what is read, how it is shared, what is said of the rest."""
+"""Folders of photos: the files that are read, the split, and the problems that are reported."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def test_a_photo_stays_in_its_part_when_others_come(folder):
     for number in range(20):
         picture([7, number]).save(folder / "red" / f"new{number}.png")
     after = names(data.Photos(folder))
-    # The first and the last of a class are always in different parts, and may change.
+    # The first and the last of a class are always in different parts, and may move.
     moved = {part: before[part] - after[part] for part in before}
     assert sum(map(len, moved.values())) <= 2
     assert names(data.Photos(folder, seed=1)) != after
@@ -139,7 +139,7 @@ def test_a_photo_that_is_gone_is_an_error_with_its_name(folder):
         images[:2]
 
 
-# The rule for files of every kind. The reference is written out here, on whole pixels, without scaling.
+# The rule for all kinds of files. The reference is written here on whole pixels, without scaling.
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 8, 3), "uint8")
 GREY = np.random.default_rng(1).integers(0, 65536, (6, 8), "uint16")
 ALPHA = np.dstack([COLOUR, np.random.default_rng(2).integers(0, 256, (6, 8), "uint8")])
@@ -216,7 +216,7 @@ def test_recipes_fit_the_photos(folder):
 
 @pytest.mark.filterwarnings("default")  # Pytest restores the filters, which the command changes.
 def test_from_a_folder_to_a_preset_that_starts_another(folder, tmp_path, capsys, monkeypatch):
-    """The commands as a user gives them, of a small network."""
+    """The commands of a user, for a small network."""
     monkeypatch.chdir(tmp_path)
     assert cli.main(["recipe", "--images", "photos/", "--size", "8"]) == 0
     printed = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""RandAugment's operations, each against its definition in NumPy, on all pixels."""
+"""Each operation of RandAugment against its definition in NumPy, on all pixels."""
 
 import collections
 import inspect
@@ -12,7 +12,7 @@ from keras_coda.data.rand_augment import OPERATIONS
 
 pytestmark = pytest.mark.one_backend
 
-# Cubuk et al. (2020), and Invert, SolarizeAdd and Cutout instead of the operation that does nothing.
+# Cubuk et al. (2020), with Invert, SolarizeAdd and Cutout instead of the identity.
 NAMES = {
     *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd", "Color", "Contrast"),
     *("Brightness", "Sharpness", "ShearX", "ShearY", "Cutout", "TranslateX", "TranslateY"),
@@ -22,7 +22,7 @@ CENTRE = (0.5, 0.5)
 
 @pytest.fixture
 def picture(rng):
-    """Of 36 x 24 pixels, none of them black, with a part of the range of values in each channel."""
+    """A picture of 36 x 24 pixels, none of them black, with a part of the range of values in each channel."""
     low, high = np.array([20, 60, 5]), np.array([180, 250, 120])
     return (low + (high - low) * rng.random((24, 36, 3))).astype("uint8")
 
@@ -33,12 +33,12 @@ def changed(name, picture, magnitude=10, sign=1, place=CENTRE):
 
 
 def gray(picture):
-    """What Pillow documents of its conversion to gray (ITU-R 601-2)."""
+    """The conversion to gray that Pillow documents (ITU-R 601-2)."""
     return picture @ np.array([299, 587, 114]) / 1000
 
 
 def blended(picture, degenerate, factor):
-    """ImageEnhance: from the degenerate picture at 0 to the picture itself at 1."""
+    """ImageEnhance interpolates: the degenerate picture at 0, and the picture itself at 1."""
     return degenerate + factor * (picture.astype("float64") - degenerate)
 
 
@@ -59,7 +59,7 @@ def test_equalize(picture):
     for channel in range(3):
         values = picture[..., channel].ravel()
         want = 255 * np.array([(values < value).sum() for value in values]) / (values.size - 1)
-        # Of 864 pixels Pillow's steps are of 3 of them.
+        # With 864 pixels the steps of Pillow's histogram are 3 pixels.
         np.testing.assert_allclose(got[..., channel].ravel(), want, atol=255 * 6 / values.size + 30)
         assert np.all(np.diff(got[..., channel].ravel()[np.argsort(values)].astype(int)) >= 0)
         assert got[..., channel].max() - got[..., channel].min() > 230
@@ -102,7 +102,7 @@ def test_colour_contrast_and_brightness(picture, magnitude, factor):
 
 @pytest.mark.parametrize(("magnitude", "factor"), [(10, 0.7), (30, 1.9)])
 def test_sharpness(picture, magnitude, factor):
-    """Pillow's filter SMOOTH, of which the border is left as it is."""
+    """Pillow's filter SMOOTH, which leaves the border as it is."""
     padded = picture.astype("float64")
     smooth = padded.copy()
     total = sum(padded[1 + i : 23 + i, 1 + j : 35 + j] for i in (-1, 0, 1) for j in (-1, 0, 1))
@@ -112,7 +112,7 @@ def test_sharpness(picture, magnitude, factor):
 
 
 def taken(picture, rows, columns):
-    """The pixel that each point `(row, column)` is in, black outside; and which points are between pixels."""
+    """The pixel of each point `(row, column)`, black outside the image; and a mask of the points between pixels."""
     height, width, _ = picture.shape
     row, column = np.floor(rows).astype(int), np.floor(columns).astype(int)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -125,14 +125,14 @@ def taken(picture, rows, columns):
 @pytest.mark.parametrize("magnitude", [10, 30])
 @pytest.mark.parametrize("name", ["Rotate", "ShearX", "ShearY"])
 def test_turns_and_shears(picture, name, magnitude, sign):
-    """The centres of pixels, each from where it was; what comes from outside is black."""
+    """Transform by the centres of pixels. Pixels from outside are black."""
     rows, columns = np.mgrid[:24, :36] + 0.5
     if name == "ShearX":
         source = rows, columns + sign * magnitude / 100 * rows
     elif name == "ShearY":
         source = rows + sign * magnitude / 100 * columns, columns
     else:
-        # Counterclockwise, as one sees it.
+        # Counterclockwise as displayed.
         angle = np.deg2rad(sign * magnitude)
         y, x = rows - 12, columns - 18
         source = 12 + np.sin(angle) * x + np.cos(angle) * y, 18 + np.cos(angle) * x - np.sin(angle) * y
@@ -170,7 +170,7 @@ def test_a_cutout_is_13_of_240_pixels_at_magnitude_10(rng, size, side):
         left, top = (int(part * size) - side // 2 for part in place)
         want[top : top + side, left : left + side] = 0
         np.testing.assert_array_equal(changed("Cutout", picture, 10, place=place), want)
-    # At a corner a part of the square is outside.
+    # At a corner a part of the square is outside the image.
     for place, rows in (((0, 0), slice(0, side - side // 2)), ((0.9999, 0.9999), slice(size - 1 - side // 2, None))):
         want = picture.copy()
         want[rows, rows] = 0
@@ -178,7 +178,7 @@ def test_a_cutout_is_13_of_240_pixels_at_magnitude_10(rng, size, side):
 
 
 def test_a_strength_is_fixed(picture):
-    """At a magnitude an operation has one outcome, or two of a sign, or one for each place of the cutout."""
+    """At a fixed magnitude an operation has one outcome, two by the sign, or one for each place of the cutout."""
     pictures = np.broadcast_to(picture, (3000, *picture.shape))
     found = rand_augment.rand_augment(pictures, np.arange(3000), num_ops=1, magnitude=10)
     counts = collections.Counter(image.tobytes() for image in found)
@@ -189,7 +189,7 @@ def test_a_strength_is_fixed(picture):
     }
     for name, those in outcomes.items():
         total = sum(counts.pop(outcome) for outcome in those)
-        # One in 16: 188, with a standard deviation of 13.
+        # One in 16 is expected: 188, with a standard deviation of 13.
         assert 130 < total < 250, name
     assert len(counts) > 100
     for outcome, count in counts.items():
@@ -201,7 +201,7 @@ def test_a_strength_is_fixed(picture):
 
 
 def test_operations_come_one_after_the_other(picture):
-    """Two drawn at once are the same two as one by one, in their order."""
+    """Two operations drawn at once equal the same two drawn one by one, in their order."""
     pictures = np.broadcast_to(picture, (40, *picture.shape))
     got = rand_augment.rand_augment(pictures, np.arange(40), num_ops=2, magnitude=30)
     for seed, image in enumerate(got):

@@ -9,7 +9,9 @@ const answers = {
     // Threads need headers that plain static servers do not send.
     ort.env.wasm.numThreads = 1;
     ort.env.wasm.wasmPaths = { wasm: runtime.wasm };
-    session = await ort.InferenceSession.create(model, { executionProviders: [provider], logSeverityLevel: 3 });
+    // WebGPU's default, NHWC, gets the first convolution wrong: https://github.com/microsoft/onnxruntime/issues/29651
+    const executionProviders = [provider === "webgpu" ? { name: provider, preferredLayout: "NCHW" } : provider];
+    session = await ort.InferenceSession.create(model, { executionProviders, logSeverityLevel: 3 });
     input = session.inputMetadata?.[0];
     return { outputs: session.outputNames };
   },

@@ -35,17 +35,16 @@ methods = {
 # %% alt="Three digits, and for each the maps of contributions, occlusion, Grad-CAM and gradient"
 from matplotlib import pyplot
 
+from keras_coda import plots
+
 chosen = np.array([np.flatnonzero(labels == digit)[0] for digit in (3, 5, 8)])
 figure, axes = pyplot.subplots(len(chosen), 1 + len(methods), figsize=(8, 5))
 for row, image in zip(axes, images[chosen], strict=True):
-    row[0].imshow(image[..., 0], cmap="gray")
+    plots.plot_image(image, ax=row[0])
 for column, (name, method) in enumerate(methods.items(), start=1):
     axes[0, column].set_title(name, fontsize=9)
     for row, drawn in zip(axes, method.maps(images[chosen]), strict=True):
-        limit = np.abs(drawn).max()
-        row[column].imshow(drawn, cmap="RdBu_r", vmin=-limit, vmax=limit)
-for ax in axes.flat:
-    ax.set(xticks=[], yticks=[])
+        plots.plot_contribution_map(drawn, ax=row[column])
 
 # %% [markdown]
 # ## Localisation

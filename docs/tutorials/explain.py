@@ -2,7 +2,8 @@
 # # Explain a network in five minutes
 #
 # We load a small network that knows handwritten digits, and ask it why it decided as it
-# did. All that is needed comes with the package.
+# did. The network and the digits come with the package; nothing is downloaded. How to
+# [install it](../how_to/install.md).
 
 # %%
 # %matplotlib inline
@@ -37,10 +38,20 @@ contributions = explanation.contribution_map[0]
 print("predicted class:", explanation.targets[0])
 print("one number for each pixel:", contributions.shape)
 
+# %% alt="A handwritten 3, the weights that the network built for it, and the contributions of its pixels"
+from keras_coda import plots
+
+plots.plot_explanation_gallery(three, explanation, classes=data.classes)
+
+# %% [markdown]
+# On the right are the contributions: red pixels speak for the 3, blue ones against it.
+# In the middle are the weights: the row of W(x) that the network built for this very
+# image. A contribution is a weight times what is at its pixel.
+
 # %% [markdown]
 # ## Does it add up?
 #
-# The network computes its logit as W(x) x + b0: a matrix that it builds for this image,
+# The network computes its logits as W(x) x + b0: a matrix that it builds for this image,
 # times the image, plus a constant. So the pixels' contributions and the constant must
 # give the logit.
 
@@ -53,22 +64,19 @@ print(f"logit                     {model.predict(three, verbose=0)[0, 3]:9.5f}")
 # %% [markdown]
 # The last two agree up to rounding in 32 bits. `explanation.residual` has the
 # difference for each image. It is the first thing to look at if you ever doubt a map:
-# here over all 360 images and all ten classes.
+# here over 64 images and all ten classes.
 
 # %%
-everything = model.explain(images, target="all")
+everything = model.explain(images[:64], target="all")
 print("largest difference, relative:", np.max(everything.relative_residual))
 
 # %% [markdown]
-# ## Look at it
+# ## Why this digit, and not that one?
 #
-# Red pixels speak for the class, blue ones against it. On the left of each map are the
-# weights: the row of W(x) that the network built for this image. For each digit you see
-# the predicted class and the strongest other one.
+# Ask for two classes of each image: the predicted one and the strongest other one. The
+# same stroke can speak for the one and against the other.
 
 # %% alt="Five digits, each with weights and contributions for its class and for the strongest other class"
-from keras_coda import plots
-
 chosen = np.array(
     [np.flatnonzero(correct & (labels == digit))[0] for digit in (3, 4, 5, 7, 8)]
 )
@@ -100,5 +108,6 @@ plots.plot_explanation_gallery(
 # - It is for one class. "Why 3 and not 5?" is the difference of two maps: that of the 3
 #   minus that of the 5.
 #
-# Next: [the methods that explain other networks](../evaluation.md), or [all that
-# `explain` takes](../api/explanations.md#keras_coda.explanations.explain).
+# Next: [train one on your photos](your_photos.md), or see [all that `explain`
+# takes](../api/explanations.md#keras_coda.explanations.explain). The [demo](../how_to/demo.md)
+# does the same with photos, in your browser.

@@ -70,16 +70,16 @@ assert difference < 1e-4
 # %% alt="Four digits and the maps of their largest logits, from the ONNX file"
 from matplotlib import pyplot
 
+from keras_coda import plots
+
 figure, axes = pyplot.subplots(2, 4, figsize=(7, 3.6))
 for column, image in enumerate(data.x_test[:4]):
     best = answers["logits"][column].argmax()
-    drawn = answers["contribution_map"][column, best]
-    limit = np.abs(drawn).max()
-    axes[0, column].imshow(image[..., 0], cmap="gray")
+    plots.plot_image(image, ax=axes[0, column])
     axes[0, column].set_title(f"answer: {data.classes[best]}", fontsize=9)
-    axes[1, column].imshow(drawn, cmap="RdBu_r", vmin=-limit, vmax=limit)
-for ax in axes.flat:
-    ax.set(xticks=[], yticks=[])
+    plots.plot_contribution_map(
+        answers["contribution_map"][column, best], ax=axes[1, column]
+    )
 
 # %% [markdown]
 # ## What a client has to know

@@ -1,4 +1,4 @@
-"""Attributions of any Keras model's outputs to its images' pixels: one constructor and one call for every method.
+"""Methods that attribute the outputs of any Keras model to its images' pixels. All are called alike:
 
 keras_coda.attributions.Gradient(model)(images, targets)
 """

@@ -1,4 +1,6 @@
-"""What all attributions share: one constructor and one call."""
+"""The base class of all attribution methods."""
+
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,16 +16,17 @@ from keras_coda.models.class_names import to_indices
 class Attribution:
     """A method that attributes a model's outputs to the pixels of its images.
 
-    All are called alike: `Method(model, **settings)(images, targets)`. What is attributed is the model as it is at each
-    call, its layers' settings included. Methods can be copied and pickled, and used by several threads.
+    All methods are called alike: `Method(model, **settings)(images, targets)`. They attribute the outputs of the model
+    as it is at each call, with its layers' settings of that time. Methods can be copied and pickled, and used by
+    several threads.
 
     Args:
-        model: any built Sequential or Functional Keras model that takes one batch of images to `(N, classes)`, of
-            which the outputs as they are get attributed. Build a classifier without its softmax to explain logits.
-        batch_size: integer, how many images the model is given at once.
-        input: of a model with an `InputEncoding`: "encoded", attributions are for the encoded image, and baselines and
-            covered pixels are 0 in all of its channels; or "image", for the image itself, where 0 is black. The maps of
-            these are of different definitions, and so are their scores.
+        model: a built Sequential or Functional Keras model that takes a batch of images and returns `(N, classes)`. Its
+            outputs are attributed as they are. To explain logits, build a classifier without its softmax.
+        batch_size: integer, how many images the model gets at once.
+        input: for a model with an `InputEncoding`. "encoded": attributions are for the encoded image, and baselines and
+            covered pixels are 0 in all of its channels. "image": attributions are for the image itself, where 0 is
+            black. These are two definitions, so that their maps and scores differ.
 
     Raises:
         ValueError: the model is not of this form, or `input` is neither.
@@ -36,7 +39,7 @@ class Attribution:
         self._arguments = args, kwargs
         return self
 
-    def __init__(self, model, batch_size=32, input="encoded"):
+    def __init__(self, model: keras.Model, batch_size: int = 32, input: str = "encoded"):
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
         self.classifier = Classifier(model, input=input)
@@ -46,7 +49,7 @@ class Attribution:
         self._made_of = graph, snapshot(graph.operations)
 
     def __reduce__(self):
-        """A copy, or a pickle, is a method made anew of a copy of the model, with the settings of this one."""
+        """For copies and pickles: the method is made again, with the same settings, for a copy of the model."""
 
         def named(value):
             is_layer = isinstance(value, keras.layers.Layer) and value is not self.classifier.model
@@ -68,20 +71,20 @@ class Attribution:
             args, kwargs = self._arguments
             vars(self).update({**vars(type(self)(*args, **kwargs)), **self._settings()})
 
-    def __call__(self, images, targets=None, verbose=0):
+    def __call__(self, images: Any, targets: Any = None, verbose: int = 0) -> np.ndarray:
         """Attribute outputs to pixels.
 
         Args:
             images: array or tensor of N images as the model takes them. CoDA-Nets take floats in [0, 1] or
                 integers in 0..255.
-            targets: the classes: `None`, the predicted one of each image; "all"; or integers, one for all images,
-                `(N,)` for one an image, or `(N, K)` for K an image, which share what does not depend on the class. Of a
-                model with `class_names`, as a `CoDANet` may have, their names do as well.
+            targets: the classes. `None`: the predicted class of each image. "all": all classes. Integers, or names if
+                the model has `class_names`: one for all images, `(N,)` for one an image, or `(N, K)` for K an image.
+                Several targets are computed together, which is faster than one after the other.
             verbose: 1 shows a progress bar.
 
         Returns:
-            A float32 array `(N, H, W)`, or, of a method that tells channels apart, `(N, H, W, C)` (or `(N, C, H, W)`,
-            as the model takes images). With several targets an image there is an axis of size K after the first.
+            A float32 array `(N, H, W)`. Methods that distinguish channels return `(N, H, W, C)`, or `(N, C, H, W)` for
+            a model with channels first. With several targets an image, there is an axis of size K after the first.
 
         Raises:
             ValueError: images of another shape or range, or NaN; a target out of range.
@@ -99,8 +102,23 @@ class Attribution:
         attributions = self._attribute(images, source, chosen.astype("int32"), verbose).astype("float32", copy=False)
         return attributions if several else attributions[:, 0]
 
-    def maps(self, images, targets=None, verbose=0):
-        """The same, summed over channels: always `(N, H, W)`, or `(N, K, H, W)` for several targets an image."""
+    def maps(self, images: Any, targets: Any = None, verbose: int = 0) -> np.ndarray:
+        """Attribute outputs to pixels, summed over channels.
+
+        Args:
+            images, targets, verbose: as for a call.
+
+        Returns:
+            A float32 array `(N, H, W)`, or `(N, K, H, W)` for several targets an image.
+
+        Raises:
+            ValueError: as for a call.
+
+        Example:
+
+        >>> keras_coda.attributions.Gradient(model).maps(images, targets=3).shape
+        (32, 224, 224)
+        """
         attributions = self(images, targets, verbose)
         targets = to_indices(targets, getattr(self.classifier.model, "class_names", None))
         several = np.ndim(targets) == 2 or isinstance(targets, str)
@@ -108,7 +126,7 @@ class Attribution:
         return attributions.sum(axis=self.classifier.channel_axis) if has_channels else attributions
 
     def _attribute(self, images, source, targets, verbose):
-        """`(N, K, H, W)` or with channels, for `source` arrays of `images`, and int32 `targets` `(N, K)`."""
+        """`(N, K, H, W)` or with channels, for `images`, their `source`, and int32 `targets (N, K)`."""
         raise NotImplementedError
 
 

@@ -1,13 +1,14 @@
-"""The image that attributions are relative to."""
+"""The baseline: the image that attributions are relative to."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def broadcast(baseline, source):
-    """A baseline for every source.
+def broadcast(baseline: ArrayLike, source: np.ndarray) -> np.ndarray:
+    """Broadcast a baseline to the shape of the sources.
 
     Args:
-        baseline: a number, or an array that broadcasts to the shape of `source`: one for all, or one an image.
+        baseline: a number, or an array that broadcasts to the shape of `source`: one for all images, or one an image.
         source: array `(N, H, W, C)` (or `(N, C, H, W)`).
 
     Returns:

@@ -1,4 +1,4 @@
-"""A model as attributions and their metrics see it: from a source, the encoded image, to the classes' outputs."""
+"""A model in the form that attributions and metrics need: from the (encoded) image to the classes' outputs."""
 
 import threading
 import typing
@@ -14,16 +14,16 @@ from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.layout import channel_axis
 
 INPUTS = ("encoded", "image")
-# Keras notes a new model at the layers of which it is made, where two threads would mix up their notes.
+# Keras records a new model at the layers that it is made of. Two threads at once would mix up these records.
 _making = threading.RLock()
-# What turns outputs into probabilities already: as functions, and as operations, which have no public classes.
+# Functions that return probabilities, and the same as operations of `keras.ops`, which have no public classes.
 _PROBABILITIES = tuple(
     getattr(module, name)
     for module in (keras.activations, keras.ops)
     for name in ("softmax", "sigmoid", "hard_sigmoid", "sparsemax", "sparse_sigmoid")
 )
 _PROBABILITY_OPERATIONS = ("Softmax", "Sigmoid", "HardSigmoid", "Sparsemax", "SparseSigmoid")
-# What changes no value, only its place or dtype.
+# Layers and operations that do not change values.
 _PASSED = ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast", "Copy", "Identity", "Dropout", "GetItem")
 
 # How near to 1 probabilities add up, in low precision, too.
@@ -31,26 +31,26 @@ _NEAR = 0.01
 
 
 class Classifier:
-    """A Keras model of images, split where attributions are taken.
+    """A Keras model of images, split at the source of attributions.
 
-    That is the output of its `InputEncoding`, where the model has one as a layer of its own: all channels of a pixel,
-    those of the negative image included, are then attributed or removed together (paper, 4.2), and 0 is no colour.
-    Otherwise, or with `input="image"`, it is the image, of which 0 is black: encoded 0, 0, 0, 1, 1, 1.
+    The source is the output of the model's `InputEncoding`, if it has one. All channels of a pixel, those of the
+    negative image included, are then attributed or removed together (paper, 4.2), and 0 in all channels is no colour.
+    Otherwise, or with `input="image"`, the source is the image itself, where 0 is black (encoded: 0, 0, 0, 1, 1, 1).
 
     Args:
-        model: a built Sequential or Functional model (or a `CoDANet`) that takes one batch of images to `(N, classes)`.
-        activation: what makes probabilities of the outputs: "sigmoid", "softmax" or "linear" (the outputs are
-            probabilities). Default: "sigmoid" after a `LogitScaling`, as in CoDA-Nets; "linear" where the last layer is
-            a softmax or sigmoid; otherwise "softmax", and an error where outputs turn out to be probabilities already,
-            as those of several networks that are averaged.
-        input: "encoded" or "image", what the source is where the model has an `InputEncoding`.
+        model: a built Sequential or Functional model that takes a batch of images and returns `(N, classes)`.
+        activation: the function from outputs to probabilities: "sigmoid", "softmax" or "linear" (the outputs are
+            probabilities). Default: "sigmoid" after a `LogitScaling`, as in CoDA-Nets; "linear" after a softmax or
+            sigmoid; otherwise "softmax", and an error if the outputs turn out to be probabilities already, such as the
+            average of several networks.
+        input: "encoded" or "image", the source in a model with an `InputEncoding`.
 
     Attributes:
         network: Keras model from the source to the outputs.
-        classes: their number.
+        classes: integer, the number of classes.
         data_format: "channels_last" or "channels_first".
-        pixel_axes: the axes of height and width in a batch of sources, negative.
-        channel_axis: that of channels, negative.
+        pixel_axes: the axes of height and width in a batch of sources, as negative integers.
+        channel_axis: the axis of channels, as a negative integer.
 
     Raises:
         ValueError: the model is not of this form: it has several `InputEncoding`s, or a path around it; or `input` is
@@ -62,7 +62,7 @@ class Classifier:
     >>> classifier.probabilities(classifier.outputs(classifier.source(images)))    # (N, 10)
     """
 
-    def __init__(self, model, activation=None, input="encoded"):
+    def __init__(self, model: keras.Model, activation: typing.Any = None, input: str = "encoded"):
         if input not in INPUTS:
             raise ValueError(f"`input` must be one of {INPUTS}. Received: {input!r}")
         self.model = model
@@ -94,7 +94,7 @@ class Classifier:
         encodings = [layer for layer in model.layers if isinstance(layer, InputEncoding)]
         encoding: typing.Any = encodings[-1] if encodings else None
         self._encoding = encoding
-        # What comes before the encoding, where it does not come first.
+        # The model up to the encoding, if other layers come before it.
         comes_first = encoding is None or encoding.input is inputs
         before: typing.Any = None
         if not comes_first:
@@ -103,7 +103,7 @@ class Classifier:
         start = inputs if encoding is None else encoding.output
         name = f"{model.name}_from_{'encoding' if encodings else 'images'}"
         try:
-            # Also of a Sequential: a Functional model's graph can be run with other operations in the place of its own.
+            # A Functional model in any case, so that its graph can be run with other operations.
             self.network: keras.Model = keras.Model(start, outputs, name=name)
         except ValueError as error:
             if encoding is None:
@@ -114,7 +114,7 @@ class Classifier:
                 f"it. Received: {len(encodings)} of them, the last of which is {encoding.name!r}"
             ) from error
         if encoding is not None and self.input == "image":
-            # Without the layer's check of the range, which noise may leave.
+            # Without the layer's check of the range, since noise may exceed it.
             dtype = encoding.compute_dtype if comes_first else inputs.dtype
             start = keras.Input(inputs.shape[1:], dtype=dtype)
             images = start if comes_first else keras.ops.cast(before(start), encoding.compute_dtype)
@@ -125,19 +125,19 @@ class Classifier:
         """A copy, or a pickle, is made anew of a copy of the model."""
         return type(self), (self.model, self.activation, self.input)
 
-    def source(self, images):
+    def source(self, images: typing.Any) -> np.ndarray:
         """The sources of images, as a NumPy array.
 
         Args:
-            images: array or tensor of images as the model takes them. For a model with an `InputEncoding` they must be
-                in [0, 1], or integers in 0..255.
+            images: array or tensor of images as the model takes them. A model with an `InputEncoding` takes floats in
+                [0, 1], or integers in 0..255.
 
         Returns:
-            `(N, H, W, C)` floats (or `(N, C, H, W)`), encoded where the model has an `InputEncoding` and the `input` is
-            "encoded".
+            Floats `(N, H, W, C)` (or `(N, C, H, W)`). They are encoded if the model has an `InputEncoding` and `input`
+            is "encoded".
 
         Raises:
-            ValueError: no batch of images, of a shape that the model does not take, NaN, or of another range.
+            ValueError: images of another shape or range, or NaN.
         """
         images = keras.ops.convert_to_numpy(images)
         expected = self.model.inputs[0].shape
@@ -164,15 +164,21 @@ class Classifier:
             return images
         return keras.ops.convert_to_numpy(self._encoding(images, training=False))
 
-    def outputs(self, source, batch_size=32, verbose=0):
-        """The outputs `(N, classes)` for sources, or for a `keras.utils.PyDataset` of batches of them, float32."""
+    def outputs(self, source: typing.Any, batch_size: int | None = 32, verbose: int = 0) -> np.ndarray:
+        """The outputs, float32 `(N, classes)`.
+
+        Args:
+            source: array of sources, or a `keras.utils.PyDataset` with batches of them.
+            batch_size: integer, sources evaluated at once.
+            verbose: 1 shows a progress bar.
+        """
         if isinstance(source, keras.utils.PyDataset):
             batch_size = None
         with backend.one_at_a_time:
             return self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
 
-    def probabilities(self, outputs):
-        """The probabilities `(N, classes)` that outputs stand for.
+    def probabilities(self, outputs: typing.Any) -> np.ndarray:
+        """The probabilities `(N, classes)`, from outputs `(N, classes)`.
 
         Raises:
             ValueError: they are probabilities already, though the model does not end with a softmax or sigmoid.
@@ -180,7 +186,7 @@ class Classifier:
         self.require_logits(outputs)
         return keras.ops.convert_to_numpy(self.activation(keras.ops.convert_to_tensor(outputs)))
 
-    def require_logits(self, outputs):
+    def require_logits(self, outputs: typing.Any) -> None:
         """Raise a `ValueError` where a softmax was guessed for outputs `(N, classes)` that are probabilities."""
         if self._is_certain:
             return
@@ -191,7 +197,7 @@ class Classifier:
                 'last operation is no softmax. Expected: logits, or `Classifier(model, activation="linear")`.'
             )
 
-    def check_activation(self, activation, source):
+    def check_activation(self, activation: typing.Any, source: typing.Any) -> None:
         """The same before an activation is applied in a compiled graph, which is no guess where it is another one."""
         if activation is self.activation and not self._is_certain:
             self.require_logits(self.outputs(source[:1]))
@@ -206,21 +212,21 @@ def _single_output(model):
     inputs, outputs = model.inputs, model.outputs
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(
-            "Expected one input and one output. Of a model with several heads, explain one: "
-            "`keras.Model(model.inputs, model.outputs[0])`; of one with several inputs, make a model of the images "
-            "alone in which the others are fixed. "
+            "Expected one input and one output. For a model with several outputs, choose one: "
+            "`keras.Model(model.inputs, model.outputs[0])`. For a model with several inputs, make a model of the "
+            "images alone, in which the other inputs are constants. "
             f"Received: model {model.name!r} with {len(inputs)} inputs and {len(outputs)} outputs"
         )
     if len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2 or outputs[0].shape[-1] is None:
         raise ValueError(
-            f"Model {model.name!r} must take images (N, H, W, C) to outputs (N, classes). "
+            f"Model {model.name!r} must take images (N, H, W, C) and return (N, classes). "
             f"Received: {tuple(inputs[0].shape)} to {tuple(outputs[0].shape)}"
         )
     return outputs[0]
 
 
 def _activation(graph):
-    """What makes probabilities of the outputs, told by the last operation that changes values, and if it is certain."""
+    """The name of the function from outputs to probabilities, by the last operation that changes values; if certain."""
     made_by = {number: step for step in graph.steps for number in step.results}
     step = made_by.get(graph.outputs[0])
     while step is not None:

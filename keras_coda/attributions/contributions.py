@@ -1,4 +1,4 @@
-"""The model-inherent contributions of CoDA-Nets, called like any other attribution."""
+"""The contributions of CoDA-Nets as an attribution method."""
 
 import keras
 
@@ -7,18 +7,18 @@ from keras_coda.attributions.attribution import Attribution
 from keras_coda.explanations import Explainer
 from keras_coda.linear_maps import NotDynamicLinearError
 
-# For a trace of models that take any size.
+# The size, in pixels, with which models that take any size are traced.
 _SIZE = 64
 
 
 class Contributions(Attribution):
     """The contributions of the (encoded) input to the target's logit (paper, eq. 8), `(N, H, W, C)`.
 
-    Their sum plus the fixed bias b0 is the logit. Call: see `Attribution`.
+    Their sum plus the biases' share, for a CoDA-Net b0, is the logit. Call: see `Attribution`.
 
     Args:
         model: see `Attribution`.
-        batch_size: integer, how many images the model is given at once.
+        batch_size: integer, how many images the model gets at once.
 
     Raises:
         NotDynamicLinearError: a part of the model is not dynamic linear; it is named.
@@ -28,17 +28,17 @@ class Contributions(Attribution):
     >>> keras_coda.attributions.Contributions(model).maps(images)    # (N, H, W)
     """
 
-    def __init__(self, model, batch_size=32):
+    def __init__(self, model: keras.Model, batch_size: int = 32):
         super().__init__(model, batch_size)
         self._explainer = Explainer(model)
         shape = [size or _SIZE for size in model.input_shape[1:]]
         inputs = {"images": keras.KerasTensor((1, *shape)), "targets": keras.KerasTensor((1, 1), "int32")}
         try:
-            # A trace refuses here what else only a call would.
+            # A trace raises errors now, and not only at the first call.
             with backend.one_at_a_time:
                 self._explainer.compute_output_spec(inputs)
         except NotDynamicLinearError as error:
-            # Keras puts words of its own before the message.
+            # Keras wraps the error and adds to its message.
             raise error.__context__ or error from None
 
     def _attribute(self, images, source, targets, verbose):

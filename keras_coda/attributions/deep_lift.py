@@ -1,10 +1,11 @@
-"""DeepLIFT: differences of the output from that for a baseline, followed back through every layer."""
+"""DeepLIFT: the change of the output from that of a baseline, propagated back through every layer."""
 
 import functools
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions import graph
@@ -15,29 +16,31 @@ from keras_coda.linear_maps.known import known
 from keras_coda.linear_maps.steps import describe
 from keras_coda.linear_maps.views import view
 
-# Differences smaller than this share of the values are computed too inaccurately to divide by.
+# Differences below this share of the values are too inaccurate to divide by.
 _SMALL = 1e-4
 
 
 class DeepLIFT(Attribution):
-    """Contributions to the difference from the output for a baseline, by the rescale rule, `(N, H, W, C)`.
+    """DeepLIFT with the rescale rule (Shrikumar et al., 2017, 3.5.1), `(N, H, W, C)`.
 
-    Shrikumar et al. (2017, 3.5.1). They add up to that difference. Linear layers pass on multipliers as gradients.
-    Others have one of these rules:
+    Attributions add up to the difference between the outputs for the image and for the baseline. Multipliers pass
+    through linear layers as gradients do. The table `keras_coda.linear_maps.known` says which rule others have:
 
-    - nonlinearities of one number, such as ReLU: change of the output divided by that of the input, or the derivative
-      where the input hardly changes. Softmax counts as one, of each logit by itself; better explain logits.
-    - maximum pooling: a window's change goes to its largest input of the image where the maximum grew, and of the
-      baseline where it shrank, as in Captum.
-    - products of two activations: each has the change of its own, times the other's mean of image and baseline.
+    - "rescale", for elementwise nonlinearities such as ReLU: the change of the output divided by the change of the
+      input, or the derivative where the input hardly changes. Softmax is treated so as well, each logit by itself. It
+      is better to explain logits.
+    - "max_pooling" and "global_max_pooling": a window's change goes to its largest input, in the image if the maximum
+      grew, and in the baseline if it shrank, as in Captum.
+    - "multiply", for products of two activations: the change of each, times the mean of the other over image and
+      baseline.
 
-    DAU layers, and others with a `linear_map` of their own, have no rule and are differentiated. So DeepLIFT equals
-    input x gradient on CoDA-Nets with the baseline 0, as in the published scores, and does not add up there.
+    DAU layers, and other layers with a method `linear_map`, have no rule: they are differentiated. So on CoDA-Nets with
+    the baseline 0, DeepLIFT equals input x gradient, as in the published scores, and does not add up.
 
     Args:
         model: see `Attribution`.
         baseline: a number, or an array that broadcasts to the (encoded) images: one for all, or one an image.
-        batch_size: integer, how many images the model is given at once.
+        batch_size: integer, how many images the model gets at once.
         input: "encoded" or "image", see `Attribution`.
 
     Raises:
@@ -45,10 +48,11 @@ class DeepLIFT(Attribution):
 
     Example:
 
-    >>> keras_coda.attributions.DeepLIFT(keras.applications.ResNet50(classifier_activation=None))(images)
+    >>> resnet = keras.applications.ResNet50(classifier_activation=None)  # doctest: +SKIP
+    >>> keras_coda.attributions.DeepLIFT(resnet)(images)  # doctest: +SKIP
     """
 
-    def __init__(self, model, baseline=0.0, batch_size=32, input="encoded"):
+    def __init__(self, model: keras.Model, baseline: ArrayLike = 0.0, batch_size: int = 32, input: str = "encoded"):
         super().__init__(model, batch_size, input)
         self.baseline = baseline
         self._multipliers = _Multipliers(self.classifier)
@@ -60,16 +64,16 @@ class DeepLIFT(Attribution):
 
 
 class _Multipliers(PullBack):
-    """The gradients of a network with rules in the place of its nonlinear operations.
+    """The gradients of a network in which rules replace the derivatives of nonlinear operations.
 
-    The network is run for the baseline first, where the inputs of these operations are noted, in the order in which
-    the rules come to need them.
+    The network runs for the baseline first. Then the inputs of these operations are recorded, in the order in which the
+    rules need them.
     """
 
     def __init__(self, classifier):
         super().__init__(classifier)
         for operation in graph.operations(self.network):
-            _rule(operation)  # an error now rather than in a compiled graph
+            _rule(operation)  # raises errors now, and not while a program is compiled
 
     def call(self, inputs):
         references = []
@@ -95,7 +99,7 @@ class _Multipliers(PullBack):
 
 
 def _replacement(operation, apply):
-    """What is called in the place of an operation: `apply(rule, operation, ...)` where it has a rule."""
+    """The function to call in place of an operation: `apply(rule, operation, ...)` if it has a rule."""
     rule = _rule(operation)
     if rule is not None:
         return functools.partial(apply, rule, operation)
@@ -106,7 +110,7 @@ def _replacement(operation, apply):
 
 
 def _rule(operation):
-    """The rule for an operation, or `None` for one that is differentiated."""
+    """The rule of an operation, or `None` if it is differentiated."""
     kind = known(operation).deep_lift
     if kind is None and hasattr(operation, "linear_map"):
         return None
@@ -130,7 +134,7 @@ def _with_value(value, surrogate):
 
 
 def _rescaled(f, inputs, references):
-    """The rescale rule, for a function of the one input that is not a constant."""
+    """The rescale rule, for a function of which exactly one input is not a constant."""
     (i,) = [i for i, (x, x0) in enumerate(zip(inputs, references, strict=True)) if x is not x0]
     x, x0 = inputs[i], references[i]
     y, y0 = f(*inputs), f(*references)
@@ -141,14 +145,14 @@ def _rescaled(f, inputs, references):
 
 
 def _multiplied(f, inputs, references):
-    """The rule for f(a, b) that is linear in each of two activations: f(da, mean b) + f(mean a, db) = df."""
+    """The rule for a function f(a, b) that is linear in a and in b: f(da, mean b) + f(mean a, db) = df."""
     (a, b), (a0, b0) = inputs, references
     mean_a, mean_b = (ops.stop_gradient((x + x0) / 2) for x, x0 in ((a, a0), (b, b0)))
     return _with_value(f(a, b), f(a, mean_b) + f(mean_a, b))
 
 
 def _all_multiplied(f, inputs, references):
-    """The same for a layer that multiplies a list, one after the other."""
+    """The same rule for a layer that multiplies a list of tensors, applied to one after the other."""
 
     def multiply(a, b):
         return f([a, b])
@@ -170,7 +174,7 @@ def _pooled(f, inputs, references):
     if pooling.padding == "same":
         for axis, size, stride in zip(axes, kernel, strides, strict=True):
             total = (ops.shape(y)[axis] - 1) * stride + size - ops.shape(x)[axis]
-            total = (total + abs(total)) // 2  # not negative; sizes may be tensors
+            total = (total + abs(total)) // 2  # max(total, 0), also for tensors
             padding[axis] = (total // 2, total - total // 2)
 
     def windows(image):
@@ -199,12 +203,12 @@ def _globally_pooled(f, inputs, references):
 
 
 def _largest(values, references):
-    """What has the gradient of the maximum over axis 1, by the rule for maximum pooling."""
+    """A surrogate whose gradient is that of the maximum over axis 1 by the rule for maximum pooling."""
     largest, largest0 = ops.max(values, axis=1), ops.max(references, axis=1)
     grew = largest >= largest0
     chosen = ops.expand_dims(ops.where(grew, ops.argmax(values, axis=1), ops.argmax(references, axis=1)), 1)
     x, x0 = (ops.squeeze(ops.take_along_axis(v, chosen, axis=1), 1) for v in (values, references))
-    # At least as large as that of the maximum, and 0 only where the inputs are equal.
+    # This change is at least as large as that of the maximum. It is 0 only where the inputs are equal.
     change = x - x0
     multiplier = ops.where(change == 0, 1.0, (largest - largest0) / ops.where(change == 0, 1.0, change))
     return ops.stop_gradient(multiplier) * x

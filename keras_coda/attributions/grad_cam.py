@@ -1,34 +1,27 @@
-"""Grad-CAM: the channels of a layer, each weighted by the mean gradient in it."""
+"""Grad-CAM: the channels of a layer, weighted by their mean gradients."""
 
 import keras
-from keras import layers, ops
+from keras import ops
 
 from keras_coda.attributions import graph
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack, pulled_back
-from keras_coda.layers import DAUConv2D
 
 INTERPOLATIONS = ("bilinear", "nearest")
-_CONVOLUTIONS = (
-    layers.Conv2D,
-    layers.DepthwiseConv2D,
-    layers.SeparableConv2D,
-    layers.Conv2DTranspose,
-    DAUConv2D,
-)
 
 
 class GradCAM(Attribution):
-    """A layer's channels A_c, weighted by the gradients in them (Selvaraju et al., 2017): `(N, H, W)`, not negative.
+    """Grad-CAM: a layer's channels A_c, weighted by their mean gradients (Selvaraju et al., 2017), `(N, H, W)`.
 
-    `relu(sum_c mean(dy / dA_c) A_c)`, with the mean over positions, enlarged to the size of the image. The
-    layer may be in a branch, or in a nested model. Its output is taken after an activation of its own.
+    `relu(sum_c mean(dy / dA_c) A_c)`, with the mean over positions, enlarged to the size of the image. Maps are not
+    negative. The layer may be in a branch, or in a nested model. Its own activation is part of A.
 
     Args:
         model: see `Attribution`.
-        layer: the layer whose outputs are A, or its name. Default: the last convolution or `DAUConv2D`.
-        batch_size: integer, how many images the model is given at once.
-        input: "encoded" or "image", see `Attribution`. It makes no difference to layers after the encoding.
+        layer: the layer whose outputs are A, or its name. Default: the last layer
+            of images with a `kernel_size`, such as `Conv2D` and `DAUConv2D`.
+        batch_size: integer, how many images the model gets at once.
+        input: "encoded" or "image", see `Attribution`. For layers after the encoding, both are the same.
         interpolation: "bilinear" or "nearest", how the map is enlarged.
 
     Raises:
@@ -37,11 +30,18 @@ class GradCAM(Attribution):
 
     Example:
 
-    >>> keras_coda.attributions.GradCAM(keras.applications.ResNet50())(images).shape
+    >>> keras_coda.attributions.GradCAM(keras.applications.ResNet50())(images).shape  # doctest: +SKIP
     (32, 224, 224)
     """
 
-    def __init__(self, model, layer=None, batch_size=32, input="encoded", interpolation="bilinear"):
+    def __init__(
+        self,
+        model: keras.Model,
+        layer: keras.Layer | str | None = None,
+        batch_size: int = 32,
+        input: str = "encoded",
+        interpolation: str = "bilinear",
+    ):
         if interpolation not in INTERPOLATIONS:
             raise ValueError(f"`interpolation` must be one of {INTERPOLATIONS}. Received: {interpolation!r}")
         super().__init__(model, batch_size, input)
@@ -52,13 +52,13 @@ class GradCAM(Attribution):
     def _attribute(self, images, source, targets, verbose):
         maps = self._maps.gradients(source, targets, self.batch_size, verbose)
         size = [source.shape[axis] for axis in self.classifier.pixel_axes]
-        # The targets take the place of channels.
+        # The axis of targets serves as that of channels.
         large = ops.image.resize(maps, size, interpolation=self.interpolation, data_format="channels_first")
         return ops.convert_to_numpy(large)
 
 
 class _Maps(PullBack):
-    """Grad-CAM in the size of the layer's output."""
+    """Grad-CAM's maps in the size of the layer's output."""
 
     def __init__(self, classifier, layer):
         super().__init__(classifier)
@@ -70,7 +70,7 @@ class _Maps(PullBack):
         source = inputs["source"]
 
         def with_offset(offset):
-            """The outputs, as a function of what is added to each of the layer's channels, everywhere."""
+            """The outputs, as a function of a constant that is added to each of the layer's channels."""
             features = []
 
             def replace(operation):
@@ -93,7 +93,7 @@ class _Maps(PullBack):
 
         channels = self.layer.output.shape[self._channel_axis]
         offset = ops.zeros((ops.shape(source)[0], channels), self.layer.compute_dtype)
-        # The gradients in the offsets are the sums over positions of those in the layer's output.
+        # The gradient in an offset is the sum over positions of the gradient in the layer's output.
         sums, features = pulled_back(with_offset, offset, inputs["targets"])
         features = ops.cast(ops.moveaxis(features, self._channel_axis, 1), "float32")
         height, width = ops.shape(features)[2:]
@@ -101,10 +101,10 @@ class _Maps(PullBack):
 
 
 def _find(network, layer):
-    """The layer `layer` of a network, given as it is or by its name; of `None`, the last convolution."""
+    """A layer of a network, given itself or by its name. `None` is the last convolution."""
     known = [operation for operation in graph.operations(network) if isinstance(operation, keras.layers.Layer)]
     if layer is None:
-        convolutions = [candidate for candidate in known if isinstance(candidate, _CONVOLUTIONS)]
+        convolutions = [c for c in known if hasattr(c, "kernel_size") and len(c.output.shape) == 4]
         if not convolutions:
             raise ValueError(
                 "Grad-CAM needs a convolutional layer. Name the layer to use, one with outputs (N, H, W, C). "

@@ -1,11 +1,13 @@
-"""The gradient of an output in the image, and its product with the image."""
+"""The gradient of an output with respect to the image, and its product with the image."""
+
+import keras
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack
 
 
 class Gradient(Attribution):
-    """The gradient of the target's output in every channel of every pixel, signed, `(N, H, W, C)`.
+    """The gradient of the target's output with respect to the image, signed, `(N, H, W, C)`.
 
     Baehrens et al. (2010), Simonyan et al. (2014). Arguments and call: see `Attribution`.
 
@@ -14,7 +16,7 @@ class Gradient(Attribution):
     >>> keras_coda.attributions.Gradient(model)(images, targets=[3] * len(images))
     """
 
-    def __init__(self, model, batch_size=32, input="encoded"):
+    def __init__(self, model: keras.Model, batch_size: int = 32, input: str = "encoded"):
         super().__init__(model, batch_size, input)
         self._pull_back = PullBack(self.classifier)
 
@@ -25,7 +27,7 @@ class Gradient(Attribution):
 class InputXGradient(Gradient):
     """The gradient times the input, `(N, H, W, C)` (Shrikumar et al., 2016).
 
-    On a network of linear layers it equals the contributions; on DAU layers it does not, since W(x) depends on x.
+    For a network of linear layers it equals the contributions. For DAU layers it does not, since W(x) depends on x.
     Arguments and call: see `Attribution`.
 
     Example:

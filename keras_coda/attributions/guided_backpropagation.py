@@ -1,4 +1,4 @@
-"""Guided backpropagation: gradients without what would lower the output."""
+"""Guided backpropagation: gradients of which only the positive parts pass through ReLUs."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from keras_coda.attributions.gradient import Gradient
 from keras_coda.attributions.pull_back import PullBack
 from keras_coda.linear_maps.views import view
 
-# Numbers that tell a ReLU from what has a slope, a threshold or a cap.
+# Numbers for which ReLUs with a slope, a threshold or a cap differ from max(x, 0).
 _PROBE = np.array([-1e6, -30.0, -1.0, -1e-3, 0.0, 1e-3, 0.4, 1.0, 30.0, 1e6], "float32")
 # Operations of `keras.ops` that may be a ReLU. They have no public classes.
 _OPERATIONS = ("Relu", "ReLU", "LeakyRelu", "Maximum", "Clip", "Threshold")
@@ -17,26 +17,26 @@ _LAYERS = (keras.layers.Activation, keras.layers.Lambda, keras.layers.LeakyReLU,
 
 
 class GuidedBackpropagation(Gradient):
-    """The gradient in which only positive parts pass back through a ReLU (Springenberg et al., 2015), `(N, H, W, C)`.
+    """Guided backpropagation: the gradient, with ReLUs that pass only its positive parts back, `(N, H, W, C)`.
 
-    A ReLU is a layer, an activation or one operation that computes max(x, 0), whatever its name: it is tried on a few
-    numbers. So `activation="relu"`, `layers.ReLU()`, `torch.relu`, `ops.maximum(x, 0)` and functions of a user's own
-    are ReLUs.
+    Springenberg et al. (2015). A ReLU is a layer, an activation or an operation that computes max(x, 0). Whether it
+    does is tested on a few numbers. So `activation="relu"`, `layers.ReLU()`, `torch.relu`, `ops.maximum(x, 0)` and
+    users' own functions are recognised.
 
-    Other nonlinearities pass on the gradient as it is, as in the paper and in Captum; so do ReLUs with a cap, slope or
-    threshold, those inside a layer of a user's own, and those written as several operations, such as
-    `where(x > 0, x, 0)`. Of a model without ReLUs, such as a CoDA-Net, this is the gradient. Arguments and call: see
-    `Attribution`.
+    All other nonlinearities are differentiated, as in the paper and in Captum. Among them are ReLUs with a cap, slope
+    or threshold, ReLUs inside a user's own layer, and ReLUs of several operations, such as `where(x > 0, x, 0)`. For a
+    model without ReLUs, such as a CoDA-Net, this method is the gradient. Arguments and call: see `Attribution`.
 
     Example:
 
-    >>> keras_coda.attributions.GuidedBackpropagation(keras.applications.ResNet50())(images)
+    >>> resnet = keras.applications.ResNet50()  # doctest: +SKIP
+    >>> keras_coda.attributions.GuidedBackpropagation(resnet)(images)  # doctest: +SKIP
     """
 
-    def __init__(self, model, batch_size=32, input="encoded"):
+    def __init__(self, model: keras.Model, batch_size: int = 32, input: str = "encoded"):
         super().__init__(model, batch_size, input)
         network = self.classifier.network
-        # Tried now: in a compiled graph no numbers can be read.
+        # Tested now, since a compiled program cannot read numbers.
         forms = {id(operation): _relu_form(operation) for operation in graph.operations(network)}
 
         def replace(operation):
@@ -55,7 +55,7 @@ def _guided_relu(x):
 
 
 def _replacement(operation, form):
-    """What is called in the place of a layer or operation, by its `_relu_form`."""
+    """The function to call in place of a layer or operation, by its `_relu_form`."""
     if form is None:
         return operation
     if form == "activation":
@@ -64,10 +64,10 @@ def _replacement(operation, form):
 
 
 def _relu_form(operation):
-    """Where a layer or operation of the model's graph has a ReLU.
+    """Where a layer or operation has a ReLU.
 
     Returns:
-        `None`, nowhere; "activation", in its attribute; or an integer: it is one, and its input is the argument of this
+        `None`: nowhere. "activation": in this attribute. An integer: it is a ReLU itself, of the argument with this
         number.
     """
     if isinstance(operation, keras.layers.Layer):
@@ -97,17 +97,17 @@ def _is_relu_layer(layer):
     known = any(isinstance(layer, cls) and type(layer).call is cls.call for cls in _LAYERS)
     if known:
         return _is_relu(layer)
-    # PyTorch's, which Keras wraps.
+    # A module of PyTorch in Keras' wrapper.
     module = getattr(layer, "module", None)
     return isinstance(layer, keras.layers.TorchModuleWrapper) and not layer.weights and _is_relu(module)
 
 
 def _is_relu(function):
-    """Whether a function of a tensor computes max(x, 0) of every number by itself."""
+    """Whether a function of a tensor computes max(x, 0) for each number."""
     if function in (keras.activations.relu, ops.relu):
         return True
     if isinstance(function, keras.layers.Layer):
-        # Without Keras' casts to the layer's dtype. Others than these may have states.
+        # `call`, without casts to the layer's dtype. Other layers may have states, and are not tested.
         function = function.call if isinstance(function, _LAYERS) else None
     if function is None:
         return False
@@ -115,5 +115,5 @@ def _is_relu(function):
     try:
         values = ops.convert_to_numpy(function(ops.convert_to_tensor(probe)))
         return bool(np.all(values == np.maximum(probe, 0)))
-    except Exception:  # whatever a function raises that is for other tensors
+    except Exception:  # a function for other tensors may raise any error
         return False

@@ -1,6 +1,8 @@
-"""Integrated gradients: the mean gradient on the way from a baseline to the image, times the difference."""
+"""Integrated gradients: the mean gradient on the line from a baseline to the image, times their difference."""
 
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions.attribution import Attribution
@@ -11,13 +13,13 @@ from keras_coda.attributions.pull_back import PullBack
 class IntegratedGradients(Attribution):
     """Gradients integrated along the line from a baseline to the image (Sundararajan et al., 2017), `(N, H, W, C)`.
 
-    The integral is computed by Gauss-Legendre quadrature, Captum's default. With enough steps the attributions sum up
-    to the output for the image less that for the baseline. For CoDA-Nets the line is in the encoded images, where the
-    baseline 0 is no image.
+    The integral is computed by Gauss-Legendre quadrature, Captum's default. With enough steps, attributions sum up to
+    the difference between the outputs for the image and for the baseline. For CoDA-Nets the line is in the space of
+    encoded images, in which the baseline 0 encodes no image.
 
     Args:
         model: see `Attribution`.
-        steps: integer, points on the line; 20 in the paper's comparison.
+        steps: integer, the number of points on the line. The paper compares with 20.
         baseline: a number, or an array that broadcasts to the (encoded) images: one for all, or one an image.
         batch_size: integer, points evaluated at once.
         input: "encoded" or "image", see `Attribution`.
@@ -30,7 +32,14 @@ class IntegratedGradients(Attribution):
     >>> keras_coda.attributions.IntegratedGradients(model, steps=50)(images)
     """
 
-    def __init__(self, model, steps=20, baseline=0.0, batch_size=32, input="encoded"):
+    def __init__(
+        self,
+        model: keras.Model,
+        steps: int = 20,
+        baseline: ArrayLike = 0.0,
+        batch_size: int = 32,
+        input: str = "encoded",
+    ):
         super().__init__(model, batch_size, input)
         check_positive(steps=steps)
         self.steps = steps

@@ -1,5 +1,8 @@
-"""LIME: a sparse linear model of what the classifier makes of images without some of their superpixels."""
+"""LIME: a sparse linear model of the classifier's probabilities for images without some of their superpixels."""
 
+from typing import Any
+
+import keras
 import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
@@ -7,8 +10,8 @@ from keras_coda.attributions.masked import MaskedScores, check_positive
 from keras_coda.imports import imported
 from keras_coda.layers.input_encoding import to_unit_range
 
-# Width of the kernel over cosine distances, and up to how many features are selected one after the other: those of the
-# lime package.
+# As in the lime package: the width of the kernel over cosine distances, and the largest number of features for forward
+# selection.
 _KERNEL_WIDTH = 0.25
 _FORWARD_UP_TO = 6
 
@@ -16,15 +19,16 @@ _FORWARD_UP_TO = 6
 class LIME(Attribution):
     """Local interpretable model-agnostic explanations (Ribeiro et al., 2016), `(N, H, W)`.
 
-    The image is split into superpixels by quickshift. In random variants of it, half of them have their mean colour. A
-    linear model of the target's probability is fitted to the variants, those like the image weighted most, and the
-    weights of a few superpixels are spread over their pixels; other pixels are 0.
+    Quickshift splits the image into superpixels. In each random variant of the image, about half of the superpixels are
+    replaced by their mean colour. A linear model of the target's probability is fitted to the variants, in which those
+    similar to the image have larger weights. A few superpixels get a coefficient, which is the attribution of their
+    pixels. All other pixels are 0.
 
-    This is what the lime package's `LimeImageExplainer` computes, with its choice of features and, for the
-    `random_state` that is `seed` here, its random variants. What differs: every image starts from the seed, whatever
-    comes before it; superpixels have their mean in every channel of the encoded image; the seed of quickshift is
-    `seed`; and images that are not in [0, 1] are brought there before quickshift, integers by division by 255, floats
-    by stretching each image from its smallest to its largest value.
+    This equals the lime package's `LimeImageExplainer`, with its selection of features and, for `random_state=seed`,
+    its random variants. There are four differences. Every image starts from the seed, independent of the images before
+    it. Superpixels get their mean in every channel of the encoded image. The seed of quickshift is `seed`. Images
+    outside [0, 1] are scaled before quickshift: integers by 1/255, floats from their smallest and largest value to 0
+    and 1.
 
     Args:
         model: see `Attribution`.
@@ -32,7 +36,7 @@ class LIME(Attribution):
         samples: integer, variants of an image.
         features: integer, superpixels that get a weight.
         seed: integer.
-        activation: what makes probabilities of outputs, see `Classifier`.
+        activation: the function from outputs to probabilities, see `Classifier`.
         batch_size: integer, variants evaluated at once.
         input: "encoded" or "image", see `Attribution`.
 
@@ -46,16 +50,16 @@ class LIME(Attribution):
 
     def __init__(
         self,
-        model,
-        kernel_size=4,
-        max_distance=200,
-        ratio=0.2,
-        samples=256,
-        features=3,
-        seed=0,
-        activation=None,
-        batch_size=32,
-        input="encoded",
+        model: keras.Model,
+        kernel_size: float = 4,
+        max_distance: float = 200,
+        ratio: float = 0.2,
+        samples: int = 256,
+        features: int = 3,
+        seed: int = 0,
+        activation: Any = None,
+        batch_size: int = 32,
+        input: str = "encoded",
     ):
         check_positive(samples=samples, features=features)
         if kernel_size < 1:
@@ -87,8 +91,8 @@ class LIME(Attribution):
         ]
         return np.stack([np.stack(w)[:, segment] for w, segment in zip(weights, segments, strict=True)])
 
-    def superpixels(self, image):
-        """The number of its superpixel for each pixel of an image `(H, W, C)`, `(H, W)` integers from 0 on."""
+    def superpixels(self, image: np.ndarray) -> np.ndarray:
+        """The superpixel of each pixel of an image `(H, W, C)`: integers from 0 on, `(H, W)`."""
         image = to_unit_range(image, check=False).astype("float64")
         low, high = image.min(), image.max()
         if low < 0 or high > 1:
@@ -105,20 +109,20 @@ class LIME(Attribution):
         )
 
     def _kept(self, superpixels):
-        """Which superpixels each variant keeps, `(samples, superpixels)` in {0, 1}; the first one is the image."""
+        """The superpixels that each variant keeps: `(samples, superpixels)` in {0, 1}. The first variant keeps all."""
         kept = _sklearn("utils").check_random_state(self.seed).randint(0, 2, self.samples * superpixels)
         kept = kept.reshape(self.samples, superpixels)
         kept[0] = 1
         return kept
 
 
-def superpixel_weights(kept, scores, features):
+def superpixel_weights(kept: np.ndarray, scores: np.ndarray, features: int) -> np.ndarray:
     """The weights of superpixels in LIME's linear model.
 
     Args:
         kept: `(samples, superpixels)` in {0, 1}, the first row all 1.
         scores: `(samples,)`, the probabilities of the target.
-        features: integer, how many superpixels may have another weight than 0.
+        features: integer, the number of superpixels with a weight other than 0.
 
     Returns:
         `(superpixels,)`, float64.
@@ -134,14 +138,14 @@ def superpixel_weights(kept, scores, features):
 
 
 def _forward_selection(kept, scores, importance, features):
-    """One after the other, the superpixel that adds most to the R^2 of weighted least squares."""
+    """Forward selection: again and again the superpixel that increases R^2 of weighted least squares most."""
     root = np.sqrt(importance)[:, np.newaxis]
     x = root * (kept - np.average(kept, axis=0, weights=importance))
     residual = root[:, 0] * (scores - np.average(scores, weights=importance))
     negligible = 1e-10 * np.sum(x**2, axis=0)
     chosen: list[int] = []
     for _ in range(features):
-        # What each superpixel has in common with the chosen ones has been taken out of it.
+        # Columns of x are orthogonal to the chosen ones.
         squares = np.sum(x**2, axis=0)
         explained = np.where(squares > negligible, (x.T @ residual) ** 2 / np.maximum(squares, 1e-300), 0.0)
         explained[chosen] = -1.0
@@ -169,7 +173,7 @@ def _sklearn(module):
 
 
 def _mean_colours(source, segments, channel_axis):
-    """A source in which each superpixel has its mean in every channel."""
+    """A source in which each superpixel has its mean value in every channel."""
     channels = np.moveaxis(source, channel_axis, 0).astype("float64")
     flat = segments.reshape(-1)
     sums = np.stack([np.bincount(flat, weights=channel.reshape(-1)) for channel in channels])

@@ -1,4 +1,6 @@
-"""Scores of many masked variants of each image: what all methods that perturb images evaluate."""
+"""Scores of many masked variants of each image, for all methods that perturb images."""
+
+from typing import Any
 
 import keras
 import numpy as np
@@ -6,19 +8,20 @@ from keras import ops
 
 from keras_coda import backend
 from keras_coda.attributions.baseline import broadcast
+from keras_coda.attributions.classifier import Classifier
 
 
 class MaskedScores(keras.Model):
     """Evaluates `source * mask + baseline * (1 - mask)` for many masks an image, compiled once by Keras' `predict`.
 
-    A mask is for all channels of a pixel together. All targets of an image are read from the same outputs.
+    A mask applies to all channels of a pixel. All targets of an image are read from the same outputs.
 
     Args:
         classifier: a `Classifier`.
-        activation: what makes scores of the outputs, a name or function; "linear" keeps the outputs as they are.
+        activation: the function from outputs to scores, or its name. "linear": the outputs are the scores.
     """
 
-    def __init__(self, classifier, activation):
+    def __init__(self, classifier: Classifier, activation: Any):
         super().__init__(name=f"{classifier.model.name}_masked")
         self.classifier = classifier
         self.network = classifier.network
@@ -32,11 +35,12 @@ class MaskedScores(keras.Model):
         Args:
             source: array with N sources.
             targets: int32 `(N, K)`.
-            masks: function of the numbers of B images and of a mask for each, in 0..count - 1, two integer arrays, to
-                `(B, H, W)` floats in [0, 1], where 1 keeps a pixel. It is called batch by batch.
+            masks: function `masks(images, numbers)` of two integer arrays `(B,)`: B images, and for each the number of
+                a mask, in 0..count - 1. It returns floats `(B, H, W)` in [0, 1], where 1 keeps a pixel. It is called
+                for each batch.
             count: integer M, masks an image.
             batch_size: integer.
-            baseline: what pixels are replaced by: a number, or an array that broadcasts to the shape of `source`.
+            baseline: the value of masked pixels: a number, or an array that broadcasts to the shape of `source`.
             verbose: 1 shows a progress bar.
 
         Returns:
@@ -58,7 +62,7 @@ class MaskedScores(keras.Model):
 
 
 class _Variants(keras.utils.PyDataset):
-    """Batches of variants, made when they are asked for. The last one is filled up, since JAX compiles for a size."""
+    """Batches of variants, made on demand. The last one is padded, since JAX compiles for one batch size."""
 
     def __init__(self, source, targets, masks, count, batch_size, baseline, channel_axis):
         super().__init__()
@@ -83,8 +87,8 @@ class _Variants(keras.utils.PyDataset):
         return ({"variants": masked, "targets": self.targets[images]},)
 
 
-def check_positive(**settings):
-    """Raises a ValueError for an argument of a method that is not a positive integer."""
+def check_positive(**settings: Any) -> None:
+    """Raise a ValueError for an argument that is not a positive integer."""
     for name, value in settings.items():
         if not (isinstance(value, (int, np.integer)) and value >= 1):
             raise ValueError(f"`{name}` must be a positive integer. Received: {value!r}")

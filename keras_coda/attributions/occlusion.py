@@ -1,6 +1,8 @@
 """Occlusion: how much the output drops when a patch of the image is covered."""
 
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.masked import MaskedScores, check_positive
@@ -9,15 +11,14 @@ from keras_coda.attributions.masked import MaskedScores, check_positive
 class Occlusion(Attribution):
     """The drop of the target's output when a patch is occluded (Zeiler & Fergus, 2014), `(N, H, W)`.
 
-    The drop is given to each pixel of the patch, and averaged over the patches that cover a pixel. Patches start at
-    multiples of the stride and go on until they reach the border, where the last one is cut off. This is what Captum
-    computes, for patches of all channels.
+    A pixel's attribution is the mean drop over the patches that cover it. Patches start at multiples of the stride,
+    until one reaches the border, where it is cut off. This equals Captum's method with patches over all channels.
 
     Args:
         model: see `Attribution`.
         patch: integer, height and width of the patch.
         stride: integer, at most `patch`.
-        baseline: what a patch is replaced by: a number, or an array that broadcasts to the (encoded) images.
+        baseline: the value of occluded pixels: a number, or an array that broadcasts to the (encoded) images.
         batch_size: integer, variants of images evaluated at once.
         input: "encoded" or "image", see `Attribution`.
 
@@ -27,14 +28,22 @@ class Occlusion(Attribution):
     Example:
 
     >>> keras_coda.attributions.Occlusion(model, patch=5)(images, targets="all").shape
-    (32, 10, 32, 32)
+    (2, 10, 16, 16)
     """
 
-    def __init__(self, model, patch=9, stride=2, baseline=0.0, batch_size=32, input="encoded"):
+    def __init__(
+        self,
+        model: keras.Model,
+        patch: int = 9,
+        stride: int = 2,
+        baseline: ArrayLike = 0.0,
+        batch_size: int = 32,
+        input: str = "encoded",
+    ):
         check_positive(patch=patch, stride=stride)
         if stride > patch:
             raise ValueError(
-                "`stride` must be at most `patch`, or pixels are never occluded. "
+                "`stride` must be at most `patch`, or some pixels are never occluded. "
                 f"Received: stride={stride}, patch={patch}"
             )
         super().__init__(model, batch_size, input)
@@ -46,7 +55,7 @@ class Occlusion(Attribution):
     def _attribute(self, images, source, targets, verbose):
         rows, columns = (self._windows(source.shape[axis]) for axis in self.classifier.pixel_axes)
         count = len(rows) * len(columns)
-        # Number `count` is in the row after the last one, which covers nothing: the image as it is.
+        # The mask with number `count` covers nothing. Its row is the one added here.
         padded_rows = np.pad(rows, [(0, 1), (0, 0)])
 
         def masks(images, numbers):

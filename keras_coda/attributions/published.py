@@ -1,6 +1,7 @@
 """The methods that the paper compares, with the settings of its experiments."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from keras_coda.attributions.attribution import Attribution
@@ -42,7 +43,7 @@ _OCCLUSION: dict[str, _Settings] = {  # of the paper's text
         "occlusion_13": (Occlusion, {"patch": 13, "stride": 4}),
     },
 }
-# What the authors' code does. Its masks of 4 x 4 and 8 x 8 are called 5 and 9 there, and in the published scores.
+# The settings of the authors' code. There, and in the published scores, masks of 4 x 4 and 8 x 8 are called 5 and 9.
 _OF_CODE: dict[str, _Settings] = {
     "cifar10": {
         "occlusion_5": (Occlusion, {"patch": 4, "stride": 2}),
@@ -53,23 +54,23 @@ _OF_CODE: dict[str, _Settings] = {
 DEFINITIONS = ("paper", "paper_code")
 
 
-def published(dataset, definition="paper"):
+def published(dataset: str, definition: str = "paper") -> dict[str, Callable[..., Attribution]]:
     """The paper's methods with the settings of its experiments on a data set.
 
-    Guided backpropagation and SmoothGrad, which the paper does not have, are among them with their default settings.
+    Guided backpropagation and SmoothGrad are added with their default settings. The paper does not have them.
 
-    The published scores come from the authors' code, which differs from the paper's text: its post-hoc methods are for
-    the image itself and not for the encoded one, occlusions "5" and "9" are of 4 x 4 and 8 x 8 pixels, and Grad-CAM's
-    maps are enlarged to the nearest pixel. Compare only scores of one definition.
+    The published scores come from the authors' code, which differs from the paper's text in three ways. Post-hoc
+    methods are applied to the image, not to the encoded image. The occlusions "5" and "9" have 4 x 4 and 8 x 8 pixels.
+    Grad-CAM's maps are enlarged by nearest neighbours. Compare only scores of the same definition.
 
     Args:
         dataset: "cifar10" or "tinyimagenet".
-        definition: "paper", the settings in its text; or "paper_code", those behind the published scores, as far as
-            they are known. They are for "cifar10" alone. Contributions are the same in both.
+        definition: "paper": the settings in its text. "paper_code": those behind the published scores, as far as they
+            are known, for "cifar10" only. Contributions are the same in both.
 
     Returns:
-        A dictionary from names, such as "occlusion_9", to functions of a model that return the method. They take
-        further arguments, such as `batch_size`, and other values for the settings.
+        A dictionary from names, such as "occlusion_9", to functions of a model that return the method. Further
+        arguments, such as `batch_size`, are passed on, and replace these settings.
 
     Raises:
         ValueError: there are no settings for this data set, or not by this definition.

@@ -1,26 +1,29 @@
-"""Gradients of a model's outputs, compiled and batched by Keras."""
+"""Gradients of a model's outputs, compiled and batched by Keras' `predict`."""
+
+from collections.abc import Callable
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.attributions.classifier import Classifier
 
-# How many targets share one forward pass: a compiled graph may have a backward pass for each.
+# How many targets share one forward pass. A compiled program may contain a backward pass for each.
 TOGETHER = 16
 
 
 class PullBack(keras.Model):
-    """The gradients of several outputs of each image in its source, which share one forward pass.
+    """The gradients of several outputs with respect to the sources, with one forward pass for all.
 
-    A method that computes something else of a batch overrides `call`.
+    Subclasses override `call` to compute something else for a batch.
 
     Args:
         classifier: a `Classifier`.
-        forward: function of a source tensor, with the outputs of which gradients are taken. Default: the network.
+        forward: function of a source tensor that returns the outputs. Default: the classifier's network.
     """
 
-    def __init__(self, classifier, forward=None):
+    def __init__(self, classifier: Classifier, forward: Callable | None = None):
         super().__init__(name=f"{classifier.model.name}_gradients")
         self.network = classifier.network
         self._forward = self.network if forward is None else forward
@@ -28,27 +31,30 @@ class PullBack(keras.Model):
         self.built = True
 
     def gradients(self, source, targets, batch_size, verbose=0, **others):
-        """What `call` gives for each image and target, as a NumPy array `(N, K, ...)`: the gradients.
+        """The result of `call`, the gradients, for each image and target.
 
         Args:
             source: array `(N, H, W, C)` (or `(N, C, H, W)`).
-            targets: int32 `(N, K)`, which outputs.
+            targets: int32 `(N, K)`, indices of outputs.
             batch_size: integer.
             verbose: 1 shows a progress bar.
-            **others: further arrays with N images that `call` takes.
+            **others: further arrays with N images, which `call` takes.
+
+        Returns:
+            A NumPy array `(N, K, ...)`.
         """
         parts = [self.predict(i, batch_size, verbose) for i in _inputs(source, targets, others)]
         return np.concatenate(parts, axis=1)
 
     def weighted_gradients(self, source, targets, variants, weights, batch_size, verbose=0):
-        """The sums over i of `weights[i] * gradients(variants(source, i))`, without keeping the terms.
+        """The sum over variants of each image of `weights[i]` times the gradients for variant i.
 
         Args:
             source: array `(N, H, W, C)` (or `(N, C, H, W)`).
-            targets: int32 `(N, K)`, which outputs.
-            variants: function of the numbers of B images and, for each, of i, two integer arrays, that returns these
-                variants `(B, H, W, C)`.
-            weights: array with one weight a variant.
+            targets: int32 `(N, K)`, indices of outputs.
+            variants: function `variants(images, numbers)` of two integer arrays `(B,)`: B images, and for each the
+                number i of a variant. It returns these variants, `(B, H, W, C)`.
+            weights: array with a weight for each variant.
             batch_size: integer, variants evaluated at once.
             verbose: 1 shows a progress bar.
 
@@ -60,7 +66,7 @@ class PullBack(keras.Model):
         batch_size = min(batch_size, len(every))
         progress = keras.utils.Progbar(len(every), verbose=verbose, unit_name="gradient")
         for start in range(0, len(every), batch_size):
-            # The last batch is filled up with variants of weight 0, since JAX compiles for a size.
+            # The last batch is padded with variants of weight 0, since JAX compiles for one batch size.
             images, numbers = np.divmod(np.resize(every[start : start + batch_size], batch_size), len(weights))
             weight = np.where(np.arange(start, start + batch_size) < len(every), weights[numbers], 0.0)
             inputs = _inputs(variants(images, numbers).astype(source.dtype), targets[images])
@@ -77,16 +83,16 @@ class PullBack(keras.Model):
 
 
 def pulled_back(function, tensor, targets):
-    """The gradients of a function's outputs in a tensor.
+    """The gradients of a function's outputs with respect to a tensor.
 
     Args:
-        function: function of a tensor that returns outputs `(N, classes)` and anything else, of which no gradients
-            are taken.
-        tensor: tensor with N first.
-        targets: list of K int32 tensors `(N,)`, which outputs.
+        function: function of a tensor that returns `(outputs, auxiliary)`: outputs `(N, classes)`, and anything else,
+            which is not differentiated.
+        tensor: tensor `(N, ...)`.
+        targets: list of K int32 tensors `(N,)`, indices of outputs.
 
     Returns:
-        `(gradients, auxiliary)`: float32 `(N, K, *tensor.shape[1:])`, and that anything else.
+        `(gradients, auxiliary)`: float32 `(N, K, *tensor.shape[1:])`, and the auxiliary result of `function`.
     """
     outputs, auxiliary, pull_back = backend.pull_back(function, tensor)
     gradients = pull_back(ops.one_hot(ops.stack(targets), outputs.shape[-1], dtype=outputs.dtype))
@@ -94,8 +100,8 @@ def pulled_back(function, tensor, targets):
 
 
 def _inputs(source, targets, others=None):
-    """What the model takes for up to `TOGETHER` targets at a time."""
+    """The model's inputs, with up to `TOGETHER` targets in each."""
     columns = [*targets.T]
-    # A list, of which the length is known when the graph is traced.
+    # Lists, whose length is known while a program is traced.
     parts = [columns[start : start + TOGETHER] for start in range(0, len(columns), TOGETHER)]
     return [{"source": source, "targets": part, **(others or {})} for part in parts]

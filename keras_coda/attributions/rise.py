@@ -1,32 +1,36 @@
-"""RISE: the mean of random masks, weighted by the probability that is left under each."""
+"""RISE: the mean of random masks, weighted by the probability of the masked image."""
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
 import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.masked import MaskedScores, check_positive
 from keras_coda.imports import imported
 
-# Masks that are in memory at once when they are summed.
+# The number of masks in memory at once while they are summed.
 _TOGETHER = 512
 
 
 class RISE(Attribution):
     """Randomized input sampling for explanation (Petsiuk et al., 2018), `(N, H, W)`.
 
-    `sum_i p(image * mask_i) mask_i / (masks * probability)`, where p is the probability of the target. A mask is a
-    random binary grid, enlarged bilinearly to one cell more than the image and cut out at a random shift of up to a
-    cell. Masked pixels are 0 in all channels of the (encoded) image.
+    `sum_i p(image * mask_i) mask_i / (masks * probability)`, where p is the probability of the target. A mask starts as
+    a random binary grid. It is enlarged bilinearly to one cell more than the image, and cut out at a random shift of up
+    to a cell. Masked pixels are 0 in all channels of the (encoded) image.
 
-    Masks are drawn in NumPy from the seed: the same ones for every image, model and backend. There is no other
-    implementation that draws the same ones.
+    NumPy draws the masks from the seed, so that they are the same for every image, model and backend. Other
+    implementations draw other masks.
 
     Args:
         model: see `Attribution`.
-        masks: integer, their number.
-        cells: integer, of a grid along each axis (the paper's h and w, "s" in its code).
-        probability: that a cell is kept.
+        masks: integer, the number of masks.
+        cells: integer, the number of cells along each axis of the grid (h and w in the paper, "s" in its code).
+        probability: number in (0, 1], the probability that a cell is kept.
         seed: integer.
-        activation: what makes probabilities of outputs, see `Classifier`.
+        activation: the function from outputs to probabilities, see `Classifier`.
         batch_size: integer, masked images evaluated at once.
         input: "encoded" or "image", see `Attribution`.
 
@@ -35,11 +39,19 @@ class RISE(Attribution):
 
     Example:
 
-    >>> keras_coda.attributions.RISE(model, masks=2000, probability=0.5)(images, targets=[3] * len(images))
+    >>> keras_coda.attributions.RISE(model, masks=200, probability=0.5)(images, targets=[3] * len(images))
     """
 
     def __init__(
-        self, model, masks=6000, cells=6, probability=0.1, seed=0, activation=None, batch_size=32, input="encoded"
+        self,
+        model: keras.Model,
+        masks: int = 6000,
+        cells: int = 6,
+        probability: float = 0.1,
+        seed: int = 0,
+        activation: Any = None,
+        batch_size: int = 32,
+        input: str = "encoded",
     ):
         check_positive(masks=masks, cells=cells)
         if not 0 < probability <= 1:
@@ -62,16 +74,24 @@ class RISE(Attribution):
             maps += np.einsum("nmk,mhw->nkhw", scores[:, part], draw(np.arange(self.masks)[part]), optimize=True)
         return maps / (self.masks * self.probability)
 
-    def draw(self, height, width):
-        """The masks for images of this size: a function of an array of B numbers to `(B, height, width)`, float32."""
+    def draw(self, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
+        """The masks for images of a size in pixels.
+
+        Args:
+            height, width: integers.
+
+        Returns:
+            A function of an integer array `(B,)`, numbers of masks, that returns these masks, float32
+            `(B, height, width)`.
+        """
         rng = np.random.default_rng(self.seed)
         grids = (rng.random((self.masks, self.cells, self.cells)) < self.probability).astype("float32")
-        # Bilinear interpolation is a matrix along each axis, of which each mask takes the rows from its shift on.
+        # Bilinear interpolation is a matrix for each axis. A mask takes its rows from the mask's shift on.
         rows, columns = (self._shifted(size, rng) for size in (height, width))
         return lambda numbers: rows(numbers) @ grids[numbers] @ np.swapaxes(columns(numbers), 1, 2)
 
     def _shifted(self, size, rng):
-        """Interpolation along one axis: a function of B numbers of masks to matrices `(B, size, cells)`."""
+        """Interpolation along one axis: a function of the numbers of B masks that returns `(B, size, cells)`."""
         cell = -(-size // self.cells)
         resize = imported("skimage.transform", "scikit-image", "RISE").resize
         enlarge = resize(

@@ -1,5 +1,6 @@
 """SmoothGrad: the mean gradient of noisy copies of the image."""
 
+import keras
 import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
@@ -10,13 +11,13 @@ from keras_coda.attributions.pull_back import PullBack
 class SmoothGrad(Attribution):
     """The mean gradient of images with Gaussian noise (Smilkov et al., 2017), signed, `(N, H, W, C)`.
 
-    Noise is drawn in NumPy: the same for every image, model and backend, so that an image's map does not depend on the
-    others. For CoDA-Nets it is added to the encoded image, to each channel by itself.
+    NumPy draws the noise from the seed. It is the same for every image, model and backend, so that a map does not
+    depend on the other images. For CoDA-Nets, noise is added to each channel of the encoded image.
 
     Args:
         model: see `Attribution`.
         samples: integer, noisy copies of each image.
-        noise: the noise's standard deviation, as a share of the range of the image's values.
+        noise: number, the standard deviation relative to the range of the image's values.
         seed: integer.
         batch_size: integer, copies evaluated at once.
         input: "encoded" or "image", see `Attribution`.
@@ -29,7 +30,15 @@ class SmoothGrad(Attribution):
     >>> keras_coda.attributions.SmoothGrad(model, samples=20)(images)
     """
 
-    def __init__(self, model, samples=50, noise=0.15, seed=0, batch_size=32, input="encoded"):
+    def __init__(
+        self,
+        model: keras.Model,
+        samples: int = 50,
+        noise: float = 0.15,
+        seed: int = 0,
+        batch_size: int = 32,
+        input: str = "encoded",
+    ):
         super().__init__(model, batch_size, input)
         check_positive(samples=samples)
         if noise < 0:

@@ -1,4 +1,4 @@
-"""Everything that differs by backend, behind one signature each. Only the active backend's module is imported."""
+"""Functions that differ by backend, with one signature each. Only the active backend's module is imported."""
 
 import importlib
 
@@ -13,6 +13,7 @@ _active = importlib.import_module(f"keras_coda.backend.{keras.backend.backend()}
 
 cpu_kernels = _active.cpu_kernels
 custom_gradient = _active.custom_gradient
+export_onnx = _active.export_onnx
 gpu_kernels = _active.gpu_kernels
 is_concrete = _active.is_concrete
 is_exporting = _active.is_exporting

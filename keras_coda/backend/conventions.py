@@ -1,10 +1,16 @@
-"""Conventions of Keras that layers share: data format and dtype."""
+"""Conventions of Keras that layers share: data formats, dtypes, and how to tell that Keras exports."""
+
+import sys
+from typing import Any, TypeAlias
 
 import keras
 
+# A tensor of the active backend, or an array that Keras converts to one.
+Tensor: TypeAlias = Any
 
-def standardize_data_format(data_format):
-    """The data format; `None` stands for Keras' global setting."""
+
+def standardize_data_format(data_format: str | None) -> str:
+    """A data format, where `None` is Keras' global setting. Raises a ValueError for an unknown one."""
     if data_format is None:
         return keras.config.image_data_format()
     if data_format not in ("channels_last", "channels_first"):
@@ -12,6 +18,16 @@ def standardize_data_format(data_format):
     return data_format
 
 
-def at_least_float32(dtype):
-    """The dtype for steps that must not run in half precision."""
+def at_least_float32(dtype: str) -> str:
+    """The dtype for computations that must not run in half precision: "float64" for itself, otherwise "float32"."""
     return "float64" if dtype == "float64" else "float32"
+
+
+def keras_exports():
+    """Whether this code is called by `keras.Model.export` or an `ExportArchive`, which tell their layers nothing."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("keras.src.export."):
+            return True
+        frame = frame.f_back
+    return False

@@ -88,7 +88,7 @@ def average_gradients(model):
     if not distributed.is_initialized():
         return lambda loss: loss
     parallel = torch.nn.parallel.DistributedDataParallel(_Watched(model))
-    # Not the module itself: it would become a part of the model that it has as a part.
+    # A function, not the module: the model would track the module, which contains the model.
     return lambda loss: parallel(loss)
 
 

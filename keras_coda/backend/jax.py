@@ -8,22 +8,25 @@ import threading
 import jax
 from keras import ops
 
-# Replaces `keras_coda.contractions.blocked`, where the backend has kernels of its own.
+from keras_coda.backend.conventions import keras_exports
+
+# Replaces `keras_coda.contractions.blocked` if the backend has kernels of its own.
 cpu_kernels = None
 # Replaces the function of `keras_coda.linear_maps.convolution` that cuts patches out of images.
 windows = None
 # One call after the other, as `keras.ops.map` does here.
 map_in_turn = ops.map
 
-# What threads that compute with one model's variables hold: Keras' `predict` takes them out of the model for a while.
+# A lock for threads that compute with the same model: Keras' `predict` removes its variables for a while.
 one_at_a_time = threading.RLock()
 
 
 def keep_compiled():
     """Keep compiled programs in a folder of the user's cache directory, for later processes.
 
-    JAX' own settings go first: JAX_COMPILATION_CACHE_DIR is another folder, and with JAX_ENABLE_COMPILATION_CACHE=false
-    nothing is kept. Each host has a folder, as code for one CPU may not run on another.
+    JAX' own settings have priority: JAX_COMPILATION_CACHE_DIR is another folder, and with
+    JAX_ENABLE_COMPILATION_CACHE=false nothing is kept. Each host has its own folder, since code for one CPU may not run
+    on another.
     """
     if jax.config.jax_compilation_cache_dir is None:
         caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -32,14 +35,26 @@ def keep_compiled():
 
 
 def is_concrete(tensor):
-    """Whether the values of `tensor` can be read now, which is not so while a function is traced."""
+    """Whether the values of `tensor` can be read. While a function is traced, they cannot."""
     return not isinstance(tensor, jax.core.Tracer)
 
 
 def is_exporting(tensor):
-    """Whether `tensor` is part of a graph that is written for other programs, where that can be told."""
-    # Axes of any size are in no other graphs.
-    return not all(isinstance(size, int) for size in tensor.shape)
+    """Whether `tensor` is part of a graph that is being exported, as far as this is known."""
+    # Only exported graphs have axes of unknown size.
+    return not all(isinstance(size, int) for size in tensor.shape) or (not is_concrete(tensor) and keras_exports())
+
+
+def export_onnx(model, path, signature, **arguments):
+    """Write a model of one input as an ONNX file, as `keras.Model.export` does.
+
+    Args:
+        model: a Keras model.
+        path: string, the file.
+        signature: a list of the `keras.layers.InputSpec` of its input.
+        **arguments: of `keras.Model.export`.
+    """
+    model.export(path, format="onnx", input_signature=signature, **arguments)
 
 
 def runs_on_cpu():
@@ -48,12 +63,12 @@ def runs_on_cpu():
 
 
 def records_gradients(tensor):
-    """Whether a backward pass may reach `tensor`. False only where none can."""
+    """Whether gradients with respect to `tensor` may be computed. False only if that is certain."""
     return True
 
 
 def gpu_kernels():
-    """The kernels of the contraction "fused", imported only where they are asked for."""
+    """The module of kernels for the contraction "fused", imported only when it is needed."""
     from keras_coda.backend.kernels import fused_jax
 
     return fused_jax
@@ -65,8 +80,8 @@ def custom_gradient(forward, backward):
     Args:
         forward: function of the tensors that returns `(output, residuals)`: a tensor, and a tuple of all tensors that
             `backward` needs.
-        backward: function of `residuals` and the gradient in `output`, that returns the gradients in the tensors, as
-            a tuple; None for one that is not needed.
+        backward: function of `residuals` and the gradient with respect to `output`. It returns a tuple of gradients
+            with respect to the tensors, with `None` where one is not needed.
 
     Returns:
         The function of the tensors that returns `output`.
@@ -82,16 +97,17 @@ def prefers_gpu_kernels(dtype):
 
 
 def pull_back(function, inputs):
-    """The gradients of a function in a tensor.
+    """The outputs of a function, and the function that takes gradients back to its inputs.
 
     Args:
-        function: function of a tensor that returns outputs, a tensor, and anything else, which is not differentiated.
+        function: function of a tensor that returns `(outputs, auxiliary)`: a tensor, and anything else, which is not
+            differentiated.
         inputs: tensor.
 
     Returns:
-        `(outputs, auxiliary, pull)`: what `function` returns, and the function that takes several gradients in the
-        outputs, stacked, to those in `inputs`.
+        `(outputs, auxiliary, pull)`. `pull` takes several gradients with respect to the outputs, stacked along a first
+        axis, and returns those with respect to `inputs`, stacked alike.
     """
     outputs, pull, auxiliary = jax.vjp(function, inputs, has_aux=True)
-    # A loop: unrolled, it takes long to compile.
+    # A loop, since an unrolled one takes long to compile.
     return outputs, auxiliary, lambda gradients: jax.lax.map(pull, gradients)[0]

@@ -4,12 +4,14 @@ import contextlib
 
 import tensorflow as tf
 
-# Replaces `keras_coda.contractions.blocked`, where the backend has kernels of its own.
+from keras_coda.backend.conventions import keras_exports
+
+# Replaces `keras_coda.contractions.blocked` if the backend has kernels of its own.
 cpu_kernels = None
 # Replaces the function of `keras_coda.linear_maps.convolution` that cuts patches out of images.
 windows = None
 
-# What threads that compute with one model's variables hold: nothing, as nothing is changed.
+# No lock for threads that compute with the same model, since nothing of it is changed.
 one_at_a_time = contextlib.nullcontext()
 
 
@@ -23,8 +25,20 @@ def is_concrete(tensor):
 
 
 def is_exporting(tensor):
-    """Whether `tensor` is part of a graph that is written for other programs: that cannot be told."""
-    return False
+    """Whether `tensor` is part of a graph that is being exported, as far as this is known."""
+    return tf.is_symbolic_tensor(tensor) and keras_exports()
+
+
+def export_onnx(model, path, signature, **arguments):
+    """Write a model of one input as an ONNX file, as `keras.Model.export` does.
+
+    Args:
+        model: a Keras model.
+        path: string, the file.
+        signature: a list of the `keras.layers.InputSpec` of its input.
+        **arguments: of `keras.Model.export`.
+    """
+    model.export(path, format="onnx", input_signature=signature, **arguments)
 
 
 def runs_on_cpu():
@@ -33,7 +47,7 @@ def runs_on_cpu():
 
 
 def records_gradients(tensor):
-    """Whether a backward pass may reach `tensor`. False only where none can."""
+    """Whether gradients with respect to `tensor` may be computed. False only if that is certain."""
     return True
 
 
@@ -48,8 +62,8 @@ def custom_gradient(forward, backward):
     Args:
         forward: function of the tensors that returns `(output, residuals)`: a tensor, and a tuple of all tensors that
             `backward` needs.
-        backward: function of `residuals` and the gradient in `output`, that returns the gradients in the tensors, as
-            a tuple; None for one that is not needed.
+        backward: function of `residuals` and the gradient with respect to `output`. It returns a tuple of gradients
+            with respect to the tensors, with `None` where one is not needed.
 
     Returns:
         The function of the tensors that returns `output`.
@@ -71,7 +85,7 @@ def prefers_gpu_kernels(dtype):
 def map_in_turn(function, arrays):
     """`keras.ops.map` over a list of tensors, one call after the other.
 
-    TensorFlow would have up to ten calls' intermediates in memory at once, and be no faster.
+    TensorFlow would run up to ten calls at once. That takes more memory, and is not faster.
     """
     outputs = function([array[0] for array in arrays])
     signature = tf.nest.map_structure(tf.TensorSpec.from_tensor, outputs)
@@ -79,15 +93,16 @@ def map_in_turn(function, arrays):
 
 
 def pull_back(function, inputs):
-    """The gradients of a function in a tensor.
+    """The outputs of a function, and the function that takes gradients back to its inputs.
 
     Args:
-        function: function of a tensor that returns outputs, a tensor, and anything else, which is not differentiated.
+        function: function of a tensor that returns `(outputs, auxiliary)`: a tensor, and anything else, which is not
+            differentiated.
         inputs: tensor.
 
     Returns:
-        `(outputs, auxiliary, pull)`: what `function` returns, and the function that takes several gradients in the
-        outputs, stacked, to those in `inputs`.
+        `(outputs, auxiliary, pull)`. `pull` takes several gradients with respect to the outputs, stacked along a first
+        axis, and returns those with respect to `inputs`, stacked alike.
     """
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(inputs)

@@ -3,21 +3,23 @@
 import contextlib
 import functools
 import itertools
+import warnings
 from importlib.util import find_spec
 
 import torch
 from keras import ops
-from keras.src.backend.torch.core import get_device
 from torch._subclasses.fake_tensor import FakeTensor
 
 from keras_coda.backend.kernels import blocked_torch
 
-# Replaces `keras_coda.contractions.blocked`, where the backend has kernels of its own.
+# Pixels along an axis of any size of the image that a graph is traced with; nothing of it stays in the file.
+_TRACED = 64
+# Replaces `keras_coda.contractions.blocked` if the backend has kernels of its own.
 cpu_kernels = blocked_torch
 # One call after the other, as `keras.ops.map` does here.
 map_in_turn = ops.map
 
-# What threads that compute with one model's variables hold: nothing, as nothing is changed.
+# No lock for threads that compute with the same model, since nothing of it is changed.
 one_at_a_time = contextlib.nullcontext()
 
 
@@ -32,22 +34,52 @@ def is_concrete(tensor):
 
 
 def is_exporting(tensor):
-    """Whether `tensor` is part of a graph that is written for other programs, where that can be told."""
+    """Whether `tensor` is part of a graph that is being exported, as far as this is known."""
     return torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
+def export_onnx(model, path, signature, **arguments):
+    """Write a model of one input as an ONNX file, as `keras.Model.export` does, and of images of any size.
+
+    Of those Keras traces one of a single pixel, which is less than most networks take.
+
+    Args:
+        model: a Keras model.
+        path: string, the file.
+        signature: a list of the `keras.layers.InputSpec` of its input.
+        **arguments: of `keras.Model.export`.
+    """
+    [images] = signature
+    if None not in images.shape[1:]:
+        model.export(path, format="onnx", input_signature=signature, **arguments)
+        return
+    sample = ops.ones([2, *(_TRACED if size is None else size for size in images.shape[1:])], images.dtype)
+    free = {axis: f"axis_{axis}" for axis, size in enumerate(images.shape) if size is None}
+    with warnings.catch_warnings():
+        # It says of each check of a shape that the check is not in the file, and of itself that it is the older one.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model, (sample,), path, input_names=["images"], dynamic_axes={"images": free}, dynamo=False, **arguments
+        )
 
 
 def runs_on_cpu():
     """Whether new tensors are put on the CPU."""
-    return get_device() == "cpu"
+    return _device().type == "cpu"
+
+
+def _device():
+    """The device on which Keras puts new tensors."""
+    return ops.zeros((0,)).device
 
 
 def records_gradients(tensor):
-    """Whether a backward pass may reach `tensor`. False only where none can."""
+    """Whether gradients with respect to `tensor` may be computed. False only if that is certain."""
     return torch.is_grad_enabled() and tensor.requires_grad
 
 
 def gpu_kernels():
-    """The kernels of the contraction "fused", imported only where they are asked for."""
+    """The module of kernels for the contraction "fused", imported only when it is needed."""
     from keras_coda.backend.kernels import fused_torch
 
     return fused_torch
@@ -57,7 +89,7 @@ class _CustomGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, forward, backward, *tensors):
         output, residuals = forward(*tensors)
-        # Not in a closure: what is saved here is what checkpoints throw away and compute again.
+        # Not in a closure: checkpoints can discard and recompute only tensors that are saved here.
         ctx.save_for_backward(*residuals)
         ctx.backward_of_residuals = backward
         return output
@@ -74,8 +106,8 @@ def custom_gradient(forward, backward):
     Args:
         forward: function of the tensors that returns `(output, residuals)`: a tensor, and a tuple of all tensors that
             `backward` needs.
-        backward: function of `residuals` and the gradient in `output`, that returns the gradients in the tensors, as
-            a tuple; None for one that is not needed.
+        backward: function of `residuals` and the gradient with respect to `output`. It returns a tuple of gradients
+            with respect to the tensors, with `None` where one is not needed.
 
     Returns:
         The function of the tensors that returns `output`.
@@ -85,15 +117,16 @@ def custom_gradient(forward, backward):
 
 def prefers_gpu_kernels(dtype):
     """Whether `gpu_kernels` are the fastest choice for `dtype` on this device. Measured on Hopper GPUs only."""
-    hopper = get_device().startswith("cuda") and torch.cuda.get_device_capability() == (9, 0)
+    hopper = _device().type == "cuda" and torch.cuda.get_device_capability() == (9, 0)
     # A graph that is compiled or exported cannot hold them.
     return hopper and dtype == "bfloat16" and not torch.compiler.is_compiling() and bool(find_spec("triton"))
 
 
 def windows(images, kernel_size, strides):
-    """What a kernel sees at each of its positions on `images (..., H, W, c)`: `(..., h, w, k k c)`.
+    """The pixels under a kernel at each of its positions on `images (..., H, W, c)`: `(..., h, w, k k c)`.
 
-    Copied all at once, and gradients add up in one array, where PyTorch would make one for each entry of the kernel.
+    One copy makes all patches, and gradients are summed in one array. Without this, PyTorch would make an array for
+    each entry of the kernel.
     """
     shape = images.shape
 
@@ -117,17 +150,18 @@ def windows(images, kernel_size, strides):
 
 
 def pull_back(function, inputs):
-    """The gradients of a function in a tensor.
+    """The outputs of a function, and the function that takes gradients back to its inputs.
 
     Args:
-        function: function of a tensor that returns outputs, a tensor, and anything else, which is not differentiated.
+        function: function of a tensor that returns `(outputs, auxiliary)`: a tensor, and anything else, which is not
+            differentiated.
         inputs: tensor.
 
     Returns:
-        `(outputs, auxiliary, pull)`: what `function` returns, and the function that takes several gradients in the
-        outputs, stacked, to those in `inputs`.
+        `(outputs, auxiliary, pull)`. `pull` takes several gradients with respect to the outputs, stacked along a first
+        axis, and returns those with respect to `inputs`, stacked alike.
     """
-    # `predict` computes without gradients.
+    # Keras' `predict` turns gradients off.
     with torch.enable_grad():
         inputs = inputs.detach().requires_grad_()
         outputs, auxiliary = function(inputs)

@@ -1,7 +1,7 @@
-"""Matrix products on blocks of patches, so small that all of a block stays in the processor's cache.
+"""Matrix products on blocks of patches. A block is so small that it stays in the processor's cache.
 
-What is as wide as rank x units, K^T x or the outer product of z and y, is written, used and forgotten in a block.
-The backward pass computes it again, but for K^T x of wide patches, which takes longer to compute than to keep.
+The largest intermediate results, K^T x and the outer product of z and y, have rank x units columns. They exist for one
+block at a time, and the backward pass recomputes them. Only K^T x of wide patches is kept, where that is faster.
 """
 
 import math
@@ -14,7 +14,7 @@ from keras_coda.backend.conventions import at_least_float32
 
 # Numbers in the largest intermediate of a block: 8 MiB of float32, see docs/benchmarks.md.
 BLOCK = 2**21
-# From this patch size on, K^T x is kept for the backward pass, see docs/benchmarks.md.
+# K^T x is kept for the backward pass where patches have at least this many numbers, see docs/benchmarks.md.
 KEPT_FROM = 512
 
 
@@ -29,7 +29,7 @@ def products(x, z, kernel):
 
 
 def products_and_kept(x, z, kernel):
-    """`products`, and a list of what `z_gradient_of_kept` needs: K^T x, in blocks `(blocks, rows, r, n)`."""
+    """`products`, and a list with K^T x in blocks `(blocks, rows, r, n)`, for `z_gradient_of_kept`."""
 
     def of_block(block):
         x, z = block
@@ -62,7 +62,7 @@ def z_gradient(x, y, kernel):
 
 
 def z_gradient_of_kept(kept, y, rank):
-    """`z_gradient` from what `products_and_kept` kept, and `y (M, n)`: `(M, rank)`."""
+    """`z_gradient` from the second result of `products_and_kept`, and `y (M, n)`: `(M, rank)`."""
     blocks = _cut([y], rank * y.shape[-1])
     return _join(map_in_turn(lambda block: _contract_units(*block), [*kept, *blocks]), y)
 
@@ -72,7 +72,7 @@ def kernel_gradient(x, z, y):
     shape = x.shape[-1], z.shape[-1], y.shape[-1]
     dtype = at_least_float32(keras.backend.standardize_dtype(x.dtype))
     total = ops.zeros((shape[0], shape[1] * shape[2]), dtype)
-    # In low precision the sums over all patches, and under loss scaling the products, could overflow.
+    # In float16 the sums over all patches could overflow. With loss scaling so could the products.
     x, z, y = _cut([ops.cast(array, dtype) for array in (x, z, y)], total.shape[1])
 
     def add_block(i, total):
@@ -99,29 +99,29 @@ def quadratic_gradient(z, y):
 
 
 def _width(kernel):
-    """Of `(d, r, n)`: r n."""
+    """r n of a kernel `(d, r, n)`."""
     return math.prod(kernel.shape[1:])
 
 
 def _cut(arrays, width):
-    """Arrays `(M, ...)` in blocks of equally many rows, `(blocks, rows, ...)`, for intermediates `(M, width)`."""
+    """Cut arrays `(M, ...)` into blocks `(blocks, rows, ...)`, so that `rows * width` is about `BLOCK`."""
     count = ops.shape(arrays[0])[0]
     largest = max(BLOCK // width, 1)
-    # Not -(-count // largest): in ONNX a division of integers rounds towards zero.
+    # Not -(-count // largest): ONNX rounds a division of integers towards zero.
     blocks = (count + largest - 1) // largest
     if isinstance(count, int):
-        # Blocks that divide the rows spare a copy of all arrays.
+        # Where the number of blocks divides M, nothing is padded, and so nothing is copied.
         blocks = next((b for b in range(blocks, 2 * blocks) if count % b == 0), blocks)
     rows = (count + blocks - 1) // blocks
     missing = blocks * rows - count
     if not isinstance(missing, int) or missing:
-        # Rows of zeros, whose part in all sums is zero, fill the last block up.
+        # Fill up the last block with rows of zeros. They add zero to all sums.
         arrays = [ops.pad(array, [(0, missing), (0, 0)]) for array in arrays]
     return [ops.reshape(array, (blocks, rows, array.shape[-1])) for array in arrays]
 
 
 def _join(blocks, like):
-    """Blocks `(blocks, rows, ...)` as rows again, as many as `like` has."""
+    """Join blocks `(blocks, rows, ...)` to the M rows that `like` has."""
     return ops.reshape(blocks, (-1, blocks.shape[-1]))[: ops.shape(like)[0]]
 
 

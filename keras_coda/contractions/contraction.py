@@ -1,7 +1,11 @@
 """The interface that the forms of the contraction share."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_coda.backend.conventions import Tensor
 
 
 class Contraction:
@@ -12,26 +16,26 @@ class Contraction:
         u_j . v  = z . (A_j^T v) + b_j . v
         |u_j|^2  = z . (A_j^T A_j z) + 2 z . (A_j^T b_j) + |b_j|^2
 
-    A subclass is a way to compute these; all are equal up to rounding.
+    Each subclass is one way to compute these. All give equal results up to rounding.
 
-    u_j . v is |u_j| |v| at most, and in float16 goes beyond 65504 long before the layer's outputs do, which are |v| at
-    most. There u_j is divided by `scale`, for the rescaling to multiply with.
+    In float16, u_j . v may exceed the largest number, 65504, where the layer's outputs do not: these are at most |v|.
+    So u_j is divided by `scale` there, and the rescaling multiplies by it.
 
     Attributes:
-        scale: `(N, ..., 1)` in float32, the scale of each patch; `None` where the dtype's range is wide enough.
+        scale: `(N, ..., 1)` in float32, one for each patch; `None` in dtypes other than float16.
 
     Args:
         layer: the `DAU` layer.
         inputs: tensor x, as the layer takes it, in its compute dtype.
     """
 
-    def __init__(self, layer, inputs):
+    def __init__(self, layer: Any, inputs: Tensor):
         self.layer = layer
         self.inputs = inputs
-        self.scale = None
+        self.scale: Tensor | None = None
 
     def _scaled(self, z):
-        """z over `scale`, which it sets: the largest power of two that no |z_i| of a patch exceeds, and 1 at least."""
+        """Set `scale`, and return z / scale. The scale is a power of two near the patch's largest |z_i|, at least 1."""
         if keras.backend.standardize_dtype(z.dtype) != "float16":
             return z
         wide = ops.cast(z, "float32")
@@ -40,17 +44,17 @@ class Contraction:
         self.scale = ops.stop_gradient(ops.exp2(ops.floor(ops.log2(largest))))
         return ops.cast(wide / self.scale, z.dtype)
 
-    def products_and_squared_norms(self):
-        """`u_j . x` over `scale` in the compute dtype, and `|u_j|^2` in float32 at least: `(N, ..., n)` each.
+    def products_and_squared_norms(self) -> tuple[Tensor, Tensor]:
+        """`u_j . x / scale` in the compute dtype, and `|u_j|^2` in at least float32: `(N, ..., n)` each.
 
         Rounding can leave a squared norm slightly below zero.
         """
         raise NotImplementedError
 
-    def products(self, v):
-        """`u_j . v` over `scale` of every patch: `v (..., *inputs.shape)` gives `(..., N, ..., n)`."""
+    def products(self, v: Tensor) -> Tensor:
+        """`u_j . v / scale` for every patch: `v (..., *inputs.shape)` gives `(..., N, ..., n)`."""
         raise NotImplementedError
 
-    def transpose(self, outputs):
+    def transpose(self, outputs: Tensor) -> Tensor:
         """The transpose of `products`: `outputs (..., N, ..., n)` give `(..., *inputs.shape)`."""
         raise NotImplementedError

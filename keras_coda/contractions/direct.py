@@ -42,19 +42,20 @@ class DirectContraction(Contraction):
 
     def squared_norms(self):
         layer, dtype = self.layer, at_least_float32(self.layer.variable_dtype)
-        z = ops.cast(self.z, dtype)
+        # As rows: of other products tf2onnx makes reshapes that no runtime loads, where the images' size is not known.
+        z = ops.reshape(ops.cast(self.z, dtype), (-1, layer.rank))
         a = ops.reshape(ops.cast(layer.a_kernel, dtype), (-1, layer.rank, layer.units))
         gram = ops.matmul(ops.transpose(a, (2, 1, 0)), ops.transpose(a, (2, 0, 1)))  # (n, r, r): A_j^T A_j
         gram = ops.reshape(ops.transpose(gram, (1, 2, 0)), (layer.rank, layer.rank * layer.units))
-        squared = contract(z, self._split(ops.matmul(z, gram)))
+        squared = contract(z, ops.reshape(ops.matmul(z, gram), (-1, layer.rank, layer.units)))
         if self.bias is not None:
             b = ops.reshape(ops.cast(layer.bias, dtype), (-1, 1, layer.units))
             cross = ops.sum(a * b, axis=0)  # (r, n): A_j^T b_j
             squared = squared + 2.0 * ops.matmul(z, cross) + ops.sum(ops.square(b), axis=(0, 1))
-        return squared
+        return ops.reshape(squared, (*ops.shape(self.z)[:-1], layer.units))
 
     def _of_bias(self, products):
-        """Products with b_j, whose coefficient is 1, over `scale`."""
+        """Products with b_j, divided by `scale` as those with z are."""
         if self.scale is None:
             return products
         return ops.cast(ops.cast(products, self.scale.dtype) / self.scale, products.dtype)

@@ -8,12 +8,12 @@ from keras_coda.contractions.contraction import Contraction
 
 
 class PatchwiseContraction(Contraction):
-    """All that a layer computes as one sum over patches (see `trilinear`), with z' = [z; 1] and K_j = [A_j | b_j].
+    """The contraction as the sum of `trilinear`, with the bias as one more column: z' = [z; 1] and K_j = [A_j | b_j].
 
     Args:
         layer: the `DAU` layer.
         inputs: tensor x, as the layer takes it, in its compute dtype.
-        kernels: what computes the sum and its derivatives.
+        kernels: module that computes the sum and its derivatives, such as `keras_coda.contractions.blocked`.
     """
 
     def __init__(self, layer, inputs, kernels):
@@ -55,7 +55,7 @@ class PatchwiseContraction(Contraction):
         return (*ops.shape(patches)[:-1], self.layer.units)
 
     def _z_for(self, vectors):
-        """z' over `scale`, the same for all vectors of one position: `(*vectors.shape[:-1], r + 1)`."""
+        """z' / scale, repeated for all vectors of a position: `(*vectors.shape[:-1], r + 1)`."""
         return ops.broadcast_to(self.scaled_z, (*ops.shape(vectors)[:-1], self.z.shape[-1]))
 
 

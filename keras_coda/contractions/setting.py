@@ -2,11 +2,14 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator
 
 import keras
 
 from keras_coda import backend
+from keras_coda.backend.conventions import Tensor
 from keras_coda.contractions import blocked
+from keras_coda.contractions.contraction import Contraction
 from keras_coda.contractions.direct import DirectContraction
 from keras_coda.contractions.patchwise import PatchwiseContraction
 
@@ -16,26 +19,29 @@ _setting = "auto"
 
 
 class _Scope(threading.local):
-    """The form that a thread is to use whatever the setting. Not a `ContextVar`, which torch.compile cannot read."""
+    """A thread's own form, which goes before the global setting. torch.compile cannot read a `ContextVar`."""
 
-    form = None
+    form: str | None = None
 
 
 _scope = _Scope()
 
 
-def set_contraction(form):
-    """Set how DAU layers compute from now on, in all models. It changes the speed, not the results beyond rounding.
+def set_contraction(form: str) -> contextlib.AbstractContextManager:
+    """Set how DAU layers compute from now on, in all models. It changes the speed; results differ by rounding only.
 
-    Models compiled before (by `fit`, `predict`, `explain`) keep the form that they were compiled with.
+    `explain` and every `Explainer` follow the change at their next call. So does all that PyTorch computes, since it
+    compiles nothing here. On JAX and TensorFlow, `fit`, `evaluate` and `predict` keep the form that they were compiled
+    with: call `compile` again. Attribution methods other than `Contributions` keep it as well: make a new one.
+    What Keras exports is always "direct", which every format can hold.
 
     Args:
         form: "direct": one convolution with all filters, and one batched product. For accelerators, and anything
             that Keras runs on.
-            "blocked": matrix products on blocks that stay in the processor's cache, and a backward pass that computes
-            the intermediate again. For CPUs.
-            "fused": a GPU kernel for each product, in which the intermediate never reaches the GPU's memory; in Triton
-            on PyTorch and in Pallas on JAX. What `model.export` writes cannot hold these kernels.
+            "blocked": matrix products on blocks of patches that fit into the processor's cache. The backward pass
+            recomputes the intermediate results. For CPUs.
+            "fused": a GPU kernel for each product, in Triton on PyTorch and in Pallas on JAX. Intermediate results
+            are not written to the GPU's memory.
             "auto": "blocked" on a CPU; "fused" in bfloat16 on a Hopper GPU (H100, H200), the only one that it has been
             measured on; otherwise, and with a `keras.distribution`, "direct".
 
@@ -44,8 +50,8 @@ def set_contraction(form):
         ImportError: "fused" on PyTorch without Triton.
 
     Returns:
-        What makes a block of it: after `with set_contraction(form):` the setting is what it was. `using` is for a block
-        that no other thread is to see.
+        A context manager. The earlier setting returns at the end of a block `with set_contraction(form):`. Other
+        threads see the setting as well; `using` is for this thread alone.
 
     Example:
 
@@ -60,8 +66,8 @@ def set_contraction(form):
 
 
 @contextlib.contextmanager
-def using(form):
-    """Have DAU layers compute in a form in a block of code: in this thread alone, and before any `set_contraction`.
+def using(form: str) -> Iterator[None]:
+    """Choose the form for a block of code, in this thread alone. It goes before `set_contraction`.
 
     Args:
         form: as `set_contraction` takes it.
@@ -72,7 +78,7 @@ def using(form):
     Example:
 
     >>> with keras_coda.contractions.using("direct"):
-    ...     outputs = layer(inputs)
+    ...     outputs = model(images)
     """
     _check(form)
     before, _scope.form = _scope.form, form
@@ -84,7 +90,7 @@ def using(form):
 
 @contextlib.contextmanager
 def _restored(before):
-    """A block, after which the setting is as before."""
+    """A block that ends with the setting `before`."""
     global _setting
     try:
         yield
@@ -99,11 +105,11 @@ def _check(form):
         backend.gpu_kernels()  # an error now rather than in the middle of a training
 
 
-def contraction(dtype=None):
+def contraction(dtype: str | None = None) -> str:
     """The form of the contraction that is used: "blocked", "direct" or "fused". See `set_contraction`.
 
     Args:
-        dtype: string, the compute dtype of the layers that are asked about; default: that of Keras' dtype policy.
+        dtype: string, the compute dtype of the layers. Default: that of Keras' dtype policy.
 
     Example:
 
@@ -113,7 +119,7 @@ def contraction(dtype=None):
     form = _scope.form or _setting
     if form != "auto":
         return form
-    # Blocks are cut from the batch, which a distribution splits between devices, and no compiler splits a GPU kernel.
+    # With a distribution, the batch is split between devices. Blocks and GPU kernels are for a batch on one device.
     if keras.distribution.distribution() is not None:
         return "direct"
     if backend.runs_on_cpu():
@@ -121,7 +127,7 @@ def contraction(dtype=None):
     return "fused" if backend.prefers_gpu_kernels(dtype or keras.config.dtype_policy().compute_dtype) else "direct"
 
 
-def make_contraction(layer, inputs):
+def make_contraction(layer, inputs: Tensor) -> Contraction:
     """The `Contraction` of a DAU layer for inputs x, in the form that is set."""
     form = "direct" if backend.is_exporting(inputs) else contraction(layer.compute_dtype)
     if form == "direct":

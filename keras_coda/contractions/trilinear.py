@@ -1,19 +1,21 @@
-"""The one sum that a DAU layer takes of its patches, and its derivatives, which are of the same kind.
+"""The trilinear form by which a DAU layer computes:
 
     sum over d, r, j of  x_d z_r y_j K_drj
 
-for each of M patches: `x (M, d)` the patch, `z (M, r)` its coefficients z' = [B x; 1], `y (M, n)` the units, and
-`K (d, r, n)` the weights [A_j | b_j]. Leaving out one of the four gives what a layer needs (paper, eq. 1 and 7):
+for each of M patches. `x (M, d)` is the patch, `z (M, r)` its coefficients z' = [B x; 1], `y (M, n)` are factors of
+the units, and `K (d, r, n)` are the weights [A_j | b_j]. Its derivative in one of the four is what a layer needs
+(paper, eq. 1 and 7):
 
     y  the products u_j . x              ("products")
     x  the transposed map                ("input_gradient")
     z  a gradient                        ("z_gradient")
     K  a gradient                        ("kernel_gradient")
 
-A squared norm is such a sum, too, with x = z and K_j = G_j symmetric ("quadratic", "quadratic_z_gradient"
-without its factor 2, "quadratic_gradient"); K and G are in float32 at least there, whatever the dtype of z.
+Squared norms are such a form as well, with x = z and a symmetric K_j = G_j: "quadratic", "quadratic_z_gradient"
+(without its factor 2) and "quadratic_gradient". There, K and G are in at least float32, whatever the dtype of z.
 
-How they are computed is up to `kernels`, an object with these functions, see `keras_coda.contractions.blocked`.
+The functions here are differentiable. They call those named above on `kernels`, a module such as
+`keras_coda.contractions.blocked`.
 """
 
 from keras import ops
@@ -22,8 +24,8 @@ from keras_coda import backend
 
 
 def products(kernels, x, z, kernel):
-    """`y_j = sum_{d, r} x_d z_r K_drj`, differentiable: `(M, n)`, in the dtype of x; the gradient of K in its own."""
-    # Asked for here: while PyTorch computes gradients, it records none.
+    """`y_j = sum_{d, r} x_d z_r K_drj`, differentiable: `(M, n)`, in the dtype of x. K's gradient has K's dtype."""
+    # Asked before the backward pass, in which PyTorch records no gradients.
     to_inputs = backend.records_gradients(x)
     keep = backend.records_gradients(z) and kernel.shape[0] >= kernels.KEPT_FROM
 
@@ -45,7 +47,7 @@ def products(kernels, x, z, kernel):
 
 
 def transposed_products(kernels, y, z, kernel):
-    """`x_d = sum_{r, j} z_r y_j K_drj`, differentiable: `(M, d)`, in the dtype of y; the gradient of K in its own."""
+    """`x_d = sum_{r, j} z_r y_j K_drj`, differentiable: `(M, d)`, in the dtype of y. K's gradient has K's dtype."""
 
     def forward(y, z, kernel):
         return kernels.input_gradient(z, y, ops.cast(kernel, y.dtype)), (y, z, kernel)
@@ -86,5 +88,5 @@ def squared_norms(kernels, z, kernel):
 def _by_unit(kernel):
     """`kernel (d, r, n)` as `(n, r, d)`."""
     d, rank, units = kernel.shape
-    # As a vector first: PyTorch would otherwise only change the strides, for which its products are slow.
+    # By way of a vector, which copies. A transpose alone only changes strides, which makes PyTorch's products slow.
     return ops.reshape(ops.reshape(ops.transpose(kernel, (2, 1, 0)), (-1,)), (units, rank, d))

@@ -1,4 +1,4 @@
-"""Data sets, their augmentation, and their order."""
+"""Data sets, augmentation, and batches."""
 
 from keras_coda.data.augmentation import Augmentation
 from keras_coda.data.batches import Batches

@@ -1,6 +1,7 @@
-"""Random changes of training images, as plain data."""
+"""Augmentation of training images: flips, crops and RandAugment, drawn for each image."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -8,37 +9,38 @@ from numpy.lib.stride_tricks import sliding_window_view
 from keras_coda.data.rand_augment import rand_augment
 from keras_coda.data.stored_images import StoredImages
 
-# Numbers drawn for an image: whether to flip it, the place of its crop, the seed of its other changes.
+# Random numbers of an image: for the flip, for row and column of the crop, and the seed of RandAugment.
 _DRAWS = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Flips, crops and RandAugment, drawn for each image by itself: first the crop, then the flip, then RandAugment.
+    """Random crop, then flip, then RandAugment, drawn for each image independently.
 
-    Keras' `RandomCrop` draws one place for a whole batch, and `RandAugment` one choice of operations; so the crop is
-    NumPy's here, and RandAugment's operations are Pillow's: 16 of them, each as likely as the others. At a magnitude m
-    each has one strength; only the sign of turns, shears and shifts, and the place of a cutout, are drawn. What comes
-    from outside the image is black.
+    Kept by hand: Keras' `RandomCrop` draws one place for a whole batch, and its `RandAugment` one choice of operations.
+    The crop is in NumPy, and RandAugment's operations are Pillow's.
+
+    RandAugment has 16 operations with equal probability. A magnitude m fixes the strength of each. Random are the sign
+    of rotations, shears and shifts, and the place of a cutout. Pixels from outside the image are black.
 
     - AutoContrast, Equalize, Invert: have no strength
-    - Rotate: m degrees; ShearX and ShearY: m / 100 pixels a pixel
-    - TranslateX and TranslateY: 5 / 360 m of the width or height, 33 of 240 pixels at m = 10; Cutout: a black square of
-      m / 180 of the shorter side, 13 pixels there
+    - Rotate: m degrees; ShearX and ShearY: m / 100 pixels per pixel
+    - TranslateX and TranslateY: 5 / 360 m of the width or height (33 of 240 pixels at m = 10); Cutout: a black square
+      with m / 180 of the shorter side (13 of 240 pixels at m = 10)
     - Color, Contrast, Brightness, Sharpness: Pillow's factor is 0.1 + 0.06 m
     - Posterize: 4 + m * 2 / 15 bits are kept; Solarize: values from m * 128 / 15 on are inverted; SolarizeAdd:
       m * 11 / 3 is added to values below 128; all rounded down
 
     Attributes:
         flip: whether to mirror half of the images, left to right.
-        crop_padding: integer, how many black pixels to put on each side of an image before it is cut to its size at a
-            random place. Images that are stored in a larger size than they have in a batch, such as those of
-            "imagenet100", are cut from that: for them it can be 0. Default: nothing is cut.
-        rand_augment: the entries `num_ops` and `magnitude` (0..30) of RandAugment (Cubuk et al., 2020), for RGB images.
-            Floats are rounded to 256 levels. Default: without.
+        crop_padding: integer, number of black pixels added on each side before an image is cut to its size at a random
+            place. Images that are stored in a larger size, such as those of "imagenet100", are cut from the larger
+            image: 0 is useful for them. Default: no crop.
+        rand_augment: dict with `num_ops` and `magnitude` (0..30) of RandAugment (Cubuk et al., 2020), for RGB images.
+            Floats are rounded to 256 levels. Default: no RandAugment.
 
     Raises:
-        ValueError: a number that is negative, not an integer or too high, or other entries.
+        ValueError: a number is negative, too large or not an integer, or `rand_augment` has other entries.
 
     Example:
 
@@ -60,31 +62,31 @@ class Augmentation:
                 f"Received: {self.rand_augment!r}"
             )
 
-    def draw(self, count, rng):
-        """What decides how `count` images change: a row for each, that can be taken apart from the others.
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw the random numbers for `count` images.
 
         Args:
             count: integer.
             rng: a NumPy `Generator`.
 
         Returns:
-            An array `(count, 4)`.
+            An array `(count, 4)`, with a row for each image.
         """
         return rng.random((count, _DRAWS))
 
-    def take(self, images, indices, draws):
-        """Some of the images, changed as it was drawn.
+    def take(self, images: np.ndarray | StoredImages, indices: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Augment some of the images by given random numbers.
 
         Args:
             images: array `(N, H, W, C)` of integers in 0..255 or floats in [0, 1], or `StoredImages`.
             indices: integers `(n,)`.
-            draws: array `(n, 4)`, rows of `draw`.
+            draws: array `(n, 4)`, rows from `draw`.
 
         Returns:
             An array `(n, H, W, C)` of the same dtype.
 
         Raises:
-            ValueError: RandAugment is asked for images that are not RGB.
+            ValueError: `rand_augment` is set, and the images are not RGB.
         """
         flipped, top, left, seeds = draws.T
         if self.crop_padding is None:
@@ -96,8 +98,8 @@ class Augmentation:
             taken[flipped < 0.5] = taken[flipped < 0.5, :, ::-1]
         return taken if self.rand_augment is None else _rand_augment(taken, seeds, self.rand_augment)
 
-    def __call__(self, images, rng):
-        """A whole batch, changed by new draws.
+    def __call__(self, images: np.ndarray, rng: Any) -> np.ndarray:
+        """Augment a whole batch.
 
         Args:
             images: array `(N, H, W, C)` of integers in 0..255 or floats in [0, 1].
@@ -120,13 +122,13 @@ def _places(draws, count):
 
 
 def _crops(images, indices, padding, tops, lefts):
-    """One crop of each image, from an array of images: all at once, as a loop takes up to five times as long.
+    """One crop of each chosen image, without a loop, which would take up to five times as long.
 
     Args:
         images: array `(N, H, W, C)`.
         indices: integers `(n,)`.
         padding: integer, black pixels on each side.
-        tops, lefts: numbers in [0, 1), from the first possible place to the last.
+        tops, lefts: numbers in [0, 1), for places from the first to the last possible one.
 
     Returns:
         An array `(n, H, W, C)`.
@@ -134,14 +136,14 @@ def _crops(images, indices, padding, tops, lefts):
     (height, width, channels), count = images.shape[1:], len(indices)
     padded = np.zeros((count, height + 2 * padding, width + 2 * padding, channels), images.dtype)
     padded[:, padding : padding + height, padding : padding + width] = images[indices]
-    # Columns and channels as one axis: what is copied at once is a whole row of a crop.
+    # Columns and channels are one axis, so that NumPy copies a whole row of a crop at once.
     windows = sliding_window_view(padded.reshape(*padded.shape[:2], -1), (height, width * channels), (1, 2))
     top, left = (_places(drawn, 2 * padding + 1) for drawn in (tops, lefts))
     return windows[np.arange(count), top, channels * left].reshape(count, height, width, channels)
 
 
 def _crops_of_stored(images, indices, padding, tops, lefts):
-    """As `_crops`, of `StoredImages` before they are cut, which have several sizes."""
+    """The same for `StoredImages`, from the uncut images, which differ in size."""
     height, width, _ = shape = images.shape[1:]
     crops = np.zeros((len(indices), *shape), images.dtype)
     for crop, image, top, left in zip(crops, images.whole(indices), tops, lefts, strict=True):

@@ -1,4 +1,4 @@
-"""Batches that several devices share equally."""
+"""Shuffled and augmented batches that several devices share equally."""
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -6,30 +6,33 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import keras
 import numpy as np
 
-# Batches that are prepared in threads while the network is busy with one.
+from keras_coda.data.augmentation import Augmentation
+from keras_coda.data.stored_images import StoredImages
+
+# Number of batches that threads prepare ahead of the network.
 AHEAD = max(2, os.cpu_count() or 2)
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled batches `(images, labels, weights)`, or one process' part of each.
+    """Shuffled batches `(images, labels, weights)`, or the part of each that one process takes.
 
-    Every batch has a number of images that devices can share equally: where the last one has not, some of its images
-    come again, with a weight of 0, and the others' weights make up for it, so that a mean over the images stays what
-    it was. All other weights are 1.
+    The devices share every batch equally. If the last batch is too small for that, some of its images are repeated with
+    a weight of 0, and the weights of the others are larger than 1, so that weighted means stay the same. All other
+    weights are 1.
 
-    They can be taken in forked and other worker processes, too, such as those of a PyTorch `DataLoader`.
+    The order of an epoch and the augmentation of an image depend on the seed and the number of the epoch alone. They do
+    not depend on earlier batches, nor on the number of devices and processes.
 
-    The order of an epoch depends on its number and on the seed alone, and so does what is drawn for an image in it:
-    neither depends on the batches before, nor on the number of devices and processes.
+    Batches can also be taken in worker processes, forked or not, such as those of a PyTorch `DataLoader`.
 
     Args:
-        images: array, or `StoredImages`, with the images on the first axis.
+        images: array or `StoredImages`, with the images on the first axis.
         labels: array, likewise.
-        batch_size: integer, images in a batch of all processes together, a multiple of `devices`.
-        devices: integer, how many share a batch.
-        process: `(index, count)`: the part of each batch that this is, and the number of parts.
+        batch_size: integer, number of images in a batch of all processes together, a multiple of `devices`.
+        devices: integer, number of devices that share a batch.
+        process: `(index, count)`: index of the process, and number of processes.
         seed: integer.
-        augmentation: an `Augmentation` of the images. Default: none.
+        augmentation: an `Augmentation`. Default: none.
 
     Example:
 
@@ -38,7 +41,16 @@ class Batches(keras.utils.PyDataset):
     >>> images, labels, weights = batches[0]
     """
 
-    def __init__(self, images, labels, batch_size, devices, process=(0, 1), seed=0, augmentation=None):
+    def __init__(
+        self,
+        images: np.ndarray | StoredImages,
+        labels: np.ndarray,
+        batch_size: int,
+        devices: int,
+        process: tuple[int, int] = (0, 1),
+        seed: int = 0,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         super().__init__()
         self.images = images
         self.labels = labels
@@ -47,11 +59,11 @@ class Batches(keras.utils.PyDataset):
         self.process = process
         self.seed = seed
         self.augmentation = augmentation
-        self._process_id = None
+        self._process_id: int | None = None
         self.shuffle(0)
 
-    def shuffle(self, epoch):
-        """Take the order of an epoch."""
+    def shuffle(self, epoch: int) -> None:
+        """Set the order of the images to that of an epoch."""
         self._epoch = epoch
         self._prepared: dict[int, Future] = {}
         self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.images))
@@ -60,13 +72,13 @@ class Batches(keras.utils.PyDataset):
         return -(-len(self.images) // self.batch_size)
 
     def __getstate__(self):
-        # Neither threads nor what they are at go to another process.
+        # Threads and their unfinished batches cannot be sent to another process.
         return {**vars(self), "_threads": None, "_prepared": {}, "_process_id": None}
 
     def __getitem__(self, number):
         if self._process_id != os.getpid():
-            # Not Keras' own workers: what they have prepared of one order they hand out in the next. And not those of
-            # the process that this one was forked from, which do not run here.
+            # Own threads, since Keras' workers would serve batches that were prepared in the order of the epoch before.
+            # New ones after a fork, since the threads of the parent process do not run here.
             self._threads, self._prepared, self._process_id = ThreadPoolExecutor(AHEAD), {}, os.getpid()
         batch = self._prepared.pop(number, None) or self._prepare(number)
         for coming in range(number + 1, min(number + AHEAD, len(self))):

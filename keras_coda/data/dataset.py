@@ -1,6 +1,8 @@
 """Data sets, by name."""
 
+import os
 import zipfile
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +13,10 @@ from keras_coda.data.stored_images import StoredImages
 
 
 class Dataset(NamedTuple):
-    """Images with integer labels, in a training and a test part, and the classes' readable names.
+    """Images with integer labels, in a training and a test part, and the readable names of the classes.
 
-    Images are floats in [0, 1] or integers in 0..255, of shape `(N, H, W, C)`: arrays, or, where they do not fit in
-    memory, `StoredImages`, of which `images[indices]` is an array.
+    Images are floats in [0, 1] or integers in 0..255, of shape `(N, H, W, C)`. They are arrays, or `StoredImages` if
+    they do not fit in memory: then `images[indices]` is an array.
     """
 
     x_train: np.ndarray | StoredImages
@@ -32,7 +34,7 @@ def _digits(data_dir):
 def _tfds(name, test="test"):
     def load(data_dir):
         tfds = _import_tfds(name)
-        from keras_coda.data.download import check_reachable
+        from keras_coda.data.reachable import check_reachable
 
         builder = tfds.builder(name, data_dir=data_dir)
         if not builder.is_prepared():
@@ -63,7 +65,7 @@ def _import_tfds(name):
     try:
         import tensorflow_datasets
 
-        # Its import makes it known to TFDS.
+        # Importing the module registers its data set with TFDS.
         from keras_coda.data import tiny_imagenet  # noqa: F401
     except ImportError as error:
         raise ImportError(
@@ -73,7 +75,7 @@ def _import_tfds(name):
 
 
 def _npz(path):
-    """Arrays of the names that Keras' own data sets have in their .npz files."""
+    """The data set in an .npz file, with arrays named as in those of Keras."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[key] for key in Dataset._fields[:4]]
@@ -95,32 +97,37 @@ _LOADERS = {
 }
 
 
-def load(name, data_dir=None, image_shape=None):
-    """The data set called `name`, or that of a file or a folder of photos.
+def load(
+    name: str | os.PathLike,
+    data_dir: str | os.PathLike | None = None,
+    image_shape: Sequence[int | None] | None = None,
+) -> Dataset:
+    """Load a data set by its name, from an .npz file, or from a folder of photos.
 
-    "digits" is scikit-learn's, enlarged, see `load_digits`. By TFDS come "mnist", "cifar10", "cifar100" with its 100
-    fine labels, "tiny_imagenet" and "imagenet100", the first 100 classes of ImageNet (ILSVRC 2012). They are downloaded
-    and prepared when they are first loaded, in minutes; ImageNet's archives have to be fetched by hand. The test images
-    of the last two have no published labels: their test part is the validation images.
+    "digits" is scikit-learn's, enlarged, see `load_digits`. TFDS provides "mnist", "cifar10", "cifar100" (with its 100
+    fine labels), "tiny_imagenet" and "imagenet100" (the first 100 classes of ImageNet, ILSVRC 2012). The first call
+    downloads and prepares them, which takes minutes. ImageNet's archives have to be downloaded by hand. For the last
+    two data sets the test part is the validation images, since the labels of their test images are not published.
 
-    Images are arrays, but for "imagenet100": its are `StoredImages`, decoded when they are taken, scaled to 256 pixels
-    on the shorter side and cut to 240 x 240 about the centre.
+    Images are arrays, except for "imagenet100", which has `StoredImages`. They are decoded when they are used, scaled
+    to 256 pixels on the shorter side, and cropped to 240 x 240 about the centre.
 
     Args:
-        name: string, or the path of an .npz file with arrays x_train, y_train, x_test and y_test, of which the classes
-            are called by their numbers, or of a folder of photos, see `Photos`: its test part is "test", or
-            "validation" where that is missing. A name comes before a folder of that name: write "./name".
-        data_dir: where TFDS keeps its data. Default: its own, ~/tensorflow_datasets.
-        image_shape: `(H, W, C)` that the photos of a folder are scaled to, see `Photos`. Default: by their size. For
-            other data sets, which have shapes of their own, it has no effect.
+        name: one of the names above; or the path of an .npz file with arrays x_train, y_train, x_test and y_test, whose
+            classes are named by their numbers; or the path of a folder of photos, see `Photos`, whose test part is
+            "test", or "validation" if there is no "test". A name takes precedence over a folder of that name: write
+            "./name" for the folder.
+        data_dir: folder in which TFDS keeps its data. Default: ~/tensorflow_datasets.
+        image_shape: `(H, W, C)` to which the photos of a folder are scaled, see `Photos`. Default: chosen by their
+            size. It has no effect on other data sets.
 
     Returns:
         A `Dataset`.
 
     Raises:
-        ValueError: there is none of that name, the file has not these arrays, or the folder not this form.
-        ImportError: it needs TFDS, which is not installed.
-        OSError: it cannot be downloaded, or has to be fetched by hand: what, and where to put it.
+        ValueError: the name is unknown, the file lacks an array, or the folder has another layout.
+        ImportError: TFDS is needed, and not installed.
+        OSError: the download fails, or has to be done by hand. The message says which files go where.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits: real images that need no download."""
+"""Scikit-learn's handwritten digits: real images without a download."""
 
 import numpy as np
 
@@ -6,19 +6,18 @@ from keras_coda.imports import imported
 
 CLASSES = [str(digit) for digit in range(10)]
 HELD_OUT = 360
-# The a of Keys' cubic kernel (1981), as in PyTorch's and OpenCV's bicubic interpolation. Pillow's is -0.5.
+# The parameter a of Keys' cubic kernel (1981), as in PyTorch's and OpenCV's bicubic interpolation.
 _SHARPNESS = -0.75
 
 
-def load_digits(image_size=16):
-    """The 1,797 digits of scikit-learn's `load_digits`, enlarged, in a fixed stratified split.
+def load_digits(image_size: int = 16) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Load the 1,797 digits of scikit-learn's `load_digits`, enlarged, in a fixed stratified split.
 
-    The images are the same on every backend. They are those that PyTorch's bicubic interpolation makes, computed in
-    NumPy, since the backends' own differ by up to 0.086 of a pixel's range.
+    The images are the same on every backend: they equal those of PyTorch's bicubic interpolation.
 
     Args:
-        image_size: integer, height and width in pixels. The originals are 8 x 8; they are enlarged by bicubic
-            interpolation with a = -0.75, which repeats the pixels of the border.
+        image_size: integer, height and width in pixels. The originals are 8 x 8. They are enlarged by bicubic
+            interpolation with a = -0.75 and repeated border pixels.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: float32 images in [0, 1] of shape `(1437, size, size, 1)` and
@@ -41,7 +40,11 @@ def load_digits(image_size=16):
 
 
 def _interpolation(size, new_size):
-    """Cubic interpolation along one axis, as a matrix `(new_size, size)` (Keys, 1981)."""
+    """Cubic interpolation along one axis, as a matrix `(new_size, size)` (Keys, 1981).
+
+    Kept by hand: `keras.ops.image.resize` differs between backends by up to 0.086 of a pixel's range, Pillow has
+    a = -0.5, and scikit-image interpolates by splines.
+    """
     centres = (np.arange(new_size) + 0.5) * size / new_size - 0.5
     matrix = np.zeros((new_size, size))
     for offset in range(-1, 3):

@@ -9,19 +9,18 @@ from keras_coda.data.stored_images import StoredImages
 
 CLASSES = 100
 ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "validation": "ILSVRC2012_img_val.tar"}
-# Published: resized to 256 pixels, cut to 240.
+# As published: scaled to 256 pixels, cropped to 240.
 SHORTER_SIDE, CROP = 256, 240
-
 
 Imagenet2012: Any = tfds.builder_cls("imagenet2012")
 
 
 class Imagenet100(Imagenet2012):
-    """The images of the classes 0 to 99 of ImageNet (ILSVRC 2012), of all sizes, as they are in the archives.
+    """The images of the classes 0 to 99 of ImageNet (ILSVRC 2012), in their original sizes.
 
-    They are taken from TFDS' "imagenet2012" where that is prepared in the same directory, or from the official archives
-    in TFDS' manual directory, of which the other classes are passed over. They are stored in order, with all labels in
-    the metadata, so that nobody has to read all images for the labels.
+    They come from TFDS' "imagenet2012" if that is prepared in the same directory, or else from the official archives in
+    TFDS' manual directory. Images are not shuffled, and all labels are in the metadata, so that the labels can be had
+    without reading the images.
     """
 
     def _info(self):
@@ -60,7 +59,7 @@ class Imagenet100(Imagenet2012):
         return [generators[split] for split in ARCHIVES]
 
     def _generate_examples(self, archive, validation_labels=None):
-        """Only the files of the archive that have to be read, by TFDS' own generator."""
+        """The examples of the chosen classes, by TFDS' own generator."""
         split, label_of = ("validation", validation_labels) if validation_labels else ("train", {})
         names = self.info.features["label"].names
         chosen = ((name, file) for name, file in archive if label_of.get(name, name.removesuffix(".tar")) in names)
@@ -75,8 +74,8 @@ class Imagenet100(Imagenet2012):
             yield example["file_name"].decode(), example
 
 
-def load_imagenet100(data_dir):
-    """Images and labels of the training and of the validation part, and the classes' names."""
+def load_imagenet100(data_dir: Any) -> tuple:
+    """Training images, their labels, validation images, their labels, and the names of the classes."""
     builder = Imagenet100(data_dir=data_dir, file_format="array_record")
     builder.download_and_prepare()
     parts = []

@@ -3,9 +3,11 @@
 import functools
 import hashlib
 import io
+import os
 import pathlib
 import threading
 import warnings
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -16,26 +18,26 @@ from keras_coda.data.stored_images import StoredImages, threads
 from keras_coda.decoding import decoded, fitted
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-# What a folder of each part may be called.
+# The parts of a data set, by the names that their folders may have.
 PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-# Median shorter sides of photos, and the side that they are scaled to from there on.
+# Photos are scaled to this side, from this median of their shorter sides on.
 SIDES = {0: 32, 48: 64, 160: 128}
-# Files of more pixels are decoded one at a time, for the memory.
+# Files with more pixels are decoded one at a time, to limit the memory.
 MANY_PIXELS = 2**24
-# The standard deviation, of 255, below which an image is near-constant, and the size at which it is taken.
+# An image is near-constant below this standard deviation (of 255), taken at this size.
 CONSTANT, THUMBNAIL = 2.0, 32
 _one_at_a_time = threading.Lock()
 
 
 class PhotosWarning(UserWarning):
-    """What is wrong with a folder of photos: files that were left out, copies, images without content."""
+    """Problems in a folder of photos: files that were left out, copies, images without content."""
 
 
 class PhotoImages(StoredImages):
-    """Image files, of which `images[indices]` is a uint8 array of some, as if they were an array `(N, H, W, C)`.
+    """Image files that can be indexed like a uint8 array `(N, H, W, C)`.
 
-    Each is cut about its centre to the form of `(H, W)` and scaled by bicubic interpolation: just as
-    `keras-coda explain` takes a file. Several threads decode; nothing is kept.
+    Each is cropped about its centre to the aspect ratio of `(H, W)` and scaled by bicubic interpolation, exactly as
+    `keras-coda explain` does. Several threads decode. Decoded images are not cached.
 
     Args:
         paths: the files.
@@ -48,7 +50,7 @@ class PhotoImages(StoredImages):
     (8, 128, 128, 3)
     """
 
-    def __init__(self, paths, image_shape):
+    def __init__(self, paths: Iterable[pathlib.Path], image_shape: Sequence[int]) -> None:
         self.paths = list(paths)
         self.shape = (len(self.paths), *image_shape)
 
@@ -60,10 +62,10 @@ class PhotoImages(StoredImages):
             pixels[number] = image
         return pixels if chosen.ndim else pixels[0]
 
-    def whole(self, indices):
-        """A list of some images as they are before they are cut: uint8 arrays that just cover `(H, W)`.
+    def whole(self, indices: Iterable[int]) -> list[np.ndarray]:
+        """Some images before the crop: uint8 arrays that just cover `(H, W)`, and at most twice as much.
 
-        What is longer than twice the side there is cut to that.
+        Longer images are cropped about their centre to twice the height or width.
         """
         return list(threads().map(self._covering, [self.paths[index] for index in indices]))
 
@@ -84,33 +86,33 @@ class PhotoImages(StoredImages):
 
 
 class Photos:
-    """A folder of photos with a folder for each class, read through once.
+    """A folder of photos with a subfolder for each class. Every file is read once and checked.
 
-    Either `photos/<class>/*`: then each class is shared between training and test. Or
-    `photos/{train,validation,test}/<class>/*` ("val" will do, and one of the last two), which stays as it is. A file
-    is taken for what it contains, whatever it is called: JPEG, PNG or WebP. Hidden files are passed over.
+    There are two layouts. `photos/<class>/*` is split here into training and test. A split of your own,
+    `photos/{train,validation,test}/<class>/*`, is kept ("val" is accepted, and one of "validation" and "test" is
+    enough). JPEG, PNG and WebP files are recognised by their content, whatever their names. Hidden files are ignored.
 
-    Which part a photo belongs to depends on its bytes and the seed alone. So photos that are added later do not move
-    others, and exact copies go to one part. The parts' sizes are as they fall: `held_out` is what is expected.
+    The part of a photo depends on its bytes and the seed alone. So adding photos does not move others, and exact copies
+    are in the same part. The share of the test photos is `held_out` on average.
 
     Args:
         folder: path.
-        image_shape: `(H, W, C)` that images are scaled to, of which H and W may be `None`. Default: colour, and 32, 64
-            or 128 pixels, by the median of the shorter sides (from 48 pixels on 64, from 160 on 128).
-        seed: integer, of the split.
-        held_out: the part of the photos for the test, in (0, 1), where the folder has no split.
+        image_shape: `(H, W, C)` to which images are scaled; H and W may be `None`. Default: colour, and 32, 64 or 128
+            pixels, by the median of the shorter sides (64 from 48 pixels on, 128 from 160 on).
+        seed: integer, seed of the split.
+        held_out: share of the photos for the test, in (0, 1), if the folder is not split.
 
     Attributes:
-        classes: names of the folders, in alphabetical order.
+        classes: names of the subfolders, in alphabetical order.
         parts: dict from "train", "validation" and "test" to `(PhotoImages, labels)`.
         image_shape: `(H, W, C)`.
         left_out: dict from files that are no images, or cannot be read, to the reason.
-        copies: lists of files of the same bytes.
-        near_constant: files that show next to nothing: one colour, but for a standard deviation below 2 of 255.
+        copies: lists of files with the same bytes.
+        near_constant: files that show almost one colour: their standard deviation is below 2 of 255.
 
     Raises:
-        ValueError: the folder is missing or has no such folders in it, there are fewer than two classes, a class has no
-            photo to train with, a class is in another part but not in "train", or an argument is of another form.
+        ValueError: the folder is missing or has another layout, there are fewer than two classes, a class has no
+            training photo, a class of another part is not in "train", or an argument has another form.
 
     Example:
 
@@ -119,7 +121,13 @@ class Photos:
     >>> print(photos.summary())
     """
 
-    def __init__(self, folder, image_shape=None, seed=0, held_out=0.2):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        image_shape: Sequence[int | None] | None = None,
+        seed: int = 0,
+        held_out: float = 0.2,
+    ) -> None:
         if not 0 < held_out < 1:
             raise ValueError(f"`held_out` must be in (0, 1). Received: {held_out!r}")
         self.folder = pathlib.Path(folder)
@@ -132,7 +140,7 @@ class Photos:
             raise ValueError(
                 f"{folders['train']} must have a folder for each class, two at least. Received: {self.classes}"
             )
-        # Files and labels of each part.
+        # For each part, a dict from files to labels.
         found = {part: self._files(folder) for part, folder in folders.items()}
         facts = self._facts({path for files in found.values() for path in files})
         self.sizes = [fact.size for fact in facts.values()]
@@ -162,12 +170,12 @@ class Photos:
         return f"Photos({str(self.folder)!r}: {self.summary().splitlines()[0]})"
 
     @property
-    def test(self):
-        """The name of the part that figures are measured on: "test", or "validation" where there is none."""
+    def test(self) -> str:
+        """Name of the part for measurements: "test", or "validation" if there is no "test"."""
         return "test" if "test" in self.parts else "validation"
 
-    def summary(self):
-        """A text: how many photos of each class there are, and then what `problems` says."""
+    def summary(self) -> str:
+        """A text with the number of photos of each class, followed by the lines of `problems`."""
         counts = {part: np.bincount(labels, minlength=len(self.classes)) for part, (_, labels) in self.parts.items()}
         total = ", ".join(f"{part} {count.sum()}" for part, count in counts.items())
         rows = [
@@ -178,8 +186,8 @@ class Photos:
         first = f"{len(self.classes)} classes, {total} photos, scaled to {shape}"
         return "\n".join([first, *rows, *self.problems()])
 
-    def problems(self):
-        """Lines on files that were left out, copies, and images without content; none where all is well."""
+    def problems(self) -> list[str]:
+        """Lines about files that were left out, copies, and images without content. Empty if there are none."""
         lines = [self._named("Left out", self.left_out)] if self.left_out else []
         part_of = {path: (part, label) for part, files in self._labels.items() for path, label in files}
         for kind, differs in (
@@ -195,7 +203,7 @@ class Photos:
         return lines
 
     def _named(self, kind, files, most=10):
-        """A line that names files, the first few of many."""
+        """A line with the names of the first files, and the number of all."""
         named = [f"{self._short([path])}{f' ({reason})' if reason else ''}" for path, reason in files.items()]
         more = f", and {len(named) - most} more" if len(named) > most else ""
         return f"{kind}: {len(named)}. {', '.join(named[:most])}{more}"
@@ -204,7 +212,7 @@ class Photos:
         return ", ".join(str(path.relative_to(self.folder)) for path in paths)
 
     def _folders(self, folder):
-        """The folders in one, but for hidden ones; files are left out."""
+        """The subfolders that are not hidden. Files beside them are noted as left out."""
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         self.left_out.update((path, "not in the folder of a class") for path in entries if not path.is_dir())
         return [path for path in entries if path.is_dir()]
@@ -217,7 +225,7 @@ class Photos:
         return {part: parts[part] for part in ("train", "validation", "test") if part in parts}
 
     def _files(self, folder):
-        """The label of each file in the folders of the classes."""
+        """A dict from the files of all classes to labels."""
         found = self._folders(folder)
         unknown = [path.name for path in found if path.name not in self.classes]
         if unknown:
@@ -234,10 +242,10 @@ class Photos:
         return files
 
     def _facts(self, paths):
-        """What is to be known of each file; those without are left out."""
+        """A dict from files to their `Fact`. Files without one are noted as left out."""
         facts = {}
         paths = sorted(paths)
-        # Not the threads that decode, which other data sets may be waiting for.
+        # Threads of its own: other data sets may be waiting for those that decode.
         with ThreadPoolExecutor() as pool:
             for path, fact in zip(paths, pool.map(_fact, paths), strict=True):
                 if isinstance(fact, str):
@@ -255,13 +263,13 @@ class Photos:
         return (height or width or side, width or height or side, channels)
 
 
-def is_folder(name):
-    """Whether a data set's name is meant as the path of a folder."""
+def is_folder(name: str | os.PathLike) -> bool:
+    """Whether the name of a data set is the path of a folder."""
     return pathlib.Path(name).is_dir() or str(name).endswith("/")
 
 
-def load_photos(folder, image_shape=None):
-    """The `data.Dataset` of a folder, with a warning of what is wrong in it."""
+def load_photos(folder: str | os.PathLike, image_shape: Sequence[int | None] | None = None) -> tuple:
+    """The fields of the `data.Dataset` of a folder. Warns of its problems."""
     photos = Photos(folder, image_shape)
     if photos.problems():
         warnings.warn(f"{folder}: " + "\n".join(photos.problems()), PhotosWarning, stacklevel=3)
@@ -269,7 +277,7 @@ def load_photos(folder, image_shape=None):
 
 
 class Fact(NamedTuple):
-    """What is to be known of an image file: the SHA-256 of its bytes, its size as stored, whether it is constant."""
+    """Facts about an image file: SHA-256 of its bytes, size as stored, and whether it is near-constant."""
 
     digest: str
     size: tuple
@@ -281,17 +289,17 @@ def _fact(path):
     return _fact_of_state(path, state.st_size, state.st_mtime_ns)
 
 
-# A command asks twice for the same folder: for the recipe, and for the training.
+# Cached, since a command reads the same folder twice: for the recipe and for the training.
 @functools.lru_cache(maxsize=2**20)
 def _fact_of_state(path, size, modified):
-    """The `Fact` of a file, or a string: why it has none."""
+    """The `Fact` of a file, or a string with the reason why it has none."""
     try:
         content = path.read_bytes()
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         thumbnail = _in_turn(image, 3, THUMBNAIL).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     except Image.UnidentifiedImageError:
         return "no JPEG, PNG or WebP image"
-    except Exception as error:  # Pillow raises all kinds for damaged files.
+    except Exception as error:  # Pillow raises errors of many types for damaged files.
         return str(error) or type(error).__name__
     deviation = np.asarray(thumbnail, "float32").std(axis=(0, 1)).max()
     return Fact(hashlib.sha256(content).hexdigest(), image.size, bool(deviation < CONSTANT))
@@ -320,7 +328,7 @@ def _copies(facts):
 
 
 def _split(files, facts, seed, held_out):
-    """Files with labels, shared by their bytes. Each class has a file in both parts, if it has two."""
+    """Split files with labels by their bytes. A class with at least two different files has one in both parts."""
 
     def place(path):
         digest = hashlib.sha256(f"{seed} {facts[path].digest}".encode()).digest()
@@ -330,7 +338,7 @@ def _split(files, facts, seed, held_out):
     for label in sorted({label for _, label in files}):
         own = [(path, label) for path, of in files if of == label]
         places = sorted({place(path) for path, _ in own})
-        # Of several photos the first is always for the test, the last always for training.
+        # The first of several photos is always for the test, and the last always for training.
         ends = {places[0]} if len(places) > 1 else set()
         tested = ends | {value for value in places[:-1] if value < held_out}
         for path, _ in own:

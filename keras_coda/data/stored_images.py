@@ -1,38 +1,40 @@
-"""Images of all sizes that stay on disk, and are decoded when they are taken."""
+"""Images of any sizes that stay on disk and are decoded when they are used."""
 
 import functools
 import io
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 
 class StoredImages:
-    """Encoded images, of which `images[indices]` is a uint8 array of some, as if they were an array `(N, H, H, 3)`.
+    """Encoded images that can be indexed like a uint8 array `(N, H, H, 3)`.
 
-    Each is scaled by bilinear interpolation, so that its shorter side has `shorter_side` pixels, and cut about its
+    Each is scaled by bilinear interpolation, so that its shorter side has `shorter_side` pixels, and cropped about its
     centre. Several threads decode.
 
     Args:
-        source: a `tfds.data_source` of N examples of which "image" is not decoded.
+        source: a `tfds.data_source` of N examples whose "image" is not decoded.
         shorter_side: integer, in pixels.
-        crop: integer H, at most `shorter_side`.
+        crop: integer H, height and width of the crop, at most `shorter_side`.
 
     Example:
 
-    >>> images = keras_coda.data.load("imagenet100").x_train
-    >>> images[:8].shape
+    >>> images = keras_coda.data.load("imagenet100").x_train  # doctest: +SKIP
+    >>> images[:8].shape  # doctest: +SKIP
     (8, 240, 240, 3)
     """
 
     dtype = np.dtype("uint8")
 
-    def __init__(self, source, shorter_side, crop):
+    def __init__(self, source: Any, shorter_side: int, crop: int) -> None:
         self.source = source
         self.shorter_side = shorter_side
-        self.shape = (len(source), crop, crop, 3)
+        self.shape: tuple[int, ...] = (len(source), crop, crop, 3)
 
     def __len__(self):
         return self.shape[0]
@@ -45,14 +47,14 @@ class StoredImages:
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self[:], dtype)
 
-    def whole(self, indices):
-        """A list of some images as they are before they are cut: uint8 arrays of several sizes.
+    def whole(self, indices: Iterable[int]) -> list[np.ndarray]:
+        """Some images before the crop.
 
         Args:
             indices: integers `(n,)`.
 
         Returns:
-            A list of n arrays `(H, W, 3)`, of which H or W is `shorter_side`.
+            A list of n uint8 arrays `(H, W, 3)` of different sizes. The smaller of H and W is `shorter_side`.
         """
         examples = self.source.__getitems__([int(index) for index in indices])
         return list(threads().map(self._decoded, examples))
@@ -60,12 +62,12 @@ class StoredImages:
     def _decoded(self, example):
         image = Image.open(io.BytesIO(example["image"]))
         scale = self.shorter_side / min(image.size)
-        size = tuple(max(self.shorter_side, int(side * scale)) for side in image.size)
-        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+        width, height = (max(self.shorter_side, int(side * scale)) for side in image.size)
+        return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
 
 
-def threads():
-    """The threads that decode, of this process: one that was forked has none of those of the other."""
+def threads() -> ThreadPoolExecutor:
+    """The threads of this process that decode images. After a fork they are started anew."""
     return _threads_of(os.getpid())
 
 

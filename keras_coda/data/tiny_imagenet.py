@@ -1,11 +1,11 @@
-"""TinyImageNet as a TFDS data set, which TFDS does not have."""
+"""TinyImageNet as a TFDS data set, since TFDS itself has none."""
 
 import pathlib
 
 import tensorflow_datasets as tfds
 
-from keras_coda.data.class_names import first_names
-from keras_coda.data.download import check_reachable
+from keras_coda.data.reachable import check_reachable
+from keras_coda.data.wordnet import first_names
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 ARCHIVE = "tiny-imagenet-200"
@@ -14,16 +14,16 @@ IMAGE_SHAPE = (64, 64, 3)
 
 
 class TinyImagenet(tfds.core.GeneratorBasedBuilder):
-    """200 classes of ImageNet in 64 x 64 pixels: 500 training and 50 validation images a class (Le and Yang, 2015).
+    """200 classes of ImageNet in 64 x 64 pixels, each with 500 training and 50 validation images (Le and Yang, 2015).
 
-    The official archive is downloaded, unless it or the folder in it is in TFDS' manual directory. A class is called by
-    the first of its names. The official test images have no labels and are left out.
+    The official archive is downloaded, unless TFDS' manual directory has it, or the folder that it holds. Of several
+    names of a class the first is used. The official test images have no labels and are left out.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
     Get {URL}
-    and put {ARCHIVE}.zip, or the folder {ARCHIVE} that is in it, into this directory."""
+    and put {ARCHIVE}.zip, or the folder {ARCHIVE} that it holds, into this directory."""
 
     def _info(self):
         features = tfds.features.FeaturesDict(
@@ -49,7 +49,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
 
 
 def _folder(dl_manager, root):
-    """The folder of the archive, from the manual directory or downloaded."""
+    """The folder that the archive holds, from the manual directory or downloaded."""
     try:
         manual = pathlib.Path(dl_manager.manual_dir)
     except AssertionError:  # It does not exist, or is empty.
@@ -62,10 +62,10 @@ def _folder(dl_manager, root):
     try:
         check_reachable([URL], root)
         return pathlib.Path(dl_manager.download_and_extract(URL)) / ARCHIVE
-    except Exception as error:  # The client raises all kinds.
+    except Exception as error:  # The client raises errors of many types.
         raise OSError(
             f"TinyImageNet could not be downloaded from {URL}: {error}. Get it by other means, and put {ARCHIVE}.zip, "
-            f"or the folder {ARCHIVE} that is in it, into TFDS' manual directory, by default "
+            f"or the folder {ARCHIVE} that it holds, into TFDS' manual directory, by default "
             "~/tensorflow_datasets/downloads/manual"
         ) from error
 

@@ -1,12 +1,14 @@
 """Contributions of a model's input, or of an inner layer, to any of its units (paper, eq. 6 to 8)."""
 
 import types
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.contractions import contraction
 from keras_coda.explanations import parts, targets
 from keras_coda.explanations.explanation import Explanation, PiecewiseLinearExplanation
 from keras_coda.explanations.snapshot import is_same, snapshot
@@ -18,28 +20,27 @@ from keras_coda.linear_maps.views import view
 
 
 class Explainer(keras.Model):
-    """Explains a model's outputs by the contributions of its input; compiled and batched by Keras' `predict`.
+    """Explains a model's outputs by the contributions of its input. Keras' `predict` compiles and batches it.
 
-    The matrix W(x) is kept as the maps of the operations and applied from the back by their transposes (paper,
-    eq. 7), in `keras.ops`: no gradients are taken. An explanation costs about as much as a training step.
+    The matrix W(x) is kept as the maps of the model's operations. Their transposes are applied from the last to the
+    first (paper, eq. 7), without gradients. An explanation costs about as much as a training step.
 
-    What is explained is the model as it is at each call of `explain`: its weights, and its layers' settings. Where it
-    is not certain from the classes of its layers that their maps are what they compute, as of a layer of one's own
-    with a method `linear_map`, both are computed for the first images and compared.
+    Each call of `explain` is for the model's weights and its layers' settings at that time. A user's own layer with a
+    method `linear_map` is checked once: its outputs for two images are compared with those of its `call`.
 
     It can be used by several threads. A copy by `copy.deepcopy`, or a pickle, has a copy of the model.
 
     Args:
-        model: a CoDA-Net, or any built Sequential or Functional model of DAU layers and linear layers, of chains and
-            branches, nested models included.
-        layer: the layer whose outputs are explained, or its name; where it is used several times, its last use.
-            Default: the model's output.
-        source: the layer whose outputs contribute, or its name, or a list of them. Every path to what is explained must
-            pass one of them. Default: every `InputEncoding`, and the inputs of the model that pass through none.
+        model: a CoDA-Net, or any built Sequential or Functional model of DAU layers and linear layers. It may branch,
+            and contain other models.
+        layer: the layer whose outputs are explained, or its name. Of a layer that is used several times, the last use
+            is explained. Default: the model's output.
+        source: the layer whose outputs contribute, or its name, or a list of them. Every path to the explained outputs
+            must pass one of them. Default: every `InputEncoding`, and the model's inputs that are not encoded.
         dtype: dtype policy to explain in, such as "float32" for a model in low precision. Default: the model's own.
-        piecewise_linear: whether ReLU, maximum pooling and other functions that are linear in pieces are taken for the
-            linear maps that they are at the very input, as gradients do. Off by default, since small changes of the
-            input may change these maps at once. `Explanation.piecewise_linear` names the layers.
+        piecewise_linear: whether ReLU, maximum pooling and other piecewise linear functions are treated as the linear
+            maps that they are at the given input, as gradients treat them. Off by default, since these maps jump under
+            small changes of the input. `Explanation.piecewise_linear` names the layers.
 
     Raises:
         NotDynamicLinearError: a part of the model between `source` and `layer` is not dynamic linear; it is named.
@@ -47,12 +48,19 @@ class Explainer(keras.Model):
 
     Example:
 
-    >>> explainer = keras_coda.Explainer(model, layer="dau_3")
+    >>> explainer = keras_coda.Explainer(model, layer="dau_2")
     >>> explainer.explain(images, target=(4, 4, 0)).contribution_map.shape    # row 4, column 4, channel 0
-    (32, 32, 32)
+    (2, 16, 16)
     """
 
-    def __init__(self, model, layer=None, source=None, dtype=None, piecewise_linear=False):
+    def __init__(
+        self,
+        model: keras.Model,
+        layer: keras.Layer | str | None = None,
+        source: Any = None,
+        dtype: Any = None,
+        piecewise_linear: bool = False,
+    ):
         super().__init__(name=f"{model.name}_explainer", dtype=dtype)
         self.model = model
         self._policy = None if dtype is None else self.dtype_policy
@@ -60,16 +68,16 @@ class Explainer(keras.Model):
         self._ends = types.SimpleNamespace(layer=layer, source=source)
         self.piecewise_linear = piecewise_linear
         self._split(Graph.of(model))
-        # It has no weights of its own; else Keras would build it by an eager call on the first batch.
+        # It has no weights of its own. Keras would otherwise build it by an eager call on the first batch.
         self.built = True
 
     def _split(self, graph):
-        """The parts of the model before the sources and after, as the model is now."""
+        """Split the model, as it is now, into the parts before and after the sources."""
         before, explained = parts.split(self.model, graph, self._ends.layer, self._ends.source)
         settings = snapshot(graph.operations)
         channels = [channel_axis(graph, number) for number in explained.inputs]
         if self._policy is not None:
-            # One view a layer in both parts, which leaves the layer itself as it is.
+            # Views leave the layers as they are. Both parts share the view of a layer.
             views: dict = {}
 
             def in_policy(operation):
@@ -82,32 +90,39 @@ class Explainer(keras.Model):
         if self.piecewise_linear:
             pieces = tuple(dict.fromkeys(s.name for s in explained.steps if needs_pieces(s.operation)))
         self._parts = types.SimpleNamespace(
-            graph=graph, settings=settings, before=before, explained=explained, channels=channels, pieces=pieces
+            graph=graph,
+            settings=settings,
+            contractions=_contractions(),
+            before=before,
+            explained=explained,
+            channels=channels,
+            pieces=pieces,
         )
         self._is_compared = False
 
     def _follow_changes(self):
-        """Start anew where the model has been given other layers or settings since."""
+        """Compile again where the model's layers or settings, or `set_contraction`, have changed since."""
         graph, old = Graph.of(self.model), self._parts
         same = is_same(snapshot(graph.operations), old.settings) and graph.is_same(old.graph)
+        same = same and _contractions() == old.contractions
         if not same:
             self._split(graph)
             self.predict_function = None
 
     def __reduce__(self):
-        """A copy, or a pickle, is an explainer made anew of a copy of the model, in which layers are found by name."""
+        """A copy, or a pickle, is a new explainer of a copy of the model. Layers are found by their names."""
         layer, source = (parts.names_of(end) for end in (self._ends.layer, self._ends.source))
         return type(self), (self.model, layer, source, self._policy, self.piecewise_linear)
 
-    def explain(self, images, target=None, batch_size=32, verbose=0):
+    def explain(self, images: Any, target: Any = None, batch_size: int = 32, verbose: int = 0) -> Explanation:
         """Explain a batch of images.
 
         Args:
-            images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255. Of a
-                model with several inputs a list of them, or a dictionary by the inputs' names.
-            target: what to explain: `None`, the predicted class of each image; "all" classes; or integers, one
-                class for all images, `(N,)` classes, or `(N, K)` for K classes an image. A unit of a layer whose
-                outputs have m > 1 axes is m integers: `(m,)`, `(N, m)` or `(N, K, m)`.
+            images: array or tensor `(N, H, W, C)` (or as the model takes them): floats in [0, 1], or integers in
+                0..255. For a model with several inputs, a list of arrays, or a dictionary by the inputs' names.
+            target: what to explain. `None`: the predicted class of each image. "all": all classes. Integers: one class
+                for all images, `(N,)` for one an image, or `(N, K)` for K an image. For a layer whose outputs have
+                m > 1 axes, a unit is m integers: `(m,)`, `(N, m)` or `(N, K, m)`.
             batch_size: images explained at once.
             verbose: 1 shows a progress bar, as in `keras.Model.predict`.
 
@@ -116,7 +131,7 @@ class Explainer(keras.Model):
             arrays, one for each source.
 
         Raises:
-            ValueError: images of another shape, plainly outside [0, 1] or NaN; a target out of range.
+            ValueError: images of another shape, out of range or NaN; a target out of range.
             NotDynamicLinearError: see the class.
         """
         with backend.one_at_a_time:
@@ -137,7 +152,7 @@ class Explainer(keras.Model):
         try:
             results = self.predict(inputs, batch_size=batch_size, verbose=verbose)
         except Exception:
-            # On JAX, Keras takes a model's weights away while it predicts, and an error would leave it without.
+            # On JAX, Keras removes a model's weights while it predicts. After an error they would be lost.
             for variable, value in weights:
                 variable.assign(value)
             raise
@@ -148,6 +163,9 @@ class Explainer(keras.Model):
                 key: value if key == "logits" else keras.tree.map_structure(lambda v: v[:, 0], value)
                 for key, value in results.items()
             }
+        names = getattr(self.model, "class_names", None) if self._ends.layer is None else None
+        if names is not None and shape[1:] == (len(names),):
+            results["class_names"] = names
         if self.piecewise_linear:
             return PiecewiseLinearExplanation(**results, piecewise_linear=self._parts.pieces)
         return Explanation(**results)
@@ -169,10 +187,12 @@ class Explainer(keras.Model):
             shapes = ", ".join(str(array.shape) for array in images)
             raise ValueError(f"Expected a batch of images with a leading axis. Received: shape {shapes}")
         if len({len(array) for array in images}) > 1:
-            raise ValueError(f"Expected as many of each input. Received: {[len(array) for array in images]}")
+            raise ValueError(
+                f"Expected as many images of each input. Received: {[len(array) for array in images]} of them"
+            )
         for index, (array, tensor) in enumerate(zip(images, expected, strict=True)):
             if tensor is not None and not getattr(self.model, "scales_integers", False):
-                # As Keras does before the first layer.
+                # As Keras casts inputs before the first layer.
                 array = array.astype(self._policy.compute_dtype if self._policy else tensor.dtype)
             if self._is_encoded_first(self._parts.graph.inputs[index]):
                 to_unit_range(array)
@@ -197,19 +217,24 @@ class Explainer(keras.Model):
             )
 
     def _compare(self, images):
-        """Compare the maps of layers of one's own with what the layers compute, once."""
+        """Compare the `linear_map` of users' own layers with their `call`, once."""
         if not self._is_compared:
-            parts.compare(self._parts.before, self._parts.explained, [array[:2] for array in images])
+            first = [array[:2] for array in images]
+            parts.compare(self._parts.before, self._parts.explained, first, self.piecewise_linear)
         self._is_compared = True
 
     def call(self, inputs):
-        """The fields of `Explanation` as tensors, each with an axis of targets, from `images` and flat `targets`."""
+        """The fields of an `Explanation` as tensors with an axis of targets.
+
+        Args:
+            inputs: dictionary of `images`, and `targets`: int32 `(N, K)`, indices into the flattened outputs.
+        """
         explained, images = self._parts.explained, inputs["images"]
         sources = self._parts.before.infer(images if isinstance(images, (list, tuple)) else [images])
         logits, W = explained.linear_map(sources, self.piecewise_linear)
         logits = ops.cast(logits, "float32")
         flat = ops.reshape(logits, (ops.shape(logits)[0], -1))
-        # Of integers: what TensorFlow does for floats, no format of `keras_coda.export` has.
+        # Integers, since the formats of `keras_coda.export` lack what TensorFlow does for floats.
         largest = ops.cast(flat >= ops.max(flat, axis=-1, keepdims=True), "int32")
         predicted = ops.expand_dims(ops.argmax(largest, axis=-1), -1)
         chosen = ops.cast(inputs["targets"], "int32")
@@ -223,12 +248,12 @@ class Explainer(keras.Model):
             w * ops.expand_dims(ops.cast(source, "float32"), 1) for w, source in zip(weights, sources, strict=True)
         ]
 
-        # By products, which every format of `keras_coda.export` has.
+        # As a product, which every format of `keras_coda.export` has.
         values = ops.sum(ops.swapaxes(one_hot, 0, 1) * ops.expand_dims(flat, 1), axis=-1)
         bias = ops.zeros_like(values) if bias is None else ops.cast(ops.transpose(bias), "float32")
         totals = [ops.sum(c, axis=tuple(range(2, len(c.shape)))) for c in contributions]
         maps = [
-            # Of images; the targets come before their axes.
+            # Images have 5 axes here: batch, targets, and their own three.
             ops.sum(c, axis=axis + 1) if len(c.shape) == 5 else c
             for c, axis in zip(contributions, self._parts.channels, strict=True)
         ]
@@ -243,34 +268,40 @@ class Explainer(keras.Model):
         }
 
 
+def _contractions():
+    """The forms of the contraction that are chosen now."""
+    return [contraction(dtype) for dtype in ("float32", "bfloat16")]
+
+
 def _one_or_all(tensors):
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
 def explain(
-    model,
-    images,
-    target=None,
+    model: keras.Model,
+    images: Any,
+    target: Any = None,
     *,
-    layer=None,
-    source=None,
-    dtype=None,
-    piecewise_linear=False,
-    batch_size=32,
-    verbose=0,
-):
-    """Explain what a model makes of a batch of images: `model.explain(...)` for any dynamic linear model.
+    layer: keras.Layer | str | None = None,
+    source: Any = None,
+    dtype: Any = None,
+    piecewise_linear: bool = False,
+    batch_size: int = 32,
+    verbose: int = 0,
+) -> Explanation:
+    """Explain a model's outputs for a batch of images: `CoDANet.explain` for any dynamic linear model.
 
-    The graph is compiled once for a model, `layer`, `source` and `dtype`, and kept with the model.
+    The program is compiled once for a model, `layer`, `source` and `dtype`, and kept with the model.
 
     Args:
         model: a CoDA-Net, or any built Sequential or Functional model of DAU layers and linear layers.
-        images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255. Of a
-            model with several inputs a list of them, or a dictionary by the inputs' names.
+        images: array or tensor `(N, H, W, C)` (or as the model takes them): floats in [0, 1], or integers in 0..255.
+            For a model with several inputs, a list of arrays, or a dictionary by the inputs' names.
         target: the class or unit to explain, see `Explainer.explain`. Default: the predicted class of each image.
-        layer, source: layers or their names: explain the outputs of `layer` by those of `source`, see `Explainer`.
+        layer, source: layers or their names. The outputs of `layer` are explained by those of `source`, see
+            `Explainer`.
         dtype: dtype policy to explain in, such as "float32" for a model in low precision. Default: the model's own.
-        piecewise_linear: whether ReLU and maximum pooling are taken for the linear maps that they are at these images.
+        piecewise_linear: whether ReLU and maximum pooling are treated as the linear maps that they are at these images.
         batch_size: images explained at once.
         verbose: 1 shows a progress bar.
 
@@ -284,7 +315,7 @@ def explain(
 
     >>> explanation = keras_coda.explain(model, images)
     >>> explanation.contribution_map.shape
-    (32, 32, 32)
+    (2, 16, 16)
     """
     key = (
         layer,

@@ -2,30 +2,37 @@
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Explanation:
-    """Why a model gave its outputs, for N images, as NumPy arrays in float32.
+    """An explanation of a model's outputs for N images, as NumPy arrays in float32.
 
-    With several targets an image, K of them, every field but `logits` has an axis of size K after the first.
-    Shapes are for images of shape `(H, W, C)` after encoding, where C is 6 for colour images.
+    Shapes are for images of shape `(H, W, C)` after encoding, where C is 6 for colour images. With K targets an image,
+    every field except `logits` has an axis of size K after the first.
 
     Attributes:
-        logits: `(N, classes)`, the outputs of the explained layer; of an inner layer, of its shape.
-        targets: `(N,)` integers, the explained outputs; `(N, m)` where a layer's outputs have m > 1 axes.
+        logits: `(N, classes)`, the outputs of the explained layer. Those of an inner layer have its shape.
+        targets: `(N,)` integers, the explained outputs; `(N, m)` for a layer whose outputs have m > 1 axes.
         weights: `(N, H, W, C)`, the row of W(x) for the target (paper, eq. 7), temperature included.
         contributions: `(N, H, W, C)`, weights times encoded input (paper, eq. 8). Their sum plus `bias` is the logit.
         contribution_map: `(N, H, W)`, the contributions summed over channels.
-        bias: `(N,)`, what the biases of all layers add to the target's logit: of a CoDA-Net the fixed b0 (paper, eq.
-            9), and zero for its inner layers.
+        bias: `(N,)`, the part of the target's logit that comes from biases. For a CoDA-Net it is the fixed b0 (paper,
+            eq. 9), and zero for its inner layers.
         residual: `(N,)`, completeness: logit - bias - sum of contributions. Zero up to rounding.
-        piecewise_linear: names of the layers that were taken for the linear maps that they are at their inputs.
+        piecewise_linear: names of the layers that were treated as the linear maps that they are at their inputs.
+        class_names: names of the classes, in the order of the logits, if the model has `class_names`; or `None`.
 
-    Where several tensors contribute, as in a model with several inputs, `weights`, `contributions` and
-    `contribution_map` are tuples of such arrays, one for each, and the bias and all contributions sum up to the logit.
+    With several sources, as in a model with several inputs, `weights`, `contributions` and `contribution_map` are
+    tuples with an array for each. The sum of all contributions plus `bias` is the logit.
+
+    Example:
+
+    >>> explanation = keras_coda.explain(model, images)
+    >>> explanation.contributions.sum((1, 2, 3)) + explanation.bias    # the logits of the predicted classes
     """
 
     logits: np.ndarray
@@ -36,23 +43,24 @@ class Explanation:
     bias: np.ndarray
     residual: np.ndarray
     piecewise_linear: typing.ClassVar[tuple] = ()
+    class_names: Sequence[str] | None = None
 
     @property
-    def relative_residual(self):
-        """The size of `residual`, relative to the larger of the target's |logit| and |b0|; of its shape."""
+    def relative_residual(self) -> np.ndarray:
+        """|residual| relative to the larger of the target's |logit| and |bias|: `(N,)`, as `residual`."""
         parts = self.contributions if isinstance(self.contributions, tuple) else (self.contributions,)
         sums = [part.sum(tuple(range(self.residual.ndim, part.ndim))) for part in parts]
         logits = sum(sums) + self.bias + self.residual
         return np.abs(self.residual) / np.maximum(np.abs(logits), np.abs(self.bias))
 
     def __repr__(self):
-        fields = ", ".join(f"{name}: {_shape(value)}" for name, value in vars(self).items())
+        fields = ", ".join(f"{name}: {_shape(value)}" for name, value in vars(self).items() if name != "class_names")
         return f"Explanation({fields})"
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.logits)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index) -> "Explanation":
         """The explanation of some of the images, for a slice or an array of indices."""
         if isinstance(index, (int, np.integer)):
             if not -len(self) <= index < len(self):
@@ -60,23 +68,25 @@ class Explanation:
             index = slice(index, index + 1 or None)
         return type(self)(**{name: self._part(name, index) for name in vars(self)})
 
-    def over_image(self, height, width):
-        """The same with maps of an image's size, for contributions of features that have fewer positions.
+    def over_image(self, height: int, width: int) -> "Explanation":
+        """The same explanation with contribution maps of an image's size, for features with fewer positions.
 
-        Each position stands for the block of the image at its place, one h-th of the height and one w-th of the width,
-        and its contribution is spread evenly over this block. So the sum of a map stays what it is. What a position
-        has seen of the image, its receptive field, may be larger than its block.
+        Each of the h x w positions is given the block of the image at its place. Its contribution is spread evenly over
+        this block, so that the sum of a map does not change. A position's receptive field may be larger than its block.
 
         Args:
-            height, width: the size of the image.
+            height, width: integers, the size of the image in pixels.
 
         Returns:
             An `Explanation` with contribution maps `(N, height, width)`, or `(N, K, height, width)`.
 
+        Raises:
+            ValueError: there are several sources, or the source is no image.
+
         Example:
 
         >>> keras_coda.explain(model, images).over_image(224, 224).contribution_map.shape
-        (32, 224, 224)
+        (2, 224, 224)
         """
         if isinstance(self.contribution_map, tuple) or self.contribution_map.ndim < 3:
             raise ValueError(f"Expected the map of one image. Received: {self!r}")
@@ -88,16 +98,19 @@ class Explanation:
 
     def _part(self, name, index):
         value = getattr(self, name)
-        if name == "piecewise_linear":
+        if name in ("piecewise_linear", "class_names"):
             return value
         return tuple(part[index] for part in value) if isinstance(value, tuple) else value[index]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class PiecewiseLinearExplanation(Explanation):
-    """An `Explanation` in which `piecewise_linear` layers were taken for the linear maps that they are at their inputs.
+    """An `Explanation` in which ReLU and similar layers were treated as the linear maps that they are at their inputs.
 
-    It is exact for these images as any other. But close to the edges of the pieces, other maps are as near.
+    It is as exact for these images as any other. Under small changes of an image, though, these maps may jump.
+
+    Attributes:
+        piecewise_linear: names of these layers.
     """
 
     piecewise_linear: tuple = ()  # type: ignore[misc]
@@ -108,7 +121,7 @@ def _shape(value):
 
 
 def _shares(size, positions):
-    """The share of each of the positions, spread along an axis of `size` pixels, in each pixel: `(size, positions)`."""
+    """The share of each position that each pixel of an axis gets: `(size, positions)`."""
     pixels, cells = np.arange(size + 1)[:, None] * positions, np.arange(positions + 1) * size
     overlap = np.minimum(pixels[1:], cells[1:]) - np.maximum(pixels[:-1], cells[:-1])
     return (np.maximum(overlap, 0) / size).astype("float32")

@@ -1,14 +1,17 @@
-"""The part of a model that an explanation is of: from its sources to what is explained."""
+"""The split of a model at the sources of an explanation."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_coda.layers.input_encoding import InputEncoding
-from keras_coda.linear_maps import NotDynamicLinearError
+from keras_coda.linear_maps import Graph, NotDynamicLinearError
+from keras_coda.linear_maps.known import LAYERS
 from keras_coda.linear_maps.steps import describe
 
-# What layers of low precision may differ by, computed in two ways, relative to their largest output.
+# The largest difference between `call` and `linear_map`, relative to the largest output.
 _TOLERANCE = {"float64": 1e-5, "float32": 1e-3}
 _TOLERANCE_OF_OTHERS = 0.05
 _ORDER = (
@@ -17,14 +20,15 @@ _ORDER = (
 )
 
 
-def split(model, graph, layer, source):
-    """The part of a model that makes the sources of an explanation, and the part that is explained.
+def split(model: keras.Model, graph: Graph, layer: Any, source: Any) -> tuple[Graph, Graph]:
+    """Split a model into the part that computes the sources of an explanation, and the part that is explained.
 
     Args:
         model: a Keras model.
         graph: its `Graph`.
         layer: the layer whose outputs are explained, or its name. `None`: the model's output.
-        source: the layer whose outputs contribute, or its name, or a list of them. `None`: the encodings, and inputs.
+        source: the layer whose outputs contribute, or its name, or a list of them. `None`: each `InputEncoding` and
+            `ContributionSource`, and inputs that pass through neither.
 
     Returns:
         `(before, explained)`, two graphs.
@@ -38,7 +42,7 @@ def split(model, graph, layer, source):
             names = getattr(model, "output_names", [])
             raise NotDynamicLinearError(
                 f"Model {model.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs. Expected: one "
-                f"output. Choose one by `layer`, the layer that makes it: one of {list(names)}."
+                f"output. Choose one by `layer`, the layer that computes it: one of {list(names)}."
             )
         outputs = graph.outputs
     else:
@@ -57,17 +61,18 @@ def split(model, graph, layer, source):
     return before, explained
 
 
-def is_source(operation):
-    """Whether the outputs of a layer are what contributes by default: of an encoding, and where a stem is cut."""
+def is_source(operation: keras.Operation) -> bool:
+    """Whether a layer's outputs contribute by default: those of an `InputEncoding` or a `ContributionSource`."""
     return isinstance(operation, InputEncoding) or getattr(operation, "is_source", False)
 
 
-def compare(before, explained, images):
-    """Compare the maps of layers that are not known here with what these layers compute.
+def compare(before: Graph, explained: Graph, images: list, piecewise_linear: bool = False) -> None:
+    """Compare the linear maps and the calls of layers that are neither Keras' nor of this package.
 
     Args:
-        before, explained: the graphs of an explanation.
-        images: list of a few images for each input.
+        before, explained: the two graphs of `split`.
+        images: list with an array of a few images for each input.
+        piecewise_linear: see `Explainer`.
 
     Raises:
         NotDynamicLinearError: the outputs of a layer's `linear_map` are not those of the layer.
@@ -81,15 +86,17 @@ def compare(before, explained, images):
         tensors = [values[number] for number in step.sources]
         outputs = step.infer(tensors)
         if not _is_certain(step.operation):
-            mapped, _ = step.linear_map(tensors)
+            mapped, _ = step.linear_map(tensors, piecewise_linear)
             _require_equal(step.operation, outputs, mapped)
         values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
 
 
 def _is_certain(operation):
-    """Whether a layer is of a class whose map is known, or of this package."""
+    """Whether a layer's map needs no check: it is Keras' or of this package."""
     if not hasattr(operation, "linear_map"):
-        return True  # its class is in the table, or it is refused
+        # Of the table's entries, only those that users added are checked. Without an entry, a layer is refused.
+        entry = next((cls for cls in type(operation).__mro__ if cls in LAYERS), keras.Layer)
+        return entry.__module__.split(".")[0] == "keras"
     patched = {"call", "__call__", "linear_map"} & set(vars(operation))
     return type(operation).__module__.split(".")[0] == "keras_coda" and not patched
 
@@ -101,9 +108,9 @@ def _require_equal(layer, outputs, mapped):
     difference = np.inf if outputs.shape != mapped.shape else np.abs(outputs - mapped).max(initial=0.0)
     if not difference <= _TOLERANCE.get(dtype, _TOLERANCE_OF_OTHERS) * largest:
         raise NotDynamicLinearError(
-            f"The {describe(layer)} computes something else than its `linear_map`, so that no explanation is of what "
-            f"it computes. Expected: equal outputs. Received: shapes {outputs.shape} and {mapped.shape}, with a largest"
-            f" difference of {difference:.3g}, where the largest output is {largest:.3g}"
+            f"The {describe(layer)} computes something else than its `linear_map`, so that an explanation would be "
+            f"wrong. Expected: equal outputs. Received: shapes {outputs.shape} and {mapped.shape}, with a largest "
+            f"difference of {difference:.3g}, where the largest output is {largest:.3g}"
         )
 
 

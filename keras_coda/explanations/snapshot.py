@@ -1,9 +1,11 @@
-"""What layers are set to, so that a compiled graph is known to be of them still."""
+"""Snapshots of layers' settings, which tell whether a compiled program is out of date."""
+
+from collections.abc import Iterable
 
 import keras
 import numpy as np
 
-# What changes when a layer is merely used, or trained.
+# Attributes that change when a layer is merely used or trained.
 _IGNORED = {
     "built",
     "training",
@@ -26,10 +28,10 @@ _IGNORED = {
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
-def snapshot(operations):
-    """The settings of layers and operations, and of layers within them: a flat list, to compare by `is_same`.
+def snapshot(operations: Iterable[keras.Operation]) -> list:
+    """The settings of layers and operations, and of the layers inside them, as a flat list for `is_same`.
 
-    Weights are in it as the variables that they are, not as their values, which compiled graphs read.
+    Weights are compared as variables, not by their values: a compiled program reads the current values.
     """
     found: list = []
     seen: set = set()
@@ -38,8 +40,8 @@ def snapshot(operations):
     return found
 
 
-def is_same(first, second):
-    """Whether nothing has been set or replaced from one snapshot to another."""
+def is_same(first: list, second: list) -> bool:
+    """Whether two snapshots are equal: nothing was set or replaced in between."""
     return len(first) == len(second) and all(
         a is b or (isinstance(a, _PLAIN) and type(a) is type(b) and a == b) for a, b in zip(first, second, strict=True)
     )

@@ -1,22 +1,25 @@
-"""Which outputs to explain, as a user says it and as a compiled graph takes it."""
+"""The target of an explanation: from the forms that users give to indices for a compiled program."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 PREDICTED = -1
 
 
-def to_flat_indices(target, count, shape):
+def to_flat_indices(target: Any, count: int, shape: Sequence[int]) -> tuple[np.ndarray, bool]:
     """Indices into the flattened outputs of a layer.
 
     Args:
-        target: `None` (the largest output), "all", or integers: one index for all images, `(N,)` for one an image,
-            `(N, K)` for K an image. Where the layer's outputs have m > 1 axes, an index is m integers, in a
-            last axis of its own.
-        count: number of images N.
+        target: `None`: the largest output. "all". Integers: one index for all images, `(N,)` for one an image, or
+            `(N, K)` for K an image. For a layer whose outputs have m > 1 axes, an index is m integers, along the last
+            axis.
+        count: integer N, the number of images.
         shape: shape of the layer's outputs without the batch axis.
 
     Returns:
-        `(indices, several)`: int32 `(N, K)`, with -1 for the largest output; whether K is an axis of the result.
+        `(indices, several)`: int32 `(N, K)`, with -1 for the largest output; and whether the result has an axis K.
 
     Raises:
         ValueError: the target is of another form, or out of range.

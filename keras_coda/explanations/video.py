@@ -1,8 +1,9 @@
-"""Explanations of videos: every frame beside its weights and contributions, on one scale."""
+"""Explanations of videos: each frame beside its weights and contributions, all on the same scale."""
 
 import itertools
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -24,23 +25,32 @@ FRAMES_A_SECOND = 10
 
 
 def explain_video(
-    model, video, path, *, target=None, classes=None, image_shape=None, frames_a_second=None, batch_size=32, verbose=0
-):
-    """Explain a video frame by frame, and write it beside its explanations as another.
+    model: keras.Model,
+    video: str | os.PathLike,
+    path: str | os.PathLike,
+    *,
+    target: int | None = None,
+    classes: Sequence[str] | None = None,
+    image_shape: Sequence[int | None] | None = None,
+    frames_a_second: float | None = None,
+    batch_size: int = 32,
+    verbose: int = 0,
+) -> int:
+    """Explain a video frame by frame, and write a video of the frames beside their explanations.
 
     Each frame is drawn as the model sees it, beside its weights in colour and its contribution map (paper, Fig. 2). All
-    frames share one scale: the largest of the frames' own, found in a first pass. Only a batch of frames is in memory
-    at once, besides what Pillow collects of a GIF or WebP file that it writes.
+    frames share one colour scale, the largest of all frames, found in a first pass. Only one batch of frames is in
+    memory at once, apart from a GIF or WebP file, which Pillow collects before it writes.
 
     Args:
         model: a CoDA-Net, or any model that `explain` takes, of images of one or three channels.
         video: path of a video or animation, or of a folder of images, which are taken in the order of their names.
         path: file to write: .gif or .webp, or, with the extra `video`, one of .mp4, .mkv, .mov, .webm and .avi.
-            It appears as a whole or not at all. A GIF holds equal frames in a row as one of the duration of all.
+            It is written completely or not at all. A GIF stores repeated frames as one longer frame.
         target: integer, the class to explain. Default: the one predicted for each frame.
         classes: list of the names of the classes. Default: their numbers.
-        image_shape: shape of images without the batch axis. Frames are scaled and cropped about their centre to it.
-            Default: the shape that the model takes. Of a model that takes any size, that is the frames' own.
+        image_shape: shape of images without the batch axis. Frames are scaled to it, and cropped around the centre.
+            Default: the shape that the model takes. A model that takes any size gets the frames in their own size.
         frames_a_second: number. Default: that of the input, or 10 for a folder.
         batch_size: frames explained at once.
         verbose: 1 shows a progress bar.
@@ -49,14 +59,14 @@ def explain_video(
         The number of frames.
 
     Raises:
-        ValueError: the input has no frames or cannot be read as a video; the output is of another format, or would
-            take the place of the input; a target or classes that do not fit the model.
+        ValueError: the input has no frames or cannot be read as a video; the output has another format, or would
+            overwrite the input; the target or the classes do not fit the model.
         ImportError: a video is read or written without the extra `video`.
         OSError: a file cannot be read or written.
 
     Example:
 
-    >>> keras_coda.explanations.explain_video(model, "goldfinch.mp4", "explained.mp4", target=11)
+    >>> keras_coda.explanations.explain_video(model, "goldfinch.mp4", "explained.mp4", target=11)  # doctest: +SKIP
     """
     video, path = pathlib.Path(video), pathlib.Path(path)
     write = _writer(path)
@@ -107,7 +117,7 @@ def _batches(frames, size):
 
 
 def _pixels(figure):
-    """A figure as `(H, W, 3)`, uint8, of even height and width, which most videos must have."""
+    """The pixels of a figure, uint8 `(H, W, 3)`, with even height and width, which most video formats need."""
     canvas = backend_agg.FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]
@@ -119,7 +129,7 @@ def _pixels(figure):
 
 
 def _frames(video, image_shape, data_format):
-    """The frames, one after the other, as a model takes them."""
+    """Generator of the frames, in the form that a model takes."""
     if video.is_dir():
         for path in _images(video):
             yield read_image(path, image_shape, data_format)
@@ -137,7 +147,7 @@ def _frames_a_second(video):
         return FRAMES_A_SECOND
     if _is_animation(video):
         with open_image(video) as file:
-            # Of a WebP file, known once the frame is read.
+            # A WebP file's duration is known only after its frame is read.
             durations = [(frame.load(), frame.info.get("duration", 0))[1] for frame in ImageSequence.Iterator(file)]
         return 1000 / np.mean(durations) if any(durations) else FRAMES_A_SECOND
     return next(_read(video, "immeta"))["fps"]
@@ -156,7 +166,7 @@ def _is_animation(video):
 
 
 def _read(video, what):
-    """What `imageio` reads of a video: "imiter", its frames, or "immeta", facts on it (one)."""
+    """Generator of what `imageio` reads from a video: its frames ("imiter"), or its metadata ("immeta")."""
     imageio = _imageio(video, "read")
     try:
         result = getattr(imageio.v3, what)(video, plugin="FFMPEG")
@@ -180,7 +190,7 @@ def _writer(path):
 
 
 def write_animation(path, frames, frames_a_second):
-    """Write frames, uint8 arrays `(H, W, 3)`, to a GIF or WebP file that repeats."""
+    """Write frames, uint8 arrays `(H, W, 3)`, to a GIF or WebP file that plays in a loop."""
     images = map(Image.fromarray, frames)
     settings = ANIMATIONS[path.suffix.lower()]
     duration = round(1000 / frames_a_second)

@@ -20,8 +20,12 @@ class ExplainedModel(keras.Model):
         explained: "predicted", or integers, the classes that have a contribution map.
         probabilities: "sigmoid" (paper, eq. 9) or "softmax": what makes probabilities of logits.
 
+    Attributes:
+        in_unit_range: whether the model takes images in [0, 1]: a CoDA-Net, or one that begins with an `InputEncoding`.
+            Of these, integers are divided by 255; any other model gets them as floats of the same value.
+
     Input shape:
-        As the model takes images; floats in [0, 1], or integers in 0..255.
+        As the model takes images; floats, or integers.
 
     Output shape:
         A dict of float32 tensors: `contribution_map (N, K, H, W)` of K classes, `logits (N, classes)`, `probabilities
@@ -29,6 +33,7 @@ class ExplainedModel(keras.Model):
 
     Raises:
         NotDynamicLinearError: the model cannot be explained, see `Explainer`.
+        ValueError: contributions come from several layers, and so would be several maps.
     """
 
     def __init__(self, model, explained="predicted", probabilities="sigmoid"):
@@ -37,16 +42,31 @@ class ExplainedModel(keras.Model):
         self.several = explained != "predicted"
         self.probabilities = probabilities
         self.explainer = Explainer(model)
+        encoded = self.explainer._is_encoded_first(self.explainer._parts.graph.inputs[0])
+        self.in_unit_range = encoded or getattr(model, "scales_integers", False)
+        sources = len(self.explainer._parts.channels)
+        if sources != 1:
+            raise ValueError(
+                f"Expected a model with one source of contributions. Received: {model.name!r} with {sources}"
+            )
         self.build(model.input_shape)
 
     def build(self, input_shape):
         # It has no weights of its own; in this method, as Keras shows PyTorch a model's weights after it.
         self.built = True
 
+    def map_size(self, image_shape):
+        """Height and width of the maps of images of a shape without the batch axis; `None` where they follow from it.
+
+        They are those of the images, but of a hybrid network, whose maps have the size of its stem's features.
+        """
+        parts = self.explainer._parts
+        [source] = parts.before.run([keras.KerasTensor((None, *image_shape))], lambda layer: layer.compute_output_spec)
+        return [size for axis, size in enumerate(source.shape) if axis not in (0, parts.channels[0])]
+
     def call(self, images):
-        logits, contribution_map, residual = explanation(
-            self.explainer, to_unit_range(images, check=False), self.targets
-        )
+        images = to_unit_range(images, check=False) if self.in_unit_range else ops.cast(images, "float32")
+        logits, contribution_map, residual = explanation(self.explainer, images, self.targets)
         if not self.several:
             contribution_map, residual = contribution_map[:, 0], residual[:, 0]
         probabilities = getattr(ops, self.probabilities)(logits)

@@ -1,16 +1,15 @@
 """`export`: a model and its explanation as one file."""
 
-import json
 import pathlib
 
 import keras
 import numpy as np
 
-from keras_coda.contractions import using
 from keras_coda.exporting import formats
 from keras_coda.exporting.explained_model import OUTPUTS, PROBABILITIES, ExplainedModel
 from keras_coda.version import __version__
 
+SIZE = ("height", "width")
 INPUT_DTYPES = ("float32", "uint8")
 
 
@@ -37,11 +36,11 @@ def export(
         residual          (N,) or (N, K): logit - bias - sum of the map; zero up to rounding
 
     The file also holds the text of a JSON object: name, classes (names, in the order of the logits), explained
-    ("predicted", or the classes' indices), image_shape (`None`: any size), input_dtype, value_range, data_format,
-    probabilities, weights, outputs (names and axes), keras_coda_version. `metadata_of` reads it; where it is in each
-    format, and what was measured, is in docs/export.md.
+    ("predicted", or the classes' indices), image_shape (`None`: any size), input_dtype, value_range (`None`: as the
+    model takes images), data_format, probabilities, weights, outputs (names and axes), keras_coda_version.
+    `metadata_of` reads it; where it is in each format, and what was measured, is in docs/export.md.
 
-    The model is not changed. Its layers compute by the contraction "direct", whatever is set.
+    The model is not changed. What Keras exports computes by the contraction "direct", whatever is set.
 
     Args:
         model: a CoDA-Net, or any built model that `keras_coda.explain` takes, with outputs `(N, classes)`, in float32.
@@ -51,7 +50,9 @@ def export(
         classes: strings, the classes' names. Default: their numbers.
         image_shape: shape of the images without the batch axis; `None` for any size is for SavedModel and LiteRT on
             TensorFlow alone. Default: as the model takes them.
-        input_dtype: "float32", for images in [0, 1], or "uint8", for images in 0..255.
+        input_dtype: "float32", or "uint8", for images in 0..255. CoDA-Nets and models that begin with an
+            `InputEncoding` take floats in [0, 1], and integers are divided by 255; others, such as hybrids of a stem
+            with a scaling of its own, get both as they are.
         weights: "float32", "float16" or "int8" (one scale a filter): how the file keeps them. It computes in float32.
         probabilities: "sigmoid" (paper, eq. 9) or "softmax".
         format: one of `FORMATS`. Default: by the suffix.
@@ -87,28 +88,26 @@ def export(
         raise ValueError(f"`classes` must be {count} names, one for each logit. Received: {classes!r}")
     explained = _explained(explain, names)
     shape = _image_shape(image_shape, model.input_shape[1:], form)
-    finishing = form.load()
+    module = form.load()
     explained_model = ExplainedModel(model, explained, probabilities)
     first = any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers)
-    outputs = _outputs(shape[1:] if first else shape[:2], explained, count)
     facts = {
         "name": model.name,
         "classes": names,
         "explained": explained,
         "image_shape": shape,
         "input_dtype": input_dtype,
-        "value_range": [0, 255] if input_dtype == "uint8" else [0, 1],
+        "value_range": [0, 255] if input_dtype == "uint8" else [0, 1] if explained_model.in_unit_range else None,
         "data_format": "channels_first" if first else "channels_last",
         "probabilities": probabilities,
         "weights": weights,
-        "outputs": outputs,
+        "inputs": {"images": ["batch", *_named(shape, ("channels", *SIZE) if first else (*SIZE, "channels"))]},
+        "outputs": _outputs(explained_model, shape, explained, count),
         "keras_coda_version": __version__,
     }
     signature = [keras.layers.InputSpec(shape=(None, *shape), dtype=input_dtype, name="images")]
-    arguments = {"verbose": False, **finishing.arguments(shape, weights), **kwargs}
-    with using("direct"):
-        explained_model.export(str(path), format=form.name, input_signature=signature, **arguments)
-    finishing.finish(path, outputs, json.dumps(facts), weights)
+    module.write(explained_model, path, signature, weights, **{"verbose": False, **kwargs})
+    module.finish(path, facts)
     return path
 
 
@@ -152,9 +151,18 @@ def _image_shape(image_shape, taken, form):
     return shape
 
 
-def _outputs(size, explained, count):
-    """The outputs and their axes; an axis of any size has a name."""
-    size = [name if length is None else length for name, length in zip(("height", "width"), size, strict=True)]
+def _outputs(explained_model, shape, explained, count):
+    """The outputs and their axes."""
+    size = explained_model.map_size(shape)
+    probe = [64 if length is None else length for length in shape]
+    # The same names as those of the images' axes are the same numbers.
+    whole = explained_model.map_size(probe) in (probe[:2], probe[1:])
+    size = _named(size, SIZE if whole else ("map_height", "map_width"))
     several = [] if explained == "predicted" else [len(explained)]
     axes = (["batch", *several, *size], ["batch", count], ["batch", count], ["batch", *several])
     return dict(zip(OUTPUTS, axes, strict=True))
+
+
+def _named(shape, names):
+    """A shape, with names for lengths of any size."""
+    return [name if length is None else length for name, length in zip(names, shape, strict=True)]

@@ -20,8 +20,8 @@ class Format:
         name: what Keras calls it.
         suffix: of its paths; "" for folders.
         backends: the Keras backends that write it.
-        module: of `keras_coda.exporting`: has `arguments(shape, weights)` for Keras, `finish(path, outputs, facts,
-            weights)`, which completes what Keras wrote, and `read(path)`, which gives the facts.
+        module: of `keras_coda.exporting`: has `write(model, path, signature, weights, **arguments)`, which has Keras
+            write the file, `finish(path, facts)`, which completes it, and `read(path)`, which gives the facts.
         weights: in which dtypes it keeps weights here.
         packages: what pip calls what it needs, besides the backend.
         any_size: the backends with which a file takes images of any size.
@@ -60,6 +60,7 @@ FORMATS = {
             "onnx_file",
             ("float32", "float16", "int8"),
             ("onnx", "onnx-ir", "onnxruntime"),
+            any_size=("tensorflow", "torch"),
         ),
         Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model", any_size=("tensorflow",)),
         Format(
@@ -117,6 +118,8 @@ def metadata_of(path):
 
     Example:
 
+    >>> model = keras_coda.presets.load("xs_coda_digits")
+    >>> keras_coda.export(model, "digits.onnx", image_shape=(16, 16, 1))
     >>> keras_coda.exporting.metadata_of("digits.onnx")["classes"][3]
     '3'
     """

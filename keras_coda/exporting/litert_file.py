@@ -1,5 +1,6 @@
 """LiteRT files (.tflite): the facts in a ZIP archive after the model, as TFLite's metadata has its files."""
 
+import json
 import zipfile
 
 import tensorflow as tf
@@ -7,18 +8,19 @@ import tensorflow as tf
 from keras_coda.exporting.formats import FILE
 
 
-def arguments(shape, weights):
-    """For `keras.Model.export`, whose converter stores the weights."""
-    if weights == "float32":
-        return {}
-    arguments = {"optimizations": [tf.lite.Optimize.DEFAULT]}
-    return {**arguments, "target_spec": {"supported_types": [tf.float16]}} if weights == "float16" else arguments
+def write(model, path, signature, weights, **arguments):
+    """Have Keras write the model, with the converter's own ways to store weights."""
+    if weights != "float32":
+        arguments = {"optimizations": [tf.lite.Optimize.DEFAULT], **arguments}
+    if weights == "float16":
+        arguments = {"target_spec": {"supported_types": [tf.float16]}, **arguments}
+    model.export(str(path), format="litert", input_signature=signature, **arguments)
 
 
-def finish(path, outputs, facts, weights):
+def finish(path, facts):
     """Append the archive, which interpreters pass over."""
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(FILE, facts)
+        archive.writestr(FILE, json.dumps(facts))
 
 
 def read(path):

@@ -1,33 +1,45 @@
 """ONNX files: outputs by name, no weight twice, and the facts as metadata."""
 
+import json
 import pathlib
 import tempfile
 
 import numpy as np
 import onnx_ir
 import onnxruntime
+from keras import ops
 from onnx_ir.passes import common
 
+from keras_coda import backend
 from keras_coda.exporting.formats import KEY
 
 ANY_SIZE = 2**31
 # Numbers in a weight from which on it is kept in fewer bits.
 WORTH = 1024
+# Lengths of axes of any size that a file is tried with: strides up to 4 leave all that they can leave.
+OTHER_SIZES = ((47, 48, 49), (49, 50, 51))
 
 
-def arguments(shape, weights):
-    """For `keras.Model.export`."""
-    return {}
+def write(model, path, signature, weights, **arguments):
+    """Have Keras write the model.
+
+    Raises:
+        ValueError: the file is of one size after all.
+    """
+    backend.export_onnx(model, str(path), signature, **arguments)
+    [images] = signature
+    if None in images.shape[1:]:
+        _check_sizes(model, path, images)
 
 
-def finish(path, outputs, facts, weights):
+def finish(path, facts):
     """Complete the file: names, weights once each in their dtype, metadata."""
     with tempfile.TemporaryDirectory() as folder:
         model = onnx_ir.load(_simplified(path, pathlib.Path(folder, "simplified.onnx")))
         common.LiftConstantsToInitializersPass()(model)
         common.DeduplicateInitializersPass(size_limit=ANY_SIZE)(model)
-        if weights != "float32":
-            _store(model, weights)
+        if facts["weights"] != "float32":
+            _store(model, facts["weights"])
         for tidy in (
             common.RemoveUnusedNodesPass(),
             common.RemoveUnusedOpsetsPass(),
@@ -35,12 +47,43 @@ def finish(path, outputs, facts, weights):
             common.ClearMetadataAndDocStringPass(),
         ):
             tidy(model)
-        model.graph.inputs[0].name = "images"
-        for value, (name, axes) in zip(model.graph.outputs, outputs.items(), strict=True):
-            value.name, value.shape = name, onnx_ir.Shape(axes)
-        model.metadata_props[KEY] = facts
+        for values, described in ((model.graph.inputs, facts["inputs"]), (model.graph.outputs, facts["outputs"])):
+            for value, (name, axes) in zip(values, described.items(), strict=True):
+                value.name, value.shape = name, onnx_ir.Shape(axes)
+        model.metadata_props[KEY] = json.dumps(facts)
         model.producer_name = "keras-coda"
         onnx_ir.save(model, path)
+
+
+def _check_sizes(model, path, spec):
+    """An error where the size that the graph was traced with stayed in it, as it can of Keras' padding on PyTorch."""
+    cause = None
+    try:
+        right = all(_is_right(model, path, spec, others) for others in OTHER_SIZES)
+    except Exception as error:
+        right, cause = False, error
+    if not right:
+        pathlib.Path(path).unlink()
+        raise ValueError(
+            "A layer of this model, such as one with padding='same' and strides larger than its kernel, is written to "
+            "ONNX for images of one size: name it, such as image_shape=(32, 32, 3). "
+            f"Received: image_shape={tuple(spec.shape[1:])}"
+        ) from cause
+
+
+def _is_right(model, path, spec, others):
+    """Whether a file gives what its model gives, of an image with other lengths of the axes of any size."""
+    shape = [1, *(other if size is None else size for other, size in zip(others, spec.shape[1:], strict=True))]
+    images = np.random.default_rng(0).uniform(0, 255 if spec.dtype == "uint8" else 1, shape).astype(spec.dtype)
+    session = onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
+    want = model(images)
+    got = dict(zip(want, session.run(None, {session.get_inputs()[0].name: images}), strict=True))
+    return all(_is_close(got[name], want[name]) for name in ("contribution_map", "logits"))
+
+
+def _is_close(got, want):
+    want = ops.convert_to_numpy(want)
+    return got.shape == want.shape and np.abs(got - want).max() <= 1e-3 * np.abs(want).max()
 
 
 def read(path):
@@ -50,13 +93,18 @@ def read(path):
 
 def _simplified(path, target):
     """The graph with all computed that depends on weights alone, of which the exporters leave a copy for each use."""
-    options = onnxruntime.SessionOptions()
+    options = _options()
     # Standard operators alone: further optimisation is for one machine.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
-    options.log_severity_level = 3
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return target
+
+
+def _options():
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return options
 
 
 def _store(model, dtype):

@@ -1,49 +1,55 @@
-"""Dynamic Alignment Units, in the form they are computed in (paper, eq. 1)."""
+"""Dynamic Alignment Units: the part that dense and convolutional layers share (paper, eq. 1)."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import constraints, initializers, ops, regularizers
 
+from keras_coda.backend.conventions import Tensor
 from keras_coda.contractions import make_contraction
 from keras_coda.layers import rescaling as rescalings
 from keras_coda.linear_maps.linear_map import LinearMap
 
 
-# Squared norms below this count as this, so that a zero weight vector has a finite norm and a zero gradient.
-# The L2 rescaling is then 1e6 at most, or 1e4 in float16 (with `Contraction.scale`), which ends at 65504.
-def smallest_squared_norm(compute_dtype):
+def smallest_squared_norm(compute_dtype: str) -> float:
+    """Floor for squared norms. With it a zero weight vector has a finite rescaling and a zero gradient.
+
+    The rescaling "l2" is then at most 1e6, and in float16, whose largest number is 65504, at most 1e4.
+    """
     return 1e-8 if compute_dtype == "float16" else 1e-12
 
 
 class DAU(keras.layers.Layer):
-    """What `DAUDense` and `DAUConv2D` share: `units` DAUs on patches of d numbers, with one B for all of them.
+    """Base class of `DAUDense` and `DAUConv2D`: `units` DAUs on patches of d numbers, which share B.
 
     Unit j computes (paper, eq. 1, and 3.4 for the shared B)
 
         DAU_j(x) = w_j(x) . x    with    w_j(x) = alpha(|u_j|) u_j    and    u_j = A_j B x + b_j
 
-    No w_j(x) is ever built: see `keras_coda.contractions`.
+    The vectors w_j(x) are never built, see `keras_coda.contractions`.
 
-    A subclass says what a patch is: how to cut patches out of the inputs, and how to correlate them with a kernel.
+    A subclass defines what a patch is, by `correlate`, `patches` and their transposes. All arguments are as for
+    `DAUDense`.
     """
 
     def __init__(
         self,
-        units,
-        rank,
-        rescaling="sq",
-        use_bias=True,
-        a_initializer=None,
-        b_initializer=None,
-        bias_initializer=None,
-        a_regularizer=None,
-        b_regularizer=None,
-        bias_regularizer=None,
-        a_constraint=None,
-        b_constraint=None,
-        bias_constraint=None,
-        activity_regularizer=None,
+        units: int,
+        rank: int,
+        rescaling: str | Callable = "sq",
+        use_bias: bool = True,
+        a_initializer: Any = None,
+        b_initializer: Any = None,
+        bias_initializer: Any = None,
+        a_regularizer: Any = None,
+        b_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        a_constraint: Any = None,
+        b_constraint: Any = None,
+        bias_constraint: Any = None,
+        activity_regularizer: Any = None,
         **kwargs,
     ):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
@@ -54,7 +60,7 @@ class DAU(keras.layers.Layer):
         self.rank = rank
         self.rescaling = rescalings.get(rescaling)
         self.use_bias = use_bias
-        # The published initialisation is uniform in +-1/sqrt(fan_in): B reads d numbers, A and the bias read z.
+        # Published: uniform in +-1/sqrt(fan_in). B takes d numbers; A and b take z, which has r.
         reach = 1.0 / math.sqrt(rank)
         uniform = initializers.RandomUniform
         self.a_initializer = initializers.get(a_initializer or uniform(-reach, reach))
@@ -70,7 +76,7 @@ class DAU(keras.layers.Layer):
         self.bias_constraint = constraints.get(bias_constraint)
 
     def _add_weights(self, patch_shape):
-        # Kept out of autocasting: the norms need them in full precision (see `Contraction`).
+        # Keras does not cast these to the compute dtype, since norms need full precision (see `Contraction`).
         shared = {"autocast": False}
         self.a_kernel = self.add_weight(
             name="a_kernel",
@@ -98,28 +104,28 @@ class DAU(keras.layers.Layer):
                 constraint=self.bias_constraint,
                 **shared,
             )
-        # How many axes of a kernel are those of a patch: for `keras_coda.optimizers.Muon`.
+        # The number of a kernel's axes that belong to a patch, for `keras_coda.optimizers.Muon`.
         for kernel in self.weights:
             kernel.patch_axes = len(patch_shape)
 
-    def correlate(self, inputs, kernel):
-        """The scalar product of every patch with every column of `kernel (*patch_shape, m)`: `(..., m)`."""
+    def correlate(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """The dot product of every patch with every column of `kernel (*patch_shape, m)`: `(..., m)`."""
         raise NotImplementedError
 
-    def correlate_transpose(self, outputs, kernel, like):
+    def correlate_transpose(self, outputs: Tensor, kernel: Tensor, like: Tensor) -> Tensor:
         """The transpose of `correlate`: `outputs (..., m)` give inputs of the size of `like`."""
         raise NotImplementedError
 
-    def patches(self, inputs):
+    def patches(self, inputs: Tensor) -> Tensor:
         """Every patch as a vector: `(..., d)`."""
         raise NotImplementedError
 
-    def patches_transpose(self, patches, like):
+    def patches_transpose(self, patches: Tensor, like: Tensor) -> Tensor:
         """The transpose of `patches`, which adds up where patches overlap, for inputs of the size of `like`."""
         raise NotImplementedError
 
-    def linear_map(self, inputs):
-        """The layer's outputs together with the matrix W(a) that made them (paper, eq. 5).
+    def linear_map(self, inputs: Tensor) -> tuple[Tensor, LinearMap]:
+        """The layer's outputs, and the matrix W(a) that made them (paper, eq. 5).
 
         Args:
             inputs: tensor a of the shape that the layer takes, with a batch axis.
@@ -148,11 +154,11 @@ class DAU(keras.layers.Layer):
 
         return scale(products), LinearMap(apply, transpose)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         outputs, _ = self.linear_map(inputs)
         return outputs
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "units": self.units,

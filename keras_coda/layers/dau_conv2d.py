@@ -1,16 +1,18 @@
 """A convolutional layer of Dynamic Alignment Units."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
-from keras_coda.backend.conventions import standardize_data_format
+from keras_coda.backend.conventions import Tensor, standardize_data_format
 from keras_coda.layers.dau import DAU
 from keras_coda.linear_maps import convolution
 from keras_coda.linear_maps.linear_map import LinearMap
 
 
-def pair(value, name):
-    """`value` as two positive integers."""
+def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
+    """`value`, an integer or two, as two positive integers. Raises a ValueError, with `name`, for anything else."""
     values = (value, value) if isinstance(value, int) else tuple(value)
     if len(values) != 2 or not all(isinstance(v, int) and v >= 1 for v in values):
         raise ValueError(f"`{name}` must be a positive integer or two of them. Received: {value!r}")
@@ -21,24 +23,24 @@ def pair(value, name):
 class DAUConv2D(DAU):
     """A convolution whose filters are Dynamic Alignment Units (paper, 3.3).
 
-    At every position each filter's weights are computed for the very patch x that they then multiply:
-    w_j(x) = alpha(|u_j|) u_j, with u_j = A_j B x + b_j (paper, eq. 1). The layer as a whole computes
-    W(a) a (paper, eq. 5); `linear_map` gives that matrix.
+    Each filter j computes its weights from the patch x that they are applied to: w_j(x) = alpha(|u_j|) u_j, with
+    u_j = A_j B x + b_j (paper, eq. 1). The whole layer computes W(a) a for inputs a (paper, eq. 5), and `linear_map`
+    returns that matrix.
 
-    |u_j|^2 is computed without u_j, as a sum of terms that cancel where b_j is nearly -A_j B x. In float32 outputs are
-    then off by about 1e-7 (|b_j| / |u_j|)^2 of |w_j| |x|: see `docs/benchmarks.md`, "Norms that cancel".
+    |u_j|^2 is computed as a sum of terms, which cancel where b_j is close to -A_j B x. In float32 the error of an
+    output is then about 1e-7 (|b_j| / |u_j|)^2 |w_j| |x|, see `docs/benchmarks.md`, "Norms that cancel".
 
     Args:
         filters: integer, number of filters n.
         kernel_size: integer or two, height and width of the patches.
         rank: integer r, the rank of A_j B.
         strides: integer or two.
-        padding: "valid" (none), "same" (Keras' own: output size = ceil(input size / stride), more zeros after
-            than before) or "symmetric" ((kernel_size - 1) // 2 zeros on both sides whatever the stride, as in the
-            published networks).
+        padding: "valid": none. "same", as in Keras: output size = ceil(input size / stride), with the odd zero
+            after the image. "symmetric", as in the published networks: (kernel_size - 1) // 2 zeros on each side.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
-        rescaling: "sq" or "l2" (paper, eq. 2), or a function alpha of the norm |u_j|, given as a float tensor of
-            any shape, positive.
+        rescaling: "sq" or "l2" (paper, eq. 2), or a function alpha. It takes the positive norms |u_j|, a float tensor
+            of any shape. To save models with a function of your own, register it by
+            `keras.saving.register_keras_serializable`.
         use_bias: whether u_j has the term b_j.
         a_initializer, b_initializer, bias_initializer: for A, B and b. Default: uniform in +-1/sqrt(fan_in), where
             fan_in is d = height x width x channels for B, and r for A and b, as published.
@@ -69,7 +71,16 @@ class DAUConv2D(DAU):
     (8, 16, 16, 16)
     """
 
-    def __init__(self, filters, kernel_size, rank, strides=1, padding="valid", data_format=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        rank: int,
+        strides: int | Sequence[int] = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        **kwargs,
+    ):
         super().__init__(units=filters, rank=rank, **kwargs)
         self.filters = filters
         self.kernel_size = pair(kernel_size, "kernel_size")
@@ -80,7 +91,7 @@ class DAUConv2D(DAU):
         self.data_format = standardize_data_format(data_format)
         self.channel_axis = -1 if self.data_format == "channels_last" else -3
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         if len(input_shape) != 4 or input_shape[self.channel_axis] is None:
             raise ValueError(
                 "DAUConv2D needs inputs of 4 axes, batch, height, width and a known number of channels "
@@ -90,22 +101,22 @@ class DAUConv2D(DAU):
         self._add_weights((*self.kernel_size, channels))
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={self.channel_axis: channels})
 
-    def correlate(self, inputs, kernel):
+    def correlate(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return convolution.convolve(inputs, kernel, self.strides, self.padding)
 
-    def correlate_transpose(self, outputs, kernel, like):
+    def correlate_transpose(self, outputs: Tensor, kernel: Tensor, like: Tensor) -> Tensor:
         size = ops.shape(like)[-3:-1]
         return convolution.convolve_transpose(outputs, kernel, self.strides, self.padding, size)
 
-    def patches(self, inputs):
+    def patches(self, inputs: Tensor) -> Tensor:
         return convolution.patches(inputs, self.kernel_size, self.strides, self.padding)
 
-    def patches_transpose(self, patches, like):
+    def patches_transpose(self, patches: Tensor, like: Tensor) -> Tensor:
         size = ops.shape(like)[-3:-1]
         return convolution.patches_transpose(patches, self.kernel_size, self.strides, self.padding, size)
 
-    def linear_map(self, inputs):
-        self.compute_output_shape(inputs.shape)  # an error where the kernel finds no position
+    def linear_map(self, inputs: Tensor) -> tuple[Tensor, LinearMap]:
+        self.compute_output_shape(inputs.shape)  # raises an error where the image is smaller than the kernel
         if self.data_format == "channels_last":
             return super().linear_map(inputs)
         outputs, W = super().linear_map(ops.moveaxis(inputs, -3, -1))
@@ -115,7 +126,7 @@ class DAUConv2D(DAU):
         )
         return ops.moveaxis(outputs, -1, -3), first
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         shape = list(input_shape)
         spatial = [axis for axis in (1, 2, 3) if axis != self.channel_axis % 4]
         for axis, kernel, stride in zip(spatial, self.kernel_size, self.strides, strict=True):
@@ -128,7 +139,7 @@ class DAUConv2D(DAU):
         shape[self.channel_axis] = self.filters
         return tuple(shape)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         config = super().get_config()
         del config["units"]
         return {

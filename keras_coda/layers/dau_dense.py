@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_coda.backend.conventions import Tensor
 from keras_coda.layers.dau import DAU
 
 
@@ -10,19 +11,19 @@ from keras_coda.layers.dau import DAU
 class DAUDense(DAU):
     """A layer of Dynamic Alignment Units on whole vectors: outputs `W(x) x` (paper, eq. 1 and 3.2).
 
-    Each unit's weight vector w_j(x) = alpha(|u_j|) u_j, with u_j = A_j B x + b_j, is computed for the
-    very input it then multiplies. B is shared by the units. Under the rescalings "sq" and "l2"
-    |w_j(x)| <= 1, so that no output exceeds the norm of its input (paper, eq. 3).
+    Each unit j computes its weights from the input x that they are applied to: w_j(x) = alpha(|u_j|) u_j, with
+    u_j = A_j B x + b_j. All units share B. With the rescalings "sq" and "l2", |w_j(x)| <= 1, so that no output
+    exceeds the norm of its input (paper, eq. 3).
 
-    |u_j|^2 is computed without u_j, as a sum of terms that cancel where b_j is nearly -A_j B x. In float32 outputs are
-    then off by about 1e-7 (|b_j| / |u_j|)^2 of |w_j| |x|: see `docs/benchmarks.md`, "Norms that cancel".
+    |u_j|^2 is computed as a sum of terms, which cancel where b_j is close to -A_j B x. In float32 the error of an
+    output is then about 1e-7 (|b_j| / |u_j|)^2 |w_j| |x|, see `docs/benchmarks.md`, "Norms that cancel".
 
     Args:
         units: integer, number of units n, the size of the output.
-        rank: integer r, the rank of A_j B: the most input patterns that a unit can align with.
-        rescaling: "sq" or "l2" (paper, eq. 2), or a function alpha of the norm |u_j|, given as a float tensor of
-            any shape, positive. Register a function of your own with `keras.saving.register_keras_serializable`
-            to save models that use it.
+        rank: integer r, the rank of A_j B: a unit can align with up to r input patterns.
+        rescaling: "sq" or "l2" (paper, eq. 2), or a function alpha. It takes the positive norms |u_j|, a float tensor
+            of any shape. To save models with a function of your own, register it by
+            `keras.saving.register_keras_serializable`.
         use_bias: whether u_j has the term b_j.
         a_initializer, b_initializer, bias_initializer: for A, B and b. Default: uniform in +-1/sqrt(fan_in), where
             fan_in is d for B, and r for A and b, as published.
@@ -53,23 +54,23 @@ class DAUDense(DAU):
     (32, 10)
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         if input_shape[-1] is None:
             raise ValueError(f"DAUDense needs inputs with a known last axis. Received: input_shape={input_shape}")
         self._add_weights((input_shape[-1],))
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
 
-    def correlate(self, inputs, kernel):
+    def correlate(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return ops.matmul(inputs, kernel)
 
-    def correlate_transpose(self, outputs, kernel, like):
+    def correlate_transpose(self, outputs: Tensor, kernel: Tensor, like: Tensor) -> Tensor:
         return ops.matmul(outputs, ops.transpose(kernel))
 
-    def patches(self, inputs):
+    def patches(self, inputs: Tensor) -> Tensor:
         return inputs
 
-    def patches_transpose(self, patches, like):
+    def patches_transpose(self, patches: Tensor, like: Tensor) -> Tensor:
         return patches
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (*input_shape[:-1], self.units)

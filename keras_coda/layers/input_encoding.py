@@ -1,4 +1,4 @@
-"""The input encoding [r, g, b, 1 - r, 1 - g, 1 - b] (paper, 3.4), and the range of values it takes."""
+"""The input encoding [r, g, b, 1 - r, 1 - g, 1 - b] (paper, 3.4), and the check of the images' range."""
 
 import math
 
@@ -7,20 +7,20 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.backend.conventions import standardize_data_format
+from keras_coda.backend.conventions import Tensor, standardize_data_format
 
-# How far outside [0, 1] a value may lie: room for the overshoot of a bicubic resize and for mild noise, while
-# images in 0..255, in [-1, 1], or normalised by mean and deviation are found out.
+# How far outside [0, 1] values may lie. A bicubic resize and mild noise stay within this; images in 0..255, in [-1, 1],
+# or normalised by mean and deviation do not.
 TOLERANCE = 0.25
-# The same in training, where augmentation and noise may leave the range: images in 0..255 are still found out.
+# The same in training, where augmentation and strong noise are allowed. Images in 0..255 are still detected.
 TRAINING_TOLERANCE = 8.0
 _EXPECTED = "Images must be floats in [0, 1], or integers in 0..255, which are divided by 255."
 
 
-def check_unit_range(images, tolerance=TOLERANCE):
-    """Raise an error for images whose values are plainly not in [0, 1], or 0..255 for integers.
+def check_unit_range(images: Tensor, tolerance: float = TOLERANCE) -> None:
+    """Raise an error for float images that are clearly outside [0, 1], and for integers outside 0..255.
 
-    It makes no copy, and looks at no values where none can be wrong: those of uint8 images.
+    No copy is made. The values of uint8 images are not read, since all are valid.
 
     Args:
         images: NumPy array or tensor of any shape, whose values can be read.
@@ -37,7 +37,7 @@ def check_unit_range(images, tolerance=TOLERANCE):
             raise ValueError(f"{_EXPECTED} Received: an array of {dtype}.")
         low, high = float(np.min(images)), float(np.max(images))
     else:
-        # Together, as each look waits for the device.
+        # Both in one transfer, since each one waits for the device.
         low, high = map(float, ops.convert_to_numpy(ops.stack([ops.min(images), ops.max(images)])))
     scaled = ""
     if keras.backend.is_int_dtype(dtype):
@@ -46,18 +46,18 @@ def check_unit_range(images, tolerance=TOLERANCE):
         raise ValueError(f"{_EXPECTED} Received: {dtype} images with values from {low:g} to {high:g}{scaled}.")
 
 
-def to_unit_range(images, check=True):
+def to_unit_range(images: Tensor, check: bool = True) -> Tensor:
     """Images as floats in [0, 1]: integer images are divided by 255, float ones must be there already.
 
     Args:
         images: NumPy array or tensor of any shape.
-        check: whether to look at the values, where they can be read (they cannot while a graph is traced).
+        check: whether to check the values. Those of a graph that is being traced cannot be read.
 
     Returns:
         `images`, or a float32 array or tensor of the same shape where they were integers.
 
     Raises:
-        ValueError: values are NaN, infinite, or plainly outside [0, 1] (by more than 0.25).
+        ValueError: values are NaN, infinite, or outside [0, 1] by more than 0.25.
     """
     if check and (isinstance(images, np.ndarray) or backend.is_concrete(images)):
         check_unit_range(images)
@@ -67,9 +67,9 @@ def to_unit_range(images, check=True):
 
 
 def _checked(images, training):
-    """Images as floats, or an error; where that is not possible or costly, NaN for each image out of range."""
+    """Images as floats. Images out of range raise an error, or become NaN where values cannot be read cheaply."""
     tolerance = TRAINING_TOLERANCE if training else TOLERANCE
-    # To read a value in training is to wait for the device, which costs nothing on a CPU alone.
+    # Reading a value waits for the device. In training that is cheap on a CPU only.
     readable = backend.is_concrete(images) and (not training or backend.runs_on_cpu())
     if readable:
         check_unit_range(images, tolerance)
@@ -86,16 +86,16 @@ def _checked(images, training):
 class InputEncoding(keras.layers.Layer):
     """Adds the negative image as further channels: [r, g, b, 1 - r, 1 - g, 1 - b] (paper, 3.4).
 
-    A DAU's output is bounded by the norm of its input, which favours bright pixels; encoded, dark and bright
-    pixels can contribute alike. Contributions are taken for the encoded image. For bright strokes on
-    black, where black means nothing, leave the negative out: then the strokes alone contribute.
+    The norm of its input bounds a DAU's output, which favours bright pixels. After the encoding, dark pixels can
+    contribute as much as bright ones. Contributions are those of the encoded image. For bright strokes on a black
+    background, which means nothing, use `add_negative=False`: then only the strokes contribute.
 
-    Integer tensors are divided by 255, where they come here as integers: `keras.Model(inputs, ...)` with a float
-    `keras.Input` casts them before.
+    Integer tensors are divided by 255. They must arrive here as integers: a model with a float `keras.Input` casts them
+    to floats before.
 
-    Images plainly outside [0, 1], by more than 0.25, are an error. In training, where augmentation may leave the range,
-    those outside by more than 8 are. Where a graph is compiled, which cannot raise errors, or the values are on an
-    accelerator in training, each such image is NaN instead, and so are its logits and the loss.
+    Images outside [0, 1] by more than 0.25 are an error. In training, where augmentation may leave the range, the limit
+    is 8. A compiled graph cannot raise errors, and in training, values on an accelerator are not read. In both cases an
+    image out of range becomes NaN, and so do its logits and the loss.
 
     Args:
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
@@ -109,7 +109,7 @@ class InputEncoding(keras.layers.Layer):
         The same with 2 C channels, or C without the negative.
 
     Raises:
-        ValueError: values are NaN or plainly outside [0, 1].
+        ValueError: values are NaN or out of range, see above.
 
     Example:
 
@@ -117,25 +117,25 @@ class InputEncoding(keras.layers.Layer):
     [[[[0.25, 0.5, 1.0, 0.75, 0.5, 0.0]]]]
     """
 
-    def __init__(self, data_format=None, add_negative=True, **kwargs):
+    def __init__(self, data_format: str | None = None, add_negative: bool = True, **kwargs):
         super().__init__(**kwargs)
         self.add_negative = add_negative
         self.data_format = standardize_data_format(data_format)
         self.channel_axis = -1 if self.data_format == "channels_last" else 1
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         return self.encode(ops.cast(_checked(inputs, training), self.compute_dtype))
 
-    def encode(self, images):
+    def encode(self, images: Tensor) -> Tensor:
         """The encoding of float images `(N, ..., C)` (or `(N, C, H, W)`), whatever their range."""
         return ops.concatenate([images, 1.0 - images], axis=self.channel_axis) if self.add_negative else images
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         shape = list(input_shape)
         if shape[self.channel_axis] is None:
             raise ValueError(f"Expected images with a known number of channels. Received: input_shape={input_shape}")
         shape[self.channel_axis] *= 2 if self.add_negative else 1
         return tuple(shape)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "add_negative": self.add_negative, "data_format": self.data_format}

@@ -1,10 +1,14 @@
 """Rescalings of a dynamic weight vector: alpha in g(u) = alpha(|u|) u (paper, eq. 1 and 2)."""
 
+from collections.abc import Callable
+
 import keras
 from keras import ops
 
+from keras_coda.backend.conventions import Tensor
 
-def l2(norm):
+
+def l2(norm: Tensor) -> Tensor:
     """Rescaling to unit norm, L2(u) = u / |u| (paper, eq. 2, left).
 
     Args:
@@ -21,7 +25,7 @@ def l2(norm):
     return 1.0 / norm
 
 
-def sq(norm):
+def sq(norm: Tensor) -> Tensor:
     """The squashing function, SQ(u) = u |u| / (1 + |u|^2) (paper, eq. 2, right).
 
     Args:
@@ -41,8 +45,8 @@ def sq(norm):
 _BY_NAME = {"l2": l2, "sq": sq}
 
 
-def get(identifier):
-    """The rescaling called `identifier` ("l2" or "sq"), or `identifier` itself where it is a function of the norm."""
+def get(identifier: str | dict | Callable) -> Callable:
+    """The rescaling that an argument stands for: a name, a function of the norm, or the configuration of one."""
     if isinstance(identifier, dict):
         identifier = keras.saving.deserialize_keras_object(identifier)
     if callable(identifier):
@@ -54,8 +58,8 @@ def get(identifier):
     return _BY_NAME[identifier]
 
 
-def serialize(rescaling):
-    """A name where `rescaling` has one, else Keras' serialization of the function."""
+def serialize(rescaling: Callable) -> str | dict:
+    """The name "l2" or "sq", or Keras' configuration of another function."""
     for name, known in _BY_NAME.items():
         if rescaling is known:
             return name

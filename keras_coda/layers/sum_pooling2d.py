@@ -3,13 +3,13 @@
 import keras
 from keras import ops
 
-from keras_coda.backend.conventions import standardize_data_format
+from keras_coda.backend.conventions import Tensor, standardize_data_format
 from keras_coda.linear_maps.linear_map import LinearMap
 
 
 @keras.saving.register_keras_serializable(package="keras_coda")
 class SumPooling2D(keras.layers.Layer):
-    """Sums every channel over all positions: the last layer of a CoDA-Net before its logits are scaled (paper, 4.1).
+    """Sums each channel over all positions (paper, 4.1). In a CoDA-Net it comes before the scaling of the logits.
 
     Args:
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
@@ -27,14 +27,21 @@ class SumPooling2D(keras.layers.Layer):
     [[16.0, 16.0]]
     """
 
-    def __init__(self, data_format=None, **kwargs):
+    def __init__(self, data_format: str | None = None, **kwargs):
         super().__init__(**kwargs)
         self.data_format = standardize_data_format(data_format)
         self.spatial_axes = (-3, -2) if self.data_format == "channels_last" else (-2, -1)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
-    def linear_map(self, inputs):
-        """The layer's outputs and the matrix that made them: `(outputs, LinearMap)` (paper, eq. 5)."""
+    def linear_map(self, inputs: Tensor) -> tuple[Tensor, LinearMap]:
+        """The layer's outputs, and the matrix that made them (paper, eq. 5).
+
+        Args:
+            inputs: tensor of images.
+
+        Returns:
+            `(outputs, LinearMap)`.
+        """
         image_shape = ops.shape(inputs)[-3:]
 
         def transpose(u):
@@ -44,12 +51,12 @@ class SumPooling2D(keras.layers.Layer):
         W = LinearMap(lambda v: ops.sum(v, axis=self.spatial_axes), transpose)
         return W @ ops.cast(inputs, self.compute_dtype), W
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         outputs, _ = self.linear_map(inputs)
         return outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (input_shape[0], input_shape[3 if self.data_format == "channels_last" else 1])
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "data_format": self.data_format}

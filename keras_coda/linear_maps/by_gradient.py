@@ -1,4 +1,4 @@
-"""The transposes of functions that have none in closed form: their gradients."""
+"""Linear maps of functions whose transpose is computed as their gradient."""
 
 from keras import ops
 
@@ -7,26 +7,18 @@ from keras_coda.linear_maps.linear_map import LinearMap
 
 
 def linear_function(function, inputs):
-    """The outputs of a linear function without weights, and its map, of which the transpose is the gradient.
+    """The outputs of a linear function without weights, and its map.
 
     Args:
-        function: linear function of a tensor `(N, ...)`, that treats each of the N inputs by itself, such as a resize.
+        function: linear function of a tensor `(N, ...)` that treats each of the N inputs by itself, such as a resize.
         inputs: tensor `(N, ...)`.
 
     Returns:
         `(outputs, LinearMap)`.
     """
     outputs = function(inputs)
-    shape, dtype = ops.shape(inputs)[1:], inputs.dtype
-    ranks = len(inputs.shape), len(outputs.shape)
-
-    def gradient(u):
-        anywhere = ops.zeros((ops.shape(u)[0], *shape), dtype)
-        _, _, pull = backend.pull_back(lambda x: (function(x), None), anywhere)
-        return pull(ops.expand_dims(u, 0))[0]
-
-    # The gradient in `u` of what the transpose gives is the function itself. PyTorch would not know.
-    transpose = backend.custom_gradient(lambda u: (gradient(u), ()), lambda residuals, g: (function(g),))
+    dtype, ranks = inputs.dtype, (len(inputs.shape), len(outputs.shape))
+    transpose = transposed(function, ops.shape(inputs)[1:], dtype)
     W = LinearMap(
         lambda v: _by_input(function, ops.cast(v, dtype), ranks[0]),
         lambda u: _by_input(transpose, ops.cast(u, outputs.dtype), ranks[1]),
@@ -34,15 +26,36 @@ def linear_function(function, inputs):
     return outputs, W
 
 
-def elementwise_function(function, inputs):
-    """The outputs of a piecewise linear function of each number, and the map that it is on the pieces of `inputs`.
+def transposed(function, shape, dtype):
+    """The transpose of a linear function, by its gradient. It is differentiable itself.
 
     Args:
-        function: function of a tensor that takes each entry by itself, such as ReLU.
+        function: linear function of a tensor `(N, *shape)`, that treats each of the N inputs by itself.
+        shape: shape of one of its inputs, without the batch axis.
+        dtype: dtype of its inputs.
+
+    Returns:
+        A function of a tensor `(N, ...)`, of the shape of the outputs, that returns `(N, *shape)`.
+    """
+
+    def gradient(u):
+        anywhere = ops.zeros((ops.shape(u)[0], *shape), dtype)
+        _, _, pull = backend.pull_back(lambda x: (function(x), None), anywhere)
+        return pull(ops.expand_dims(u, 0))[0]
+
+    # The derivative of the transpose is the function itself. PyTorch could not find it out.
+    return backend.custom_gradient(lambda u: (gradient(u), ()), lambda residuals, g: (function(g),))
+
+
+def elementwise_function(function, inputs):
+    """The outputs of an elementwise, piecewise linear function, and the linear map that it is near `inputs`.
+
+    Args:
+        function: function of a tensor that treats each number by itself, such as ReLU.
         inputs: tensor.
 
     Returns:
-        `(outputs, LinearMap)`: the map multiplies by the slopes at `inputs`; its offset is what the pieces are at 0.
+        `(outputs, LinearMap)`. The map multiplies by the slopes at `inputs`; its offset is `outputs - slopes * inputs`.
     """
     outputs = function(inputs)
     _, _, pull = backend.pull_back(lambda x: (function(x), None), inputs)
@@ -55,7 +68,7 @@ def elementwise_function(function, inputs):
 
 
 def _by_input(function, vectors, rank):
-    """`function`, which takes one batch axis and `rank` axes in all, of `vectors` that may have further axes first."""
+    """Apply `function`, which takes `rank` axes with the batch axis, to `vectors` that may have more axes in front."""
     leading = len(vectors.shape) - rank
     if not leading:
         return function(vectors)

@@ -1,16 +1,18 @@
-"""Deprecated: models as chains of layers. `keras_coda.linear_maps.linear_map(model, inputs)` takes any graph."""
+"""Deprecated: the layers of a model that is a chain. `keras_coda.linear_maps.linear_map` takes any graph."""
 
 import warnings
+
+import keras
 
 from keras_coda.linear_maps.graph import Graph
 from keras_coda.linear_maps.linear_map import NotDynamicLinearError
 from keras_coda.linear_maps.steps import describe
 
 
-def chain(model):
-    """The layers of a built Sequential or Functional model in the order they are applied, nested models unrolled.
+def chain(model: keras.Model) -> list[keras.Operation]:
+    """The layers of a built model in the order in which they are applied, with nested models unrolled.
 
-    Deprecated: `linear_map(model, inputs)` is for all graphs.
+    Deprecated: use `linear_map(model, inputs)`, which takes all graphs.
 
     Raises:
         NotDynamicLinearError: the model is not a chain: it has several inputs or outputs, joins branches, or is a

@@ -1,16 +1,18 @@
-"""Convolution and its transpose, with zero padding on either side, in channels-last layout."""
+"""Convolution and its transpose, and patches of images and their transpose, in channels-last layout."""
 
 import itertools
+from collections.abc import Sequence
 
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.backend.conventions import Tensor
 
 PADDINGS = ("valid", "same", "symmetric")
 
 
 def fold(function, inputs, rank):
-    """Apply `function`, which takes one batch axis and `rank` more, to inputs with any number of axes before those."""
+    """Apply `function`, which takes one batch axis and `rank` others, to inputs with any number of leading axes."""
     leading = ops.shape(inputs)[:-rank]
     if len(leading) == 1:
         return function(inputs)
@@ -19,33 +21,43 @@ def fold(function, inputs, rank):
 
 
 def output_size(size, kernel, stride, padding):
-    """Positions of a kernel of `kernel` pixels, `stride` apart, along an axis of `size` pixels; `None` stays `None`."""
+    """The number of positions of a kernel along an axis of `size` pixels. `None` where the size is unknown."""
     if size is None:
         return None
     if padding == "same":
-        return -(-size // stride)
+        # Not -(-size // stride): in ONNX a division of integers rounds towards zero.
+        return (size + stride - 1) // stride
     around = 2 * ((kernel - 1) // 2) if padding == "symmetric" else 0
     return (size + around - kernel) // stride + 1
 
 
 def _at_least_zero(value):
-    """For sizes, which are integers where they are known and tensors where they are not (TensorFlow graphs)."""
+    """The larger of 0 and a size. Sizes are integers, or tensors where TensorFlow's graphs do not know them."""
     return max(value, 0) if isinstance(value, int) else ops.maximum(value, 0)
 
 
 def pad_before(size, kernel, stride, padding):
-    """Zeros put before the first pixel of an axis."""
+    """The number of zeros before the first pixel of an axis."""
     if padding == "valid":
         return 0
     if padding == "symmetric" or stride == 1:
         return (kernel - 1) // 2
-    return _at_least_zero((output_size(size, kernel, stride, "same") - 1) * stride + kernel - size) // 2
+    around = (output_size(size, kernel, stride, "same") - 1) * stride + kernel - size
+    # Where kernels leave no gaps it is not negative, and graphs of any size do without a maximum.
+    return (around if kernel >= stride else _at_least_zero(around)) // 2
 
 
-def convolve(inputs, kernel, strides, padding):
-    """`inputs (..., H, W, c)` and `kernel (k, k, c, n)` give `(..., h, w, n)`.
+def convolve(inputs: Tensor, kernel: Tensor, strides: Sequence[int], padding: str) -> Tensor:
+    """A convolution: `inputs (..., H, W, c)` and `kernel (k, k, c, n)` give `(..., h, w, n)`.
 
-    "symmetric" puts (k - 1) // 2 zeros on both sides whatever the stride; "same" is Keras' own.
+    Args:
+        inputs: tensor with any number of axes before those of images.
+        kernel: tensor.
+        strides: two integers.
+        padding: "valid", "same" as in Keras, or "symmetric": (k - 1) // 2 zeros on each side, whatever the stride.
+
+    Returns:
+        A tensor `(..., h, w, n)`.
     """
     if padding == "symmetric":
         rows, columns = ((k - 1) // 2 for k in kernel.shape[:2])
@@ -61,8 +73,19 @@ def convolve(inputs, kernel, strides, padding):
     )
 
 
-def convolve_transpose(outputs, kernel, strides, padding, size):
-    """The transpose of `convolve`: `outputs (..., h, w, n)` give `(..., H, W, c)`, with `size = (H, W)`."""
+def convolve_transpose(
+    outputs: Tensor, kernel: Tensor, strides: Sequence[int], padding: str, size: Sequence[int]
+) -> Tensor:
+    """The transpose of `convolve`: `outputs (..., h, w, n)` give `(..., H, W, c)`.
+
+    Args:
+        outputs: tensor with any number of axes before those of images.
+        kernel, strides, padding: as for `convolve`.
+        size: (H, W), the size of the images that `convolve` takes.
+
+    Returns:
+        A tensor `(..., H, W, c)`.
+    """
     result = fold(
         lambda u: ops.conv_transpose(u, kernel, tuple(strides), "valid", output_padding=0, data_format="channels_last"),
         outputs,
@@ -71,8 +94,8 @@ def convolve_transpose(outputs, kernel, strides, padding, size):
     return _window(result, kernel.shape[:2], strides, padding, size)
 
 
-def patches(inputs, kernel_size, strides, padding):
-    """The patches of `inputs (..., H, W, c)`, in the order of a kernel `(k, k, c)`: `(..., h, w, k k c)`."""
+def patches(inputs: Tensor, kernel_size: Sequence[int], strides: Sequence[int], padding: str) -> Tensor:
+    """The patches of `inputs (..., H, W, c)` as vectors in the order of a kernel `(k, k, c)`: `(..., h, w, k k c)`."""
     around = []
     for size, k, stride in zip(ops.shape(inputs)[-3:-1], kernel_size, strides, strict=True):
         count = output_size(size, k, stride, padding)
@@ -83,7 +106,7 @@ def patches(inputs, kernel_size, strides, padding):
 
 
 def _windows(images, kernel_size, strides):
-    """What a kernel sees at each of its positions on `images (..., H, W, c)`: `(..., h, w, k k c)`."""
+    """The pixels under a kernel at each of its positions on `images (..., H, W, c)`: `(..., h, w, k k c)`."""
     rows, columns = (
         [slice(first, size - k + first + 1, stride) for first in range(k)]
         for size, k, stride in zip(ops.shape(images)[-3:-1], kernel_size, strides, strict=True)
@@ -91,7 +114,9 @@ def _windows(images, kernel_size, strides):
     return ops.concatenate([images[..., i, j, :] for i, j in itertools.product(rows, columns)], axis=-1)
 
 
-def patches_transpose(vectors, kernel_size, strides, padding, size):
+def patches_transpose(
+    vectors: Tensor, kernel_size: Sequence[int], strides: Sequence[int], padding: str, size: Sequence[int]
+) -> Tensor:
     """The transpose of `patches`: `vectors (..., h, w, k k c)` give `(..., H, W, c)`, with `size = (H, W)`."""
     leading = [(0, 0)] * (len(vectors.shape) - 3)
     result = 0.0
@@ -113,14 +138,17 @@ def _spread(pixels, strides):
 
 
 def _window(padded, kernel_size, strides, padding, size):
-    """Of pixels from the first that was padded to the last that any position saw, those of the image.
+    """Cut padded images down to the image itself.
 
-    What no position saw is zero.
+    `padded` goes from the first padded pixel to the last one under any position of the kernel. Pixels of the image
+    after that, which no position covers, are zero.
     """
     missing, window = [], []
     for axis, reached in enumerate(ops.shape(padded)[-3:-1]):
         before = pad_before(size[axis], kernel_size[axis], strides[axis], padding)
-        missing.append((0, _at_least_zero(before + size[axis] - reached)))
+        unseen = before + size[axis] - reached
+        # Always fewer than a stride. Where sizes are not known that many are added, and the window leaves the rest out.
+        missing.append((0, max(unseen, 0) if isinstance(unseen, int) else strides[axis] - 1))
         window.append(slice(before, before + size[axis]))
     padded = ops.pad(padded, [(0, 0)] * (len(padded.shape) - 3) + [*missing, (0, 0)])
     return padded[..., window[0], window[1], :]

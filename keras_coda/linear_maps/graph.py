@@ -1,24 +1,34 @@
 """A model as the graph of its operations, and the product of their matrices along it (paper, eq. 6 and 7).
 
-Explanations and attributions walk this one graph. For a chain of layers the product is that of eq. (7),
+Explanations and attributions both use this graph. For a chain of layers the product is that of eq. (7),
 
     W_{0->L}(a_0) = W_L(a_{L-1}) ... W_2(a_1) W_1(a_0),
 
-and where branches join, the sum of the products along all paths.
+and for a graph with branches it is the sum of the products along all paths.
 """
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_coda.backend.conventions import Tensor
 from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
 from keras_coda.linear_maps.steps import Step, layer_map
 
 
-def follows_graph(call):
-    """Mark a model's own `call`: what it computes is what the model's graph of layers does.
+def follows_graph(call: Callable) -> Callable:
+    """Mark a model's own `call` as one that computes the same as the model's graph of layers.
 
-    Of a model with a `call` of its own, the graph alone does not tell what it computes. So it is refused, unless its
-    `call` is marked: as one that only logs, or checks its inputs, before it calls `super().call(...)`.
+    A Functional model with a `call` of its own is refused, since its graph may not be what it computes. Mark a `call`
+    that only logs or checks its inputs, and then calls `super().call(...)`.
+
+    Args:
+        call: the method.
+
+    Returns:
+        The same method.
 
     Example:
 
@@ -28,12 +38,12 @@ def follows_graph(call):
     ...         print(inputs.shape)
     ...         return super().call(inputs, **kwargs)
     """
-    call.follows_graph = True
+    call.follows_graph = True  # type: ignore[attr-defined]
     return call
 
 
-def shows_layers(model):
-    """Whether a model is the graph of its layers and nothing else: a Sequential or Functional one."""
+def shows_layers(model: Any) -> bool:
+    """Whether a model computes its graph of layers and nothing else: a Sequential or Functional one."""
     if not isinstance(model, keras.Model) or not (
         isinstance(model, keras.Sequential) or getattr(model, "inputs", None)
     ):
@@ -41,8 +51,8 @@ def shows_layers(model):
     return not own_calls(model)
 
 
-def own_calls(model):
-    """The names of methods by which a Sequential or Functional model computes something else than its graph."""
+def own_calls(model: keras.Model) -> list[str]:
+    """The names of a Sequential or Functional model's own methods that may compute something else than its graph."""
     names = []
     for name in ("call", "__call__"):
         owner = next(cls for cls in type(model).__mro__ if name in vars(cls))
@@ -53,14 +63,13 @@ def own_calls(model):
 
 
 class Graph:
-    """The operations of a model in the order they are applied, with nested models unrolled.
+    """The operations of a model in the order in which they are applied, with nested models unrolled.
 
-    Tensors are numbered. What a number stands for is computed anew by each walk, so that a graph holds no data, and
-    reads weights as they are at the time.
+    Tensors have numbers. A graph holds no data: each run computes the tensors anew, with the weights of that time.
 
     Args:
         steps: list of `Step`.
-        inputs, outputs: numbers of tensors.
+        inputs, outputs: lists of the numbers of the model's input and output tensors.
 
     Example:
 
@@ -68,17 +77,17 @@ class Graph:
     >>> [step.name for step in graph.steps]
     """
 
-    def __init__(self, steps, inputs, outputs):
+    def __init__(self, steps: list[Step], inputs: list[int], outputs: list[int]):
         self.steps = steps
         self.inputs = inputs
         self.outputs = outputs
 
     @classmethod
-    def of(cls, model):
-        """The graph of a built Sequential or Functional model, or of another one with a method `linear_map`.
+    def of(cls, model: keras.Model) -> "Graph":
+        """The graph of a built Sequential or Functional model, or of any model with a method `linear_map`.
 
         Raises:
-            NotDynamicLinearError: the model is not built, or does not show its layers.
+            NotDynamicLinearError: the model is not built, or has no graph of layers.
         """
         unrolled = _Unrolled()
         if not shows_layers(model) and hasattr(model, "linear_map"):
@@ -89,7 +98,7 @@ class Graph:
         return cls(unrolled.steps, inputs, outputs)
 
     @classmethod
-    def of_layers(cls, layers):
+    def of_layers(cls, layers: Iterable[keras.Layer]) -> "Graph":
         """The graph of layers that are applied one after the other."""
         unrolled = _Unrolled()
         inputs = outputs = unrolled.numbers(1)
@@ -98,24 +107,24 @@ class Graph:
         return cls(unrolled.steps, inputs, outputs)
 
     @property
-    def operations(self):
+    def operations(self) -> list[keras.Operation]:
         """The layers and operations, each once, in the order of their first use."""
         return list({id(step.operation): step.operation for step in self.steps}.values())
 
-    def run(self, inputs, replace=None):
-        """What comes out for a list of inputs.
+    def run(self, inputs: list[Tensor], replace: Callable | None = None) -> list[Tensor]:
+        """The outputs for a list of inputs.
 
         Args:
             inputs: list of tensors.
-            replace: function of an operation that returns what is called in its place, or the operation itself.
+            replace: function of an operation that returns the function to call in its place, or the operation itself.
 
         Returns:
             A list of tensors.
         """
         return self._walk(inputs, lambda step, tensors: step(tensors, replace))
 
-    def infer(self, inputs):
-        """What comes out in inference."""
+    def infer(self, inputs: list[Tensor]) -> list[Tensor]:
+        """The outputs for a list of inputs, in inference."""
         return self._walk(inputs, Step.infer)
 
     def _walk(self, inputs, function):
@@ -125,7 +134,7 @@ class Graph:
             values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
         return [values[number] for number in self.outputs]
 
-    def linear_map(self, inputs, piecewise_linear=False):
+    def linear_map(self, inputs: list[Tensor], piecewise_linear: bool = False) -> tuple[Tensor, "GraphMap"]:
         """The output, and the product of the operations' matrices (paper, eq. 7).
 
         Args:
@@ -145,16 +154,16 @@ class Graph:
             maps.append((step, W))
         return values[self.outputs[0]], GraphMap(self, maps, values)
 
-    def between(self, is_source, outputs):
-        """The part of the graph by which `outputs` depend on sources, and the part that makes the sources.
+    def between(self, is_source: Callable[[Step], bool], outputs: list[int]) -> tuple["Graph", "Graph"]:
+        """Split the graph at the sources of an explanation.
 
         Args:
-            is_source: function of a step, whether its results are sources. Where no such step comes in between, inputs
-                of the graph are.
-            outputs: numbers of tensors.
+            is_source: function that says of a step whether its results are sources. On a path without such a step, the
+                graph's input is the source.
+            outputs: numbers of the tensors that are explained.
 
         Returns:
-            `(before, after)`: two graphs. The outputs of the first are the sources, the inputs of the second.
+            `(before, after)`: the graph from the inputs to the sources, and the one from the sources to `outputs`.
         """
         made_by = {number: step for step in self.steps for number in step.results}
         needed, sources, stack = set(), [], list(outputs)
@@ -172,8 +181,8 @@ class Graph:
         after = Graph([step for step in self.steps if step in needed], sources, list(outputs))
         return self._up_to(sources), after
 
-    def is_same(self, other):
-        """Whether the other graph has the same operations, applied to the same tensors."""
+    def is_same(self, other: "Graph") -> bool:
+        """Whether another graph has the same operations in the same places."""
         ours, theirs = (
             [(id(s.operation), s.sources, s.results) for s in graph.steps] + [(None, graph.inputs, graph.outputs)]
             for graph in (self, other)
@@ -189,8 +198,8 @@ class Graph:
                 steps.append(step)
         return Graph(steps[::-1], self.inputs, list(outputs))
 
-    def with_operations(self, replace):
-        """The same graph with `replace(operation)` in the place of each operation, one for all its uses."""
+    def with_operations(self, replace: Callable) -> "Graph":
+        """The same graph with `replace(operation)` in place of each operation, the same one for all its uses."""
         replaced = {id(operation): replace(operation) for operation in self.operations}
         steps = [Step(replaced[id(s.operation)], s.sources, s.results, s.arguments) for s in self.steps]
         return Graph(steps, self.inputs, self.outputs)
@@ -199,7 +208,7 @@ class Graph:
 class GraphMap(LinearMap):
     """W(x) of a graph, kept as the maps of its operations (paper, eq. 7).
 
-    With several inputs vectors are lists, one for each: `W @ [v, w]`, and `W.T @ u` is a list.
+    For a graph with several inputs, vectors are lists with a tensor for each: `W @ [v, w]`, and `W.T @ u` is a list.
     """
 
     def __init__(self, graph, maps, values):
@@ -208,15 +217,15 @@ class GraphMap(LinearMap):
         self._shapes = {number: ops.shape(value) for number, value in values.items()}
         self._several = len(graph.inputs) > 1
 
-    def pull_back(self, u):
-        """The transpose of W, and what the biases of all layers add.
+    def pull_back(self, u: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """Apply the transpose of W, and collect the biases of all layers.
 
         Args:
             u: tensor `(..., N, *output_shape)`.
 
         Returns:
-            `(adjoints, bias)`: a list of W^T u, one for each input; and the sum of all biases, as far as it is in
-            u . outputs, `(..., N)`, or `None` where there is no bias. So
+            `(adjoints, bias)`: a list of W^T u, one for each input; and the part of u . outputs that comes from biases,
+            `(..., N)`, or `None` where there are none. So
 
                 u . outputs = sum(W^T u . inputs) + bias
         """
@@ -234,7 +243,7 @@ class GraphMap(LinearMap):
         return [adjoints[number] for number in self._graph.inputs], bias
 
     def _share(self, u, offset, number):
-        """u . offset for each row of u, in float32 at least."""
+        """u . offset for each row of u, in at least float32."""
         axes = tuple(range(1 - len(self._shapes[number]), 0))
         dtype = keras.backend.result_type(u.dtype, "float32")
         product = ops.cast(u, dtype) * ops.cast(ops.convert_to_tensor(offset), dtype)
@@ -255,8 +264,8 @@ class GraphMap(LinearMap):
         return values[self._graph.outputs[0]]
 
     @property
-    def offset(self):
-        """What the biases of all layers add to the output, computed when asked for; `None` where there are none."""
+    def offset(self):  # type: ignore[override]
+        """The part of the output that comes from the biases of all layers, or `None` where there are none."""
         values: dict = {}
         for step, W in self._maps:
             vectors = [values.get(number) for number in step.sources]
@@ -278,7 +287,7 @@ class GraphMap(LinearMap):
 
 
 class _Unrolled:
-    """The steps of a model, as they are found."""
+    """Collects the steps of a model."""
 
     def __init__(self):
         self.steps = []
@@ -315,7 +324,7 @@ class _Unrolled:
         return [numbers[id(tensor)] for tensor in model.outputs]
 
     def _as_taken(self, model, sources, node):
-        """The inputs of a nested model, in the dtype that it casts them to."""
+        """The numbers of a nested model's inputs, after the casts that the model makes."""
         taken = []
         args, kwargs = node.arguments.args, node.arguments.kwargs
         others = {name for name, value in kwargs.items() if value is not None and (name != "training" or value)}
@@ -331,7 +340,7 @@ class _Unrolled:
             )
         for number, given, wanted in zip(sources, node.input_tensors, model.inputs, strict=True):
             if given.dtype != wanted.dtype and not getattr(model, "scales_integers", False):
-                # Never to a lower precision, which a user may have replaced by a higher one.
+                # Never to a lower precision, since `explain(dtype=...)` may ask for a higher one.
                 dtype = keras.backend.result_type(given.dtype, wanted.dtype)
                 cast = ops.cast(keras.KerasTensor(given.shape, given.dtype), dtype)._keras_history.operation
                 step = Step(cast, [number], self.numbers(1))
@@ -344,8 +353,8 @@ class _Unrolled:
 def _check_built(model):
     if not model.built:
         raise NotDynamicLinearError(
-            f"Model {model.name!r} is not built, so that its layers have no weights yet. Expected: a built model; give "
-            "it an `Input` or call it on images."
+            f"Model {model.name!r} is not built, so that its layers have no weights yet. Expected: a built model. Give "
+            "it an `Input`, or call it on images."
         )
 
 
@@ -355,9 +364,9 @@ def _check_shows_layers(model):
     if isinstance(model, keras.Model) and getattr(model, "inputs", None):
         own = " and ".join(f"`{name}`" for name in own_calls(model))
         raise NotDynamicLinearError(
-            f"Model {model.name!r} ({type(model).__name__}) has its own {own}, so that its graph of layers does not "
-            "tell what it computes. Expected: a Sequential or Functional model that computes in layers alone, or a "
-            "method `linear_map(inputs)`."
+            f"Model {model.name!r} ({type(model).__name__}) has its own {own}, which may compute something else than "
+            "its graph of layers. Expected: a Sequential or Functional model without one, a `call` marked by "
+            "`keras_coda.linear_maps.follows_graph`, or a model with a method `linear_map(inputs)`."
         )
     raise NotDynamicLinearError(
         f"Model {model.name!r} ({type(model).__name__}) does not show its layers. Expected: a Sequential or "
@@ -365,7 +374,7 @@ def _check_shows_layers(model):
     )
 
 
-def linear_map(layer, inputs, piecewise_linear=False):
+def linear_map(layer: keras.Layer, inputs: Any, piecewise_linear: bool = False) -> tuple[Tensor, LinearMap]:
     """The outputs of a layer or model for `inputs`, and the matrix W(inputs) that made them (paper, eq. 5 to 7).
 
     Args:
@@ -382,8 +391,10 @@ def linear_map(layer, inputs, piecewise_linear=False):
 
     Example:
 
-    >>> outputs, W = keras_coda.linear_maps.linear_map(model, images)
-    >>> W.T @ keras.ops.one_hot(classes, 10)                        # a row of W(x) for each image
+    >>> model = keras.Sequential([keras.Input((64,)), keras_coda.DAUDense(16, rank=4), keras_coda.DAUDense(10, rank=4)])
+    >>> outputs, W = keras_coda.linear_maps.linear_map(model, np.random.rand(2, 64))
+    >>> (W.T @ keras.ops.one_hot([3, 5], 10)).shape    # a row of W(x) for each of the two inputs
+    (2, 64)
     """
     if not isinstance(layer, keras.Model) or hasattr(layer, "linear_map"):
         return layer_map(layer, inputs, piecewise_linear)
@@ -396,11 +407,11 @@ def linear_map(layer, inputs, piecewise_linear=False):
     return graph.linear_map(keras.tree.flatten(inputs), piecewise_linear)
 
 
-def linear_map_through(layers, inputs):
+def linear_map_through(layers: Iterable[keras.Layer], inputs: Tensor) -> tuple[Tensor, LinearMap]:
     """The outputs of a chain of layers, and the product of their matrices W_L(a_{L-1}) ... W_1(a_0) (paper, eq. 7).
 
     Args:
-        layers: layers in the order they are applied.
+        layers: list of built layers, in the order in which they are applied.
         inputs: tensor a_0, with a batch axis.
 
     Returns:
@@ -408,5 +419,9 @@ def linear_map_through(layers, inputs):
 
     Raises:
         NotDynamicLinearError: a layer is not dynamic linear.
+
+    Example:
+
+    >>> outputs, W = keras_coda.linear_maps.linear_map_through([dau, pooling], images)
     """
     return Graph.of_layers(layers).linear_map([inputs])

@@ -1,4 +1,4 @@
-"""The linear maps of layers that take several tensors: `W @ [v, w]` is one tensor, `W.T @ u` a list of them.
+"""The linear maps of layers that join several tensors: `W @ [v, w]` is a tensor, `W.T @ u` is a list of tensors.
 
 Each function takes a layer and the list of its inputs, and returns `(outputs, LinearMap)`.
 """
@@ -25,11 +25,11 @@ def concatenate(layer, inputs):
 
 
 def weighted_sum(outputs, inputs, factors, offset=None):
-    """The map of a sum of tensors of the same number of axes, each times its factor, that made `outputs`.
+    """The map of a weighted sum of tensors with the same number of axes.
 
     Args:
-        outputs: tensor.
-        inputs: list of tensors. Those with axes of size 1 are repeated along them.
+        outputs: tensor, the sum as the layer computed it.
+        inputs: list of tensors. Axes of size 1 are broadcast.
         factors: for each input a number, or a constant tensor that broadcasts to the outputs.
         offset: the constant that is added, or `None`.
 
@@ -39,8 +39,8 @@ def weighted_sum(outputs, inputs, factors, offset=None):
     if any(len(x.shape) != len(outputs.shape) for x in inputs):
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         raise NotDynamicLinearError(
-            f"Tensors of different numbers of axes are joined, which has no linear map here. Expected: as many axes "
-            f"in each. Received: shapes {shapes}"
+            "Tensors with different numbers of axes are joined, which is not supported. Expected: the same number in "
+            f"each. Received: shapes {shapes}"
         )
 
     def apply(vectors):
@@ -55,10 +55,10 @@ def weighted_sum(outputs, inputs, factors, offset=None):
 
 
 def along_axis(outputs, inputs, axis):
-    """The map of tensors put together along an axis, that made `outputs`."""
+    """The map of a concatenation along an axis, which computed `outputs`."""
     axis = axis if axis < 0 else axis - len(outputs.shape)
     if axis == -len(outputs.shape):
-        raise NotDynamicLinearError("Batches are joined to a longer one, so that images are not explained one by one.")
+        raise NotDynamicLinearError("Tensors are concatenated along the batch axis. Expected: along another axis.")
     sizes = [ops.shape(x)[axis] for x in inputs]
 
     def transpose(u):
@@ -72,12 +72,12 @@ def along_axis(outputs, inputs, axis):
 
 
 def _times(tensor, factor):
-    """Without a multiplication where there is nothing to multiply."""
+    """The product, without a multiplication by 1."""
     return tensor if isinstance(factor, float) and factor == 1 else tensor * factor
 
 
 def _unbroadcast(u, like):
-    """Sums over the axes along which a tensor of the shape of `like` was repeated to that of `u`."""
+    """The transpose of broadcasting: sum `u` to the shape of `like`."""
     rank = len(like.shape)
     axes = [axis for axis in range(1 - rank, 0) if like.shape[axis] == 1 and u.shape[axis] != 1]
     return ops.sum(u, axis=axes, keepdims=True) if axes else u

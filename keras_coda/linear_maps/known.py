@@ -1,7 +1,7 @@
-"""The table of what is known of Keras' layers and operations. A new one is one entry.
+"""The one table of Keras' layers and operations: linear map, DeepLIFT's rule, and use in presets.
 
-A layer of one's own needs no entry: it takes part by a method `linear_map(inputs)` that returns `(outputs,
-LinearMap)`, as the DAU layers do.
+A new layer of Keras is one entry in `LAYERS`; an operation of `keras.ops` is one entry in `OPERATIONS`. A user's own
+layer needs no entry: it has a method `linear_map(inputs)` that returns `(outputs, LinearMap)`, as the DAU layers do.
 """
 
 import dataclasses
@@ -15,15 +15,15 @@ from keras_coda.linear_maps import joins, operations, rules
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What is known of a layer or operation.
+    """An entry of the table.
 
     Attributes:
-        linear_map: function that gives its outputs and linear map, see `rules`, `joins` and `operations`. `None`: it
-            is not dynamic linear.
-        pieces: the same, where it is piecewise linear and is to be taken for the linear map it is at its input.
-        deep_lift: how DeepLIFT treats it: "linear", "rescale", "multiply", "max_pooling" or "global_max_pooling", see
-            `keras_coda.attributions.DeepLIFT`. `None`: it has no rule.
-        in_presets: whether a preset's architecture may name it.
+        linear_map: function that returns outputs and linear map, see `rules`, `joins` and `operations`. `None`: the
+            layer is not dynamic linear, or has no linear map here.
+        pieces: the same for a piecewise linear layer, used with `piecewise_linear=True` only.
+        deep_lift: DeepLIFT's rule: "linear", "rescale", "multiply", "max_pooling" or "global_max_pooling", see
+            `keras_coda.attributions.DeepLIFT`. `None`: there is no rule.
+        in_presets: whether a preset may have this layer.
     """
 
     linear_map: Callable | None = None
@@ -37,7 +37,7 @@ def _linear(rule, in_presets=True):
 
 
 _UNCHANGED = _linear(rules.identity_layer)
-# What augments images in training.
+# Augmentation of images in training. In inference these layers do nothing.
 _AUGMENTATION = _linear(rules.identity_layer, in_presets=False)
 _BY_GRADIENT = _linear(rules.by_gradient, in_presets=False)
 _PIECEWISE = Known(None, rules.by_pieces, "rescale")
@@ -51,7 +51,7 @@ LAYERS: dict = {
     layers.SpatialDropout2D: _UNCHANGED,
     layers.GaussianDropout: _UNCHANGED,
     layers.GaussianNoise: _UNCHANGED,
-    # An activation other than none is seen to apart: of every layer that has one.
+    # For the activation "linear". `steps.layer_map` treats other activations, of this layer and of all others.
     layers.Activation: Known(rules.identity_layer, None, "rescale", in_presets=True),
     layers.Rescaling: _linear(rules.rescaling),
     layers.Flatten: _linear(rules.flatten),
@@ -131,13 +131,13 @@ OPERATIONS: dict = {
     "MaxPool": Known(None, None, "max_pooling"),
 }
 
-# Activations that are linear in pieces, as functions. As layers and operations they are in the tables.
+# Piecewise linear activations given as functions. Those given as layers or operations are in the tables.
 _PIECEWISE_FUNCTIONS = (
     *(getattr(keras.activations, name) for name in ("relu", "leaky_relu", "relu6", "hard_sigmoid", "hard_tanh")),
     *(getattr(ops, name) for name in ("relu", "leaky_relu", "relu6", "hard_sigmoid", "hard_tanh")),
 )
 
-# What a subclass may have of its own and still compute what its parent does.
+# Methods that a subclass may override and still compute the same as its parent.
 _MAY_BE_OVERRIDDEN = {
     "build",
     "quantize",
@@ -153,11 +153,11 @@ _MAY_BE_OVERRIDDEN = {
 _NOTHING = Known()
 
 
-def known(operation):
-    """What is known of a layer, or of an operation of `keras.ops`: a `Known`, empty where it is nothing.
+def known(operation: keras.Operation) -> Known:
+    """The entry of a layer, or of an operation of `keras.ops`; an empty `Known` where there is none.
 
-    A layer of a class derived from one of the table is what that one is, as long as it overrides nothing that
-    computes. So is a layer that computes with its weights as they are: a quantized one does not.
+    A subclass of a layer in the table has its entry, unless it overrides a method that computes. Quantized layers have
+    none, since they compute with rounded numbers.
     """
     if isinstance(operation, keras.Layer):
         cls = next((cls for cls in type(operation).__mro__ if cls in LAYERS), None)
@@ -168,8 +168,8 @@ def known(operation):
     return OPERATIONS.get(type(operation).__name__, _NOTHING) if is_of_keras else _NOTHING
 
 
-def overridden(layer, cls):
-    """The names of what a layer does otherwise than the class `cls` that it is derived from."""
+def overridden(layer: keras.Layer, cls: type) -> set[str]:
+    """The names of the methods that a layer overrides of its parent class `cls`, without harmless ones."""
     derived = type(layer).__mro__[: type(layer).__mro__.index(cls)]
     by_classes = {name for child in derived for name in vars(child) if hasattr(cls, name)}
     by_itself = {name for name in vars(layer) if callable(getattr(cls, name, None))}
@@ -177,8 +177,8 @@ def overridden(layer, cls):
     return {name for name in names if name == "__call__" or not name.startswith("__")}
 
 
-def is_piecewise_linear(activation):
-    """Whether an activation, a function or a layer, is linear in pieces, as ReLU is."""
+def is_piecewise_linear(activation: Callable | None) -> bool:
+    """Whether an activation, a function or a layer, is piecewise linear, as ReLU is."""
     if isinstance(activation, keras.Layer):
         return known(activation).pieces is not None
     return any(activation is function for function in _PIECEWISE_FUNCTIONS)

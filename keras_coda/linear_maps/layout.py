@@ -1,4 +1,4 @@
-"""Which axis of an image in a model is that of its channels, as the layers around it take it."""
+"""The channel axis of an image in a model, told by the layers around it."""
 
 import keras
 
@@ -6,11 +6,11 @@ _PERMUTING = ("Permute", "Transpose", "Moveaxis", "Swapaxes")
 _RESHAPING = ("Reshape", "Flatten", "ExpandDims", "Squeeze", "GetItem", "Ravel")
 
 
-def channel_axis(graph, number):
-    """The axis of channels of the tensor `number`, of images: 1, 3, or, after a permutation, 2.
+def channel_axis(graph, number: int) -> int:
+    """The channel axis of the tensor `number`, a batch of images: 1 or 3, or 2 after a permutation.
 
-    It is told by the `data_format` of a layer: of the one that makes the tensor or the last one before that, or else of
-    the first one after. Permutations in between are followed. Default: as Keras is set.
+    It is that of the nearest layer with a `data_format`: first those up to the tensor, then those after it.
+    Permutations in between are followed. Without such a layer, it is that of Keras' setting.
     """
     identity = [0, 1, 2, 3]
     axis = _before(graph, number, identity)
@@ -20,7 +20,7 @@ def channel_axis(graph, number):
 
 
 def _before(graph, number, order):
-    """`order[i]` is the axis of the tensor `number` that became axis i of the one in question."""
+    """The channel axis by the layers before; `order[i]` is the axis of tensor `number` that is the image's axis i."""
     step = next((step for step in graph.steps if number in step.results), None)
     if step is None:
         return None
@@ -30,7 +30,7 @@ def _before(graph, number, order):
     permutation = _permutation(step.operation)
     if permutation is None:
         return None
-    # The first tensor is the image; what is joined to it, such as a scale, comes after.
+    # Of several tensors, the first is the image, and the others are joined to it.
     return _before(graph, step.sources[0], [permutation[axis] for axis in order])
 
 
@@ -58,7 +58,7 @@ def _axis(data_format):
 
 
 def _permutation(operation):
-    """Which axes of an image become its axes 0 to 3, or `None` where they do not stay axes."""
+    """The axes that an operation's output axes 0 to 3 come from, or `None` where it reshapes."""
     name, identity = type(operation).__name__, [0, 1, 2, 3]
     if name in _RESHAPING:
         return None

@@ -27,10 +27,10 @@ def negative(step, inputs):
 
 
 def multiply(step, inputs):
-    """By a constant, such as a number or a layer's scales."""
+    """The product of a tensor with a constant."""
     if len(inputs) != 1:
         raise NotDynamicLinearError(
-            f"{step} multiplies two tensors that both depend on what is explained. Expected: one, and a constant."
+            f"{step} multiplies two tensors that both depend on the model's input. Expected: one, and a constant."
         )
     outputs = step(inputs)
     (factor,) = (operand for operand, symbol in _operands(step, inputs) if not symbol)
@@ -41,7 +41,7 @@ def divide(step, inputs):
     (_, _), (divisor, depends) = _operands(step, inputs)
     if depends:
         raise NotDynamicLinearError(
-            f"{step} divides by a tensor that depends on what is explained. Expected: by a constant."
+            f"{step} divides by a tensor that depends on the model's input. Expected: by a constant."
         )
     outputs = step(inputs)
     return joins.weighted_sum(outputs, inputs, [1.0 / _constant(divisor, outputs, inputs)])
@@ -50,7 +50,7 @@ def divide(step, inputs):
 def matmul(step, inputs):
     (_, _), (matrix, depends) = _operands(step, inputs)
     if depends or len(matrix.shape) != 2:
-        raise NotDynamicLinearError(f"{step} is no product of one tensor with a constant matrix on its right.")
+        raise NotDynamicLinearError(f"{step} has no linear map here. Expected: a tensor times a constant matrix.")
     outputs = step(inputs)
     matrix = ops.cast(ops.convert_to_tensor(matrix), outputs.dtype)
     W = LinearMap(
@@ -62,7 +62,7 @@ def matmul(step, inputs):
 
 def concatenate(step, inputs):
     if len(inputs) != len(keras.tree.flatten(step.arguments.args[0])):
-        raise NotDynamicLinearError(f"{step} joins tensors with constants, which has no linear map here.")
+        raise NotDynamicLinearError(f"{step} concatenates tensors with constants. Expected: tensors alone.")
     return joins.along_axis(step(inputs), inputs, step.operation.axis)
 
 
@@ -71,7 +71,7 @@ def cast(step, inputs):
 
 
 def rearrange(step, inputs):
-    """An operation that is linear and treats each image by itself: `known.OPERATIONS` says which, `_check` when."""
+    """A linear operation that treats each image by itself. `_check` refuses arguments with which it does not."""
     if len(inputs) != 1:
         raise NotDynamicLinearError(f"{step} takes {len(inputs)} tensors, which has no linear map here. Expected: one.")
     _check(step, inputs[0])
@@ -82,7 +82,7 @@ def rearrange(step, inputs):
 
 
 def _several(step, inputs):
-    """An operation with several results, such as `ops.split`: `W.T` takes a list, with `None` for those not used."""
+    """An operation with several results, such as `ops.split`. `W.T` takes a list, with `None` for unused results."""
     parts = [linear_function(lambda x, i=i: step([x])[i], inputs[0]) for i in range(len(step.results))]
 
     def transpose(rows):
@@ -92,7 +92,7 @@ def _several(step, inputs):
 
 
 def by_pieces(step, inputs):
-    """A piecewise linear function of each number, with constants, as the linear one that it is at its input."""
+    """The linear map that an elementwise, piecewise linear operation is at its input."""
     if len(inputs) != 1:
         raise NotDynamicLinearError(f"{step} takes {len(inputs)} tensors, which has no linear map here. Expected: one.")
     outputs, W = elementwise_function(lambda x: step([x]), inputs[0])
@@ -100,7 +100,7 @@ def by_pieces(step, inputs):
 
 
 def _operands(step, inputs):
-    """The two operands: each with whether it is one of the tensors of the graph."""
+    """The two operands, each with whether it is a tensor of the graph and no constant."""
     symbolic = step.arguments.args[:2] if step.arguments else ()
     values = step.fill(inputs)[0][:2]
     return [(value, isinstance(symbol, keras.KerasTensor)) for value, symbol in zip(values, symbolic, strict=True)]
@@ -110,7 +110,7 @@ def _constant(value, outputs, inputs):
     value = ops.cast(ops.convert_to_tensor(value), outputs.dtype)
     if len(value.shape) >= len(inputs[0].shape) and value.shape[0] != 1:
         raise NotDynamicLinearError(
-            "A constant with a batch axis is joined with images. Expected: one for all images. "
+            "A constant with a batch axis is combined with images. Expected: the same constant for all images. "
             f"Received: shape {tuple(value.shape)}"
         )
     return value
@@ -128,19 +128,19 @@ def _sum(step, inputs, sign):
 
 
 def _check(step, inputs):
-    """Raise an error where an operation that rearranges numbers would do so across the batch, or add some."""
+    """Raise an error where an operation's arguments make it move numbers along the batch axis, or add constants."""
     operation, rank = step.operation, len(inputs.shape)
     refuse = None
     for name in ("axis", "axis1", "axis2", "source", "destination"):
         if hasattr(operation, name):
             axes = keras.tree.flatten(getattr(operation, name))
-            # An axis may be counted among those of the outputs, as by `expand_dims`.
+            # `expand_dims` counts the axes of its output, one more than those of its input.
             if any(axis is None or axis in (0, -rank) or (axis == -rank - 1) for axis in axes):
                 refuse = f"{name}={getattr(operation, name)}"
     if hasattr(operation, "axes") and (operation.axes is None or operation.axes[0] not in (0, -rank)):
         refuse = f"axes={operation.axes}"
     if hasattr(operation, "newshape"):
-        # The first axis stays the batch where the others hold as many numbers as before.
+        # The first axis stays the batch axis where the size of the others is unchanged.
         kept = operation.newshape[0] in (-1, None) and -1 not in operation.newshape[1:]
         sizes = inputs.shape[1:]
         if not kept or _product(operation.newshape[1:]) != _product(sizes):
@@ -158,13 +158,13 @@ def _check(step, inputs):
         key = step.arguments.args[1]
         entries = key if isinstance(key, (tuple, list)) else [key]
         whole_batch = isinstance(entries[0], slice) and entries[0] == slice(None)
-        # The entries after an ellipsis are those of the last axes.
+        # Entries after an ellipsis index the last axes.
         if not whole_batch and not (entries[0] is Ellipsis and len(entries) <= rank):
             refuse = f"the index {key}"
     if refuse:
         raise NotDynamicLinearError(
-            f"{step} has no linear map of each image here, with {refuse}. Expected: it leaves the batch axis, "
-            "which comes first, as it is, and adds nothing."
+            f"{step} has no linear map here with {refuse}. Expected: it leaves the batch axis, which comes first, "
+            "as it is, and adds nothing."
         )
 
 

@@ -1,7 +1,7 @@
-"""The linear maps of Keras' own layers: what an explanation needs of each, in `keras.ops` alone.
+"""The linear maps of Keras' own layers, in `keras.ops`.
 
-Each function takes a layer, in inference mode, and its inputs, and returns `(outputs, LinearMap)` as the layer has them
-before its activation. Which function is for which layer is in `keras_coda.linear_maps.known`.
+Each function takes a layer and its inputs, and returns `(outputs, LinearMap)` in inference, before the layer's
+activation. The table `keras_coda.linear_maps.known` says which function belongs to which layer.
 """
 
 import functools
@@ -9,13 +9,13 @@ import functools
 import numpy as np
 from keras import ops
 
-from keras_coda.linear_maps.by_gradient import elementwise_function, linear_function
-from keras_coda.linear_maps.convolution import convolve, convolve_transpose, dilate, patches, patches_transpose
+from keras_coda.linear_maps.by_gradient import elementwise_function, linear_function, transposed
+from keras_coda.linear_maps.convolution import convolve, convolve_transpose, dilate, fold, patches, patches_transpose
 from keras_coda.linear_maps.linear_map import LinearMap, identity
 
 
 def _fixed(layer, inputs, apply, transpose, offset=None):
-    """Outputs and map of a layer whose matrix does not depend on its input."""
+    """The outputs and the map of a layer whose matrix does not depend on its input."""
 
     def in_compute_dtype(function):
         return lambda v: function(ops.cast(v, layer.compute_dtype))
@@ -26,7 +26,7 @@ def _fixed(layer, inputs, apply, transpose, offset=None):
 
 
 def _in_channels_last(layer, transform):
-    """`transform`, written for `(..., H, W, C)`, for the layer's data format."""
+    """`transform`, a function of images `(..., H, W, C)`, for images in the layer's data format."""
     if layer.data_format == "channels_last":
         return transform
     return lambda v: ops.moveaxis(transform(ops.moveaxis(v, -3, -1)), -1, -3)
@@ -138,12 +138,12 @@ def up_sampling2d(layer, inputs):
 
 def average_pooling2d(layer, inputs):
     if layer.padding != "valid":
-        # What is put around the image differs between Keras' backends.
+        # Keras' backends pad differently.
         return linear_function(layer, inputs)
     kernel = ops.full((*layer.pool_size, 1, 1), 1.0 / (layer.pool_size[0] * layer.pool_size[1]), layer.compute_dtype)
 
     def by_channel(function):
-        """Channels become images of one channel each."""
+        """Apply a function of images with one channel to each channel by itself."""
 
         def apply(image):
             single = ops.expand_dims(ops.moveaxis(image, -1, -3), -1)
@@ -161,7 +161,7 @@ def average_pooling2d(layer, inputs):
 
 
 def batch_normalization(layer, inputs):
-    """With the moving mean and variance, which are constants in inference."""
+    """A scale and an offset, by the moving mean and variance, which are constants in inference."""
     shape = [1] * len(inputs.shape[1:])
     shape[(layer.axis if layer.axis < 0 else layer.axis - len(inputs.shape)) % len(shape)] = -1
     factor = ops.rsqrt(layer.moving_variance + layer.epsilon)
@@ -188,7 +188,7 @@ def _size(layer, inputs):
 
 
 def _convolution(layer, inputs, apply, transpose):
-    """A convolution by functions of images in channels-last layout, with the layer's bias."""
+    """The outputs and the map of a convolution, by two functions of channels-last images, with the layer's bias."""
     first = layer.data_format == "channels_first"
     offset = None
     if layer.use_bias:
@@ -198,7 +198,7 @@ def _convolution(layer, inputs, apply, transpose):
 
 def _by_kernel(layer, inputs, kernel):
     """The convolution with `kernel (k, k, c, n)` and its transpose, as functions of channels-last images."""
-    # Not every backend has transposed convolutions with dilation.
+    # The kernel is dilated here, since not all backends have a transposed convolution with dilation.
     arguments = (dilate(kernel, layer.dilation_rate), layer.strides, layer.padding)
     size = _size(layer, inputs)
     return lambda v: convolve(v, *arguments), lambda u: convolve_transpose(u, *arguments, size)
@@ -220,22 +220,28 @@ def conv2d(layer, inputs):
     return _convolution(layer, inputs, *map(by_group, zip(*groups, strict=True)))
 
 
-def _full(depthwise):
-    """The kernel `(k, k, c, c m)` of the convolution that equals a depthwise one `(k, k, c, m)`: mostly zeros."""
-    rows, columns, channels, multiplier = depthwise.shape
-    eye = ops.reshape(ops.eye(channels, dtype=depthwise.dtype), (channels, channels, 1))
-    return ops.reshape(ops.expand_dims(depthwise, 3) * eye, (rows, columns, channels, channels * multiplier))
+def _depthwise(layer, inputs, kernel):
+    """The convolution of each channel by itself and its transpose, as functions of channels-last images.
+
+    `keras.ops` has no transposed depthwise convolution, so that the transpose is the gradient.
+    """
+    kernel = ops.cast(kernel, layer.compute_dtype)
+    settings = (tuple(layer.strides), layer.padding, "channels_last", tuple(layer.dilation_rate))
+
+    def convolve_channels(image):
+        return ops.depthwise_conv(image, kernel, *settings)
+
+    transpose = transposed(convolve_channels, (*_size(layer, inputs), kernel.shape[2]), layer.compute_dtype)
+    return lambda v: fold(convolve_channels, v, 3), lambda u: fold(transpose, u, 3)
 
 
 def depthwise_conv2d(layer, inputs):
-    kernel = _full(ops.cast(layer.kernel, layer.compute_dtype))
-    return _convolution(layer, inputs, *_by_kernel(layer, inputs, kernel))
+    return _convolution(layer, inputs, *_depthwise(layer, inputs, layer.kernel))
 
 
 def separable_conv2d(layer, inputs):
-    depthwise, pointwise = (ops.cast(k, layer.compute_dtype) for k in (layer.depthwise_kernel, layer.pointwise_kernel))
-    apply, transpose = _by_kernel(layer, inputs, _full(depthwise))
-    pointwise = pointwise[0, 0]
+    apply, transpose = _depthwise(layer, inputs, layer.depthwise_kernel)
+    pointwise = ops.cast(layer.pointwise_kernel, layer.compute_dtype)[0, 0]
     return _convolution(
         layer,
         inputs,
@@ -244,7 +250,7 @@ def separable_conv2d(layer, inputs):
     )
 
 
-# The maps of piecewise linear layers at their inputs.
+# Piecewise linear layers: the linear maps that they are at their inputs.
 
 
 def by_pieces(layer, inputs):
@@ -252,7 +258,7 @@ def by_pieces(layer, inputs):
 
 
 def max_pooling2d(layer, inputs):
-    """Each window's largest entry, the first of equal ones."""
+    """Selects each window's largest number, the first of equal ones."""
     kernel, strides, size = layer.pool_size, layer.strides, _size(layer, inputs)
     arguments = (kernel, strides, layer.padding)
 
@@ -262,7 +268,7 @@ def max_pooling2d(layer, inputs):
 
     image = ops.cast(inputs, layer.compute_dtype)
     image = ops.moveaxis(image, 1, -1) if layer.data_format == "channels_first" else image
-    # Of the zeros around an image none is the largest.
+    # Padded positions are -inf, so that none of them is the largest.
     inside = windows(ops.ones_like(image)) > 0
     largest = ops.argmax(ops.where(inside, windows(image), -np.inf), axis=-2)
     # Backends differ in where `one_hot` puts another axis than the last.
@@ -279,7 +285,7 @@ def max_pooling2d(layer, inputs):
 
 
 def global_max_pooling2d(layer, inputs):
-    """Each channel's largest entry, the first of equal ones."""
+    """Selects each channel's largest number, the first of equal ones."""
     height, width = _size(layer, inputs)
     axes = (-2, -1) if layer.data_format == "channels_first" else (-3, -2)
 
@@ -307,5 +313,5 @@ def _in_channels_first(layer, image):
 
 
 def by_gradient(layer, inputs):
-    """Of a layer without weights that is linear, such as a resize."""
+    """The map of a linear layer without weights, such as a resize."""
     return linear_function(layer, ops.cast(inputs, layer.compute_dtype))

@@ -1,4 +1,4 @@
-"""One operation of a model where it is applied, and its W(a) (paper, eq. 5)."""
+"""One use of an operation in a model, and its W(a) (paper, eq. 5)."""
 
 import typing
 
@@ -9,23 +9,25 @@ from keras_coda.linear_maps.known import LAYERS, is_piecewise_linear, known, ove
 from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
 
 
-def describe(operation):
-    """A layer or operation as error messages name it."""
+def describe(operation: keras.Operation) -> str:
+    """The name and class of a layer or operation, for error messages."""
     return f"layer {operation.name!r} ({type(operation).__name__})"
 
 
 class Step:
-    """A layer, or an operation of `keras.ops`, applied to tensors of a graph.
+    """One use of a layer, or of an operation of `keras.ops`, in a graph.
 
     Attributes:
         operation: the layer or operation.
         name: its name.
-        sources, results: the numbers of the tensors that it takes and gives, in the order of its arguments.
-        arguments: all that it is called with, as Keras keeps it: the tensors, and constants beside them. `None`: it is
-            called with its one tensor.
+        sources: the numbers of the tensors that it takes, in the order of its arguments.
+        results: the numbers of the tensors that it returns.
+        arguments: Keras' record of all arguments of the call, tensors and constants. `None`: a single tensor.
     """
 
-    def __init__(self, operation, sources, results, arguments=None):
+    def __init__(
+        self, operation: keras.Operation, sources: list[int], results: list[int], arguments: typing.Any = None
+    ):
         self.operation = operation
         self.name = operation.name
         self.sources = sources
@@ -40,26 +42,26 @@ class Step:
         return len(self.results) > 1
 
     def fill(self, inputs):
-        """`(args, kwargs)` of the call, with tensors `inputs` in their places."""
+        """The arguments `(args, kwargs)` of the call, with the tensors `inputs` filled in."""
         if self.arguments is None:
             return tuple(inputs), {}
         symbols = self.arguments.keras_tensors
         return self.arguments.fill_in({id(symbol): x for symbol, x in zip(symbols, inputs, strict=True)})
 
     def __call__(self, inputs, replace=None):
-        """What the operation makes of a list of tensors, or what `replace(operation)` makes of it."""
+        """The result for a list of tensors. With `replace`, that of `replace(operation)` instead."""
         args, kwargs = self.fill(inputs)
         return (self.operation if replace is None else replace(self.operation))(*args, **kwargs)
 
     def infer(self, inputs):
-        """The same as the model does it in inference."""
+        """The result for a list of tensors in inference."""
         args, kwargs = self.fill(inputs)
         if getattr(self.operation, "_call_has_training_arg", False):
             kwargs = {"training": False, **kwargs}
         return self.operation(*args, **kwargs)
 
-    def linear_map(self, inputs, piecewise_linear=False):
-        """The outputs for a list of tensors, and W: `W @ vectors` and `W.T @ u` take and give lists, as inputs are.
+    def linear_map(self, inputs: list, piecewise_linear: bool = False) -> tuple[typing.Any, LinearMap]:
+        """The outputs for a list of tensors, and W. `W @ vectors` takes a list, and `W.T @ u` returns one.
 
         Raises:
             NotDynamicLinearError: the operation is not dynamic linear, or not known to be.
@@ -77,12 +79,12 @@ class Step:
         others = {name: value for name, value in kwargs.items() if value is not None and name != "training"}
         if len(args) != 1 or others:
             raise NotDynamicLinearError(
-                f"{self} is called with more than the one argument that linear maps are for. "
+                f"{self} is called with more than one argument, which has no linear map. Expected: its inputs alone. "
                 f"Received: {len(args)} arguments, and {sorted(others)}"
             )
         if kwargs.get("training"):
             raise NotDynamicLinearError(
-                f"{self} is called with training=True, but what is explained is the model in inference."
+                f"{self} is called with training=True. Expected: without, since the model is explained in inference."
             )
 
 
@@ -93,12 +95,12 @@ def _operation_map(step, inputs, piecewise_linear):
     if of_class.pieces is not None and piecewise_linear:
         return of_class.pieces(step, inputs)
     raise NotDynamicLinearError(
-        f"{step} is not dynamic linear: its output is no W(x) x known here, so that no contributions can be read "
-        f"off.{_hint(of_class.pieces)}"
+        f"{step} is not dynamic linear: it has no known matrix W(x), so that there are no contributions."
+        f"{_hint(of_class.pieces)}"
     )
 
 
-def layer_map(layer, inputs, piecewise_linear=False):
+def layer_map(layer: keras.Layer, inputs: typing.Any, piecewise_linear: bool = False) -> tuple[typing.Any, LinearMap]:
     """A layer's outputs for `inputs`, and the matrix W(inputs) that made them.
 
     Args:
@@ -129,14 +131,14 @@ def layer_map(layer, inputs, piecewise_linear=False):
     if of_class.pieces is not None and piecewise_linear:
         return of_class.pieces(layer, inputs)
     raise NotDynamicLinearError(
-        f"The {describe(layer)} is not dynamic linear: its output is no W(x) x known here, so that no "
-        f"contributions can be read off.{_why_unknown(layer)}{_hint(of_class.pieces)} A layer of your own can say "
-        "what its W(x) is in a method `linear_map(inputs)`, see `keras_coda.LinearMap`."
+        f"The {describe(layer)} is not dynamic linear: it has no known matrix W(x), so that there are no "
+        f"contributions.{_why_unknown(layer)}{_hint(of_class.pieces)} A layer of your own can have a method "
+        "`linear_map(inputs)` that returns its outputs and W(x), see `keras_coda.LinearMap`."
     )
 
 
-def needs_pieces(operation):
-    """Whether a layer or operation has a linear map only where piecewise linear functions are taken for such."""
+def needs_pieces(operation: keras.Operation) -> bool:
+    """Whether a layer or operation has a linear map with `piecewise_linear=True` only."""
     if hasattr(operation, "linear_map"):
         return False
     of_class = known(operation)
@@ -149,12 +151,12 @@ def needs_pieces(operation):
 def _is_linear(activation):
     if activation in (None, keras.activations.linear):
         return True
-    # Serialising imports TensorFlow where it is installed, whichever backend is active: only for what is unusual.
+    # Only for unusual activations, since Keras' serialization imports TensorFlow where it is installed.
     return keras.activations.serialize(activation) == "linear"
 
 
 def _then(activation, outputs, W):
-    """A linear map and then a piecewise linear activation."""
+    """The outputs and the map of a linear layer with a piecewise linear activation after it."""
     outputs, pieces = elementwise_function(activation, outputs)
     offset = pieces.offset if W.offset is None else pieces.offset + pieces @ W.offset
     return outputs, LinearMap((pieces @ W)._apply, (W.T @ pieces.T)._apply, offset)
@@ -163,7 +165,7 @@ def _then(activation, outputs, W):
 def _why_unknown(layer):
     mode = getattr(layer, "quantization_mode", None)
     if mode is not None:
-        return f" It is quantized ({mode!r}), and computes with rounded inputs."
+        return f" It is quantized ({mode!r}), so that it computes with rounded inputs."
     cls: typing.Any = next((cls for cls in type(layer).__mro__ if cls in LAYERS), None)
     own = sorted(overridden(layer, cls)) if cls else []
     return f" It has its own {', '.join(f'`{name}`' for name in own)}, unlike {cls.__name__}." if own else ""
@@ -172,4 +174,4 @@ def _why_unknown(layer):
 def _hint(pieces):
     if not pieces:
         return ""
-    return " With `piecewise_linear=True` it is taken for the linear map that it is at its input."
+    return " With `piecewise_linear=True` it is treated as the linear map that it is at its input."

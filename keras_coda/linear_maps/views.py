@@ -1,24 +1,28 @@
-"""Layers with other settings than their own, which leave the layers as they are."""
+"""Copies of layers that share their weights but differ in some attributes."""
+
+from typing import Any
+
+import keras
 
 
-def view(layer, **attributes):
-    """A layer that shares everything with `layer`, its weights included, except for some attributes.
+def view(layer: keras.Layer, **attributes: Any) -> keras.Layer:
+    """A copy of a layer that shares its weights, with other values for some attributes.
 
-    Nothing of `layer` is changed, so that other threads may use it at the same time.
+    `layer` itself is not changed, so that other threads may use it at the same time.
 
     Args:
         layer: a built Keras layer.
-        **attributes: what the new layer has instead, such as `activation`.
+        **attributes: the copy's own attributes, such as `activation`.
 
     Returns:
-        A layer of the same class. It is for calls only: it is in no model, and cannot be saved.
+        A layer of the same class. It is for calls only: it belongs to no model, and cannot be saved.
 
     Example:
 
     >>> without = view(dense, activation=keras.activations.linear)
     """
-    # Not `copy.copy`, which Keras' layers answer by saving themselves and loading what they saved.
+    # Not `copy.copy`, for which Keras' layers save and load themselves.
     seen = object.__new__(type(layer))
-    # Not `setattr`, by which Keras and PyTorch would put the new values into registers that both layers share.
+    # Not `setattr`: Keras and PyTorch would write the new values into registers that both layers share.
     vars(seen).update(vars(layer), **attributes)
     return seen

@@ -1,4 +1,4 @@
-"""How well attributions explain a model: the paper's two metrics, and those of other work, for any Keras model.
+"""Metrics of attributions for any Keras model: the paper's two, insertion and deletion, and the sanity check.
 
 keras_coda.metrics.measure(model, images, labels, methods, directory).summary()
 """

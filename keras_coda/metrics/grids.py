@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,13 +12,19 @@ from keras_coda.metrics.selection import as_classifier, check_labels, most_confi
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Grids:
-    """G images, each a grid of n x n images of distinct classes. Cells are counted row by row.
+    """G images, each of which is a grid of n x n images of distinct classes. Cells are numbered row by row.
 
     Attributes:
-        images: `(G, n H, n W, C)` (or `(G, C, n H, n W)`), of the images' dtype.
+        images: `(G, n H, n W, C)` (or `(G, C, n H, n W)`), in the dtype of the single images.
         targets: `(G, n n)` integers, the class of each cell.
-        indices: `(G, n n)` integers, the image of each cell.
-        size: n.
+        indices: `(G, n n)` integers, the index of the image in each cell.
+        size: integer n.
+
+    Example:
+
+    >>> grids = keras_coda.metrics.make_grids(model, x_test, y_test)
+    >>> grids.images.shape
+    (500, 96, 96, 3)
     """
 
     images: np.ndarray
@@ -25,19 +32,28 @@ class Grids:
     indices: np.ndarray
     size: int
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)
 
     def __repr__(self):
         return f"Grids({len(self)} of {self.size} x {self.size} images, images: {self.images.shape})"
 
 
-def make_grids(model, images, labels, size=3, count=500, confidence=0.5, seed=0, batch_size=32):
-    """Grids of a model's most confident images. A grid has each class at most once (paper, 4.2).
+def make_grids(
+    model: Any,
+    images: Any,
+    labels: Any,
+    size: int = 3,
+    count: int = 500,
+    confidence: float = 0.5,
+    seed: int = 0,
+    batch_size: int = 32,
+) -> Grids:
+    """Make grids of the images that a model is most confident of (paper, 4.2). A grid has each class at most once.
 
-    The images are those classified correctly with a probability of their class above `confidence`, taken from the
-    most confident on, each in one grid and at most `count` of a class, since no grid has two. Which of them share a
-    grid, and where, is drawn. Where there are too few for `count` grids, there are as many as can be made.
+    Candidates are the images that the model classifies correctly, with a probability above `confidence`. The most
+    confident ones are taken, each for one grid, and at most `count` of a class. Which images share a grid, and in which
+    cells, is random. If there are too few candidates for `count` grids, as many grids as possible are made.
 
     Args:
         model: a Keras model of images of any size, or a `Classifier`.
@@ -50,15 +66,15 @@ def make_grids(model, images, labels, size=3, count=500, confidence=0.5, seed=0,
         batch_size: integer.
 
     Returns:
-        `Grids`. A warning says where they are fewer than `count`.
+        `Grids`. A warning is raised if there are fewer than `count`.
 
     Raises:
-        ValueError: a grid has more cells than there are classes, the model does not take images of its size, no
-            grid can be made, or images or labels are not of this form.
+        ValueError: a grid has more cells than there are classes; the model does not take images of a grid's size; no
+            grid can be made; images or labels are not of this form.
 
     Example:
 
-    >>> grids = keras_coda.metrics.make_grids(model, x_test, y_test, size=3, count=500)
+    >>> grids = keras_coda.metrics.make_grids(model, x_test, y_test, size=3, count=20)
     >>> maps = keras_coda.attributions.Contributions(model).maps(grids.images, grids.targets)
     >>> keras_coda.metrics.localisation(maps, size=3).mean()
     """
@@ -70,19 +86,19 @@ def make_grids(model, images, labels, size=3, count=500, confidence=0.5, seed=0,
 
 
 def draw_grids(classifier, images, labels, size, count, confidence, seed, batch_size):
-    """The images of each grid, `(G, n n)` indices: see `make_grids`."""
+    """The indices of the images of each grid, `(G, n n)`. For arguments and errors see `make_grids`."""
     if size < 2 or count < 1:
         raise ValueError(f"Expected `size` of at least 2 and `count` of at least 1. Received: {size} and {count}")
     cells = size * size
     if cells > classifier.classes:
         raise ValueError(
-            f"No class may be twice in a grid, and {size} x {size} grids have {cells} cells. "
-            f"Received: a model of {classifier.classes} classes"
+            f"A grid has each class at most once, and {size} x {size} grids have {cells} cells. "
+            f"Expected: as many classes. Received: a model of {classifier.classes} classes"
         )
     _check_takes_grids(classifier, images.shape, size)
     candidates = most_confident(classifier, images, labels, confidence, batch_size)
     of_class = np.bincount(labels[candidates], minlength=classifier.classes)
-    # G grids need n n G images, at most G of each class.
+    # G grids need n n G images, with at most G of each class.
     possible = [g for g in range(1, count + 1) if np.minimum(of_class, g).sum() >= cells * g]
     if not possible:
         raise ValueError(
@@ -93,7 +109,7 @@ def draw_grids(classifier, images, labels, size, count, confidence, seed, batch_
     made = possible[-1]
     if made < count:
         warnings.warn(
-            f"Only {made} of {count} grids can be made of the {len(candidates)} images classified correctly with a "
+            f"Only {made} of {count} grids can be made, since {len(candidates)} images are classified correctly with a "
             f"probability above {confidence}.",
             stacklevel=3,
         )
@@ -102,14 +118,14 @@ def draw_grids(classifier, images, labels, size, count, confidence, seed, batch_
         order[labels[candidates] == label] = np.arange(of_class[label])
     chosen = candidates[order < made][: cells * made]
     rng = np.random.default_rng(seed)
-    # Deal the images out class by class, one to each grid in turn, so that images of a class go to different grids.
+    # Deal out the images class by class, to one grid after the other, so that no grid gets a class twice.
     place = np.lexsort([rng.random(len(chosen)), rng.permutation(classifier.classes)[labels[chosen]]])
     grids = chosen[place].reshape(cells, made).T
     return rng.permuted(rng.permutation(grids), axis=1)
 
 
 def assemble(images, pixel_axes):
-    """`(G, n n, H, W, C)` images as grids `(G, n H, n W, C)`; with channels first alike."""
+    """Join images `(G, n n, H, W, C)` to grids `(G, n H, n W, C)`; in the same way with channels first."""
     size = round(images.shape[1] ** 0.5)
     row_axis, column_axis = pixel_axes
     cells = images.reshape(len(images), size, size, *images.shape[2:])

@@ -1,6 +1,9 @@
 """Insertion and deletion: the probability of a class as pixels are added or removed, the most important first."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_coda.imports import Lazy
 from keras_coda.metrics.pixel_removal import RankedPixels
@@ -12,14 +15,16 @@ ndimage = Lazy("scipy.ndimage", "scipy")
 SIGMA = 5.0
 
 
-def deletion(model, images, targets, maps, points=129, batch_size=32, verbose=0):
-    """The probability of the target as all pixels are set to 0, the most important first (Petsiuk et al., 2018).
+def deletion(
+    model: Any, images: Any, targets: Any, maps: Any, points: int = 129, batch_size: int = 32, verbose: int = 0
+) -> np.ndarray:
+    """The probability of the target as pixels are set to 0, the most important first (Petsiuk et al., 2018).
 
     Args:
         model, images, targets, maps, points, batch_size, verbose: see `pixel_removal`.
 
     Returns:
-        Probabilities `(N, points)`, from none to all of the pixels. `auc` makes a score of them; lower is better.
+        Probabilities, float32 `(N, points)`, from no pixel to all pixels. Their `auc` is the score; lower is better.
 
     Raises:
         ValueError: see `pixel_removal`.
@@ -33,18 +38,27 @@ def deletion(model, images, targets, maps, points=129, batch_size=32, verbose=0)
     return ranked.curves(source, targets, maps, True, 1.0, points, verbose=verbose)
 
 
-def insertion(model, images, targets, maps, points=129, sigma=SIGMA, batch_size=32, verbose=0):
-    """The probability of the target as pixels are put into the blurred image, the most important first.
+def insertion(
+    model: Any,
+    images: Any,
+    targets: Any,
+    maps: Any,
+    points: int = 129,
+    sigma: float = SIGMA,
+    batch_size: int = 32,
+    verbose: int = 0,
+) -> np.ndarray:
+    """The probability of the target as pixels are inserted into the blurred image, the most important first.
 
-    From Petsiuk et al., 2018. The blur is Gaussian.
+    Petsiuk et al. (2018). The blur is Gaussian.
 
     Args:
         model, images, targets, maps, points, batch_size, verbose: see `pixel_removal`.
         sigma: positive number, the standard deviation of the blur in pixels.
 
     Returns:
-        Probabilities `(N, points)`, from the blurred image to the whole one. `auc` makes a score of them; higher is
-        better.
+        Probabilities, float32 `(N, points)`, from the blurred image to the original. Their `auc` is the score; higher
+        is better.
 
     Raises:
         ValueError: see `pixel_removal`.
@@ -59,14 +73,14 @@ def insertion(model, images, targets, maps, points=129, sigma=SIGMA, batch_size=
     return ranked.curves(source, targets, maps, True, 1.0, points, replacement=blurred, inserted=True, verbose=verbose)
 
 
-def auc(curves):
-    """The area under curves of equal steps, by the trapezoidal rule, over an x axis of length 1.
+def auc(curves: ArrayLike) -> np.ndarray:
+    """The area under curves by the trapezoidal rule, over an x axis of length 1.
 
     Args:
-        curves: array `(..., points)`.
+        curves: array `(..., points)`, of at least two equally spaced points.
 
     Returns:
-        `(...)`, float64: the mean height of each curve.
+        float64 `(...)`.
 
     Example:
 
@@ -78,7 +92,7 @@ def auc(curves):
 
 
 def blur(source, sigma, pixel_axes):
-    """Sources blurred by a Gaussian. The encoding of a blurred image is the blurred encoding."""
+    """Blur sources by a Gaussian. For encoded images, this equals the encoding of the blurred image."""
     if not sigma > 0:
         raise ValueError(f"`sigma` must be positive. Received: {sigma}")
     # In float32, since SciPy takes no float16 or bfloat16.

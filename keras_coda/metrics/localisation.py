@@ -1,16 +1,18 @@
-"""The localisation metric: the share of a class' positive attribution that lies on the image of that class."""
+"""The localisation metric: the share of a class's positive attribution that is in its own cell of a grid."""
+
+from typing import Any
 
 import keras
 import numpy as np
 
 
-def localisation(maps, size):
-    """The part of each class' positive attribution in a grid that is in the cell of that class (paper, eq. 11).
+def localisation(maps: Any, size: int) -> np.ndarray:
+    """The share of each class's positive attribution that is in the cell of this class (paper, eq. 11).
 
-    1 is perfect and 1 / n^2 what attribution spread evenly gets. A map without positive attribution gets 0.
+    1 is perfect. Evenly spread attribution scores 1 / n^2, and a map without positive attribution 0.
 
     Args:
-        maps: array `(G, n n, n H, n W)`: for each grid, the maps of the classes of its cells, in their order.
+        maps: array `(G, n n, n H, n W)`: for each grid, a map for the class of each cell, in the order of the cells.
         size: integer n.
 
     Returns:
@@ -26,7 +28,7 @@ def localisation(maps, size):
     maps = keras.ops.convert_to_numpy(maps)
     if maps.ndim != 4 or maps.shape[1] != size * size or maps.shape[2] % size or maps.shape[3] % size:
         raise ValueError(
-            f"`maps` must be of shape (grids, {size * size}, {size} H, {size} W): one a cell of {size} x {size} grids. "
+            f"`maps` must be of shape (grids, {size * size}, {size} H, {size} W), a map for each cell of a grid. "
             f"Received: shape {maps.shape}"
         )
     check_finite(maps)
@@ -38,7 +40,7 @@ def localisation(maps, size):
     return np.divide(own, total, out=np.zeros_like(total), where=total > 0)
 
 
-def check_finite(maps):
-    """Raises a ValueError for maps with NaN or infinite values."""
+def check_finite(maps: np.ndarray) -> None:
+    """Raise a ValueError for maps with NaN or infinite values."""
     if not np.isfinite(maps).all():
         raise ValueError("`maps` must be finite. Received: maps with NaN or infinite values.")

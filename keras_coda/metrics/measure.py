@@ -1,7 +1,10 @@
-"""The metrics of many methods on one model, piece by piece, so that an evaluation can be interrupted."""
+"""The metrics of many methods on one model. An evaluation can be interrupted and continued."""
 
 import dataclasses
+import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,19 +15,20 @@ from keras_coda.metrics.grids import assemble, draw_grids
 from keras_coda.metrics.insertion_deletion import blur
 from keras_coda.metrics.localisation import localisation
 from keras_coda.metrics.pixel_removal import RankedPixels
-from keras_coda.metrics.protocol import Protocol, protocol_with
+from keras_coda.metrics.protocol import Protocol
 from keras_coda.metrics.results import CURVES, FILE, LOCALISATION, Results
 from keras_coda.metrics.selection import as_classifier, check_labels
+from keras_coda.settings import settings_of
 
 pd = Lazy("pandas", "pandas")
 
 
 def measure(
-    model,
-    images,
-    labels,
-    methods,
-    directory,
+    model: Any,
+    images: Any,
+    labels: Any,
+    methods: dict[str, Callable],
+    directory: str | os.PathLike,
     protocol: Protocol | None = None,
     *,
     batch_size: int = 32,
@@ -33,45 +37,45 @@ def measure(
 ) -> Results:
     """Measure attribution methods on a model by the paper's metrics (4.2), or by insertion and deletion.
 
-    The work is done in pieces, each a file in `directory`, written whole or not at all, with its checksum. After an
-    interruption, the same call goes on with the pieces that are missing, or not as they were written. Methods can be
-    added later: a method is known by its name and the plain data among its public attributes. All else must be as
-    before.
+    The work is done in pieces. Each is a file in `directory` with a checksum, written completely or not at all. After
+    an interruption, the same call continues with the pieces that are missing or damaged. Methods can be added later. A
+    method is identified by its name and its settings, the public attributes that are plain data. Everything else must
+    be as before.
 
-    Localisation is measured on grids of the images that the model is most confident of (see `make_grids`), the other
-    metrics on the first images, for the class of their label; they share one attribution an image. "seconds" is the
-    wall time of the attribution alone of one item (a grid, for its n n classes at once, or an image) in a piece of
-    several; before its first piece a method is called once, so that compilation is not counted.
+    Localisation is measured on grids of the images that the model is most confident of (see `make_grids`). The other
+    metrics are measured on the first images, for the class of their label, and share an image's attribution.
+
+    "seconds" is the wall time of the attribution of one item: an image, or a grid with all of its classes. It is the
+    mean over a piece. A method is called once before its first piece, so that compilation is not counted.
 
     Args:
-        model: a Keras model that `keras_coda.attributions.Classifier` takes, for localisation one of images of any
-            size; or a `Classifier`, which also says what makes probabilities of the outputs, and whether pixels are
-            removed from the encoded or the plain image. Methods have an `input` of their own.
-        images: array of N images as the model takes them. Of a data set: `*keras_coda.metrics.collect(data)`.
+        model: a Keras model that `keras_coda.attributions.Classifier` takes; for localisation, it must take images of
+            any size. Or a `Classifier`, which can choose the function from outputs to probabilities, and whether pixels
+            of the encoded or of the plain image are removed. Methods have their own argument `input`.
+        images: array of N images as the model takes them. `keras_coda.metrics.collect(data)` returns images and labels.
         labels: integers `(N,)` or `(N, 1)`.
         methods: dict from names to functions of a model that return an attribution, such as
             `keras_coda.attributions.published("cifar10")`, or `{"gradient": keras_coda.attributions.Gradient}`.
-        directory: path, created where it is missing, that gets results.csv, see `Results`.
-        protocol: `Protocol`: the metrics, how many grids and images, and the other settings. Default: the paper's.
+        directory: path, created if it is missing. The table is its file results.csv, see `Results`.
+        protocol: `Protocol`: the metrics, the numbers of grids and images, and other settings. Default: the paper's.
         batch_size: integer, variants of images evaluated at once.
         verbose: 1 shows a progress bar for each method.
-        settings: any field of `protocol`, in its place: `grids=20`.
+        settings: fields that replace those of `protocol`, such as `grids=20`.
 
     Returns:
-        `Results`, of these methods.
+        `Results` of these methods.
 
     Raises:
-        ValueError: the directory is that of other settings, another model or other images; a method's map has NaN
-            (named); the model does not take grids; or an argument is not of this form.
+        ValueError: the directory belongs to other settings, another model or other images; a method's map has NaN
+            (the method is named); the model does not take grids; an argument is not of this form.
 
     Example:
 
-    >>> results = keras_coda.metrics.measure(
-    ...     model, x_test, y_test, keras_coda.attributions.published("cifar10"), "evaluation"
-    ... )
+    >>> methods = {"contributions": keras_coda.attributions.Contributions, "grad_cam": keras_coda.attributions.GradCAM}
+    >>> results = keras_coda.metrics.measure(model, x_test, y_test, methods, "evaluation", grids=2, removed=4)
     >>> results.summary()
     """
-    protocol = protocol_with(protocol, settings)
+    protocol = settings_of(Protocol, protocol, settings)
     if not methods or not all(callable(make) for make in methods.values()):
         raise ValueError(f"`methods` must be a dict from names to functions of a model. Received: {methods!r}")
     classifier = as_classifier(model)
@@ -82,7 +86,7 @@ def measure(
         "metrics": sorted(protocol.metrics),
         "images": pieces.digest([images, labels]),
         "weights": pieces.digest(classifier.model.get_weights()),
-        # The weights do not determine these: the temperature, for one.
+        # Not determined by the weights. The outputs depend on the temperature, for example.
         **({"input": classifier.input} if classifier.input != "encoded" else {}),
         pieces.OUTPUTS: classifier.outputs(classifier.source(images[:1])).tolist(),
     }
@@ -105,7 +109,7 @@ def measure(
         ranked = RankedPixels(classifier, batch_size)
         kinds.append(_Images(ranked, images[: protocol.removed], labels[: protocol.removed], curves, protocol))
     paths = []
-    # Make all methods before the first runs, so that one that refuses this model does so now and not after hours.
+    # Make all methods before the first one runs. One that refuses this model then does so now, and not after hours.
     for name, method in {name: make(classifier.model) for name, make in methods.items()}.items():
         for kind in kinds:
             paths += _measure(files, name, method, kind, protocol.piece, verbose)
@@ -114,7 +118,7 @@ def measure(
 
 
 def _measure(files, name, method, kind, piece, verbose):
-    """Write the pieces of one method that are missing, and return the paths of all."""
+    """Measure and write the missing pieces of one method, and return the paths of all."""
     starts = range(0, len(kind), piece)
     paths = [files.path(name, method, kind.name, start) for start in starts]
     missing = [(start, path) for start, path in zip(starts, paths, strict=True) if pieces.read(path) is None]
@@ -123,7 +127,7 @@ def _measure(files, name, method, kind, piece, verbose):
     progress = keras.utils.Progbar(len(missing), verbose=verbose, unit_name="piece")
     for number, (start, path) in enumerate(missing, start=1):
         items = np.arange(start, min(start + piece, len(kind)))
-        # Pad the last piece to the size of the others. Another size would compile the methods again.
+        # Pad the last piece to the size of the others. Methods would be compiled again for another size.
         filled = np.resize(items, min(piece, len(kind)))
         images, targets = kind.inputs(filled)
         if number == 1:
@@ -147,7 +151,7 @@ _COLUMNS = ["metric", "method", "item", "target", "x", "score", "seconds"]
 
 
 class _Grids:
-    """The items of localisation."""
+    """Grids, the items of localisation."""
 
     name = "grids"
     metrics = (LOCALISATION,)
@@ -170,7 +174,7 @@ class _Grids:
 
 
 class _Images:
-    """The items of the metrics that replace pixels."""
+    """Images, the items of the metrics that replace pixels."""
 
     name = "images"
 

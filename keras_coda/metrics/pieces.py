@@ -1,7 +1,7 @@
-"""The files of an evaluation, each written whole or not at all, with a digest of the settings that they belong to.
+"""The files of an evaluation: its settings, and pieces of its table. Each is written completely or not at all.
 
-The last line of a piece is its checksum. A piece that was cut, altered or swapped counts as missing and is measured
-anew. So is one from before there were checksums.
+The last line of a piece is its checksum. A piece that was truncated, altered or renamed, or has no checksum, is treated
+as missing and measured again.
 """
 
 import hashlib
@@ -21,19 +21,21 @@ pd = Lazy("pandas", "pandas")
 SETTINGS = "settings.json"
 OUTPUTS = "outputs"
 
+# Kept by hand: `joblib.Memory` hashes pickled arguments, which gives no stable key for a model, and its results are
+# pickles, which execute code when they are read.
 _CHECKSUM = "# SHA-256 "
 _PLAIN = (bool, int, float, str, tuple, list, np.generic, type(None))
 
 
 class Pieces:
-    """The directory of an evaluation: `settings.json`, a CSV file a piece of work, and the table of all.
+    """The directory of an evaluation: `settings.json`, a CSV file for each piece, and the table of all pieces.
 
     Args:
-        directory: path; created where it is missing.
-        settings: dict of plain data, all that the scores depend on, the methods apart.
+        directory: path; created if it is missing.
+        settings: dict of plain data, everything that the scores depend on except the methods.
 
     Raises:
-        ValueError: the directory is that of other settings.
+        ValueError: the directory belongs to other settings.
     """
 
     def __init__(self, directory, settings):
@@ -50,38 +52,38 @@ class Pieces:
                 raise ValueError(f"it holds {found!r:.40}")
         except ValueError as error:
             raise ValueError(
-                f"{path} is not as it was written: {error}. Expected: the settings of the evaluation, to go on with "
-                "it. Delete the folder, or write elsewhere."
+                f"{path} is not as it was written: {error}. Expected: the settings of an evaluation to continue. "
+                "Delete the folder, or choose another one."
             ) from error
         differing = sorted(key for key in found.keys() | settings.keys() if not _same(key, found, settings))
         if differing:
             raise ValueError(
-                f"{directory} holds an evaluation with other settings. Expected: the same, to go on with it, or "
-                f"another directory. Received: { {key: settings.get(key) for key in differing} }, where there are "
-                f"{ {key: found.get(key) for key in differing} }"
+                f"{directory} holds an evaluation with other settings. Expected: the same settings, to continue it, or "
+                f"another directory. Received: { {key: settings.get(key) for key in differing} }, where the directory "
+                f"has { {key: found.get(key) for key in differing} }"
             )
 
     def path(self, name, method, kind, start):
-        """The file of a piece: of a method, by its name and its settings, and the items from `start` on."""
+        """The path of the piece of a method, with its settings, for the items from `start` on."""
         file = f"{kind}_{urllib.parse.quote(name, safe='')}_{_settings_of(method)}_{start:06d}.csv"
         return self.directory / "pieces" / file
 
 
 def write(path, table):
-    """Write the rows of a piece, and its checksum."""
+    """Write the rows of a piece, and their checksum."""
     text = _to_csv(table)
     with written_whole(path) as file:
         file.write(f"{text}{_CHECKSUM}{_sum(path, text)}\n")
 
 
 def write_table(path, table):
-    """Write a table that is for people, too, and is made anew from pieces: without a checksum."""
+    """Write a table without a checksum: one for users, which can be made again from pieces."""
     with written_whole(path) as file:
         file.write(_to_csv(table))
 
 
 def read(path):
-    """The CSV text of a piece, or `None` where it is missing or not as it was written."""
+    """The CSV text of a piece, or `None` if it is missing or damaged."""
     try:
         text, _, checksum = path.read_text(encoding="utf-8").rpartition(_CHECKSUM)
     except (OSError, UnicodeDecodeError):
@@ -90,7 +92,7 @@ def read(path):
 
 
 def table(path):
-    """The rows of a piece as a DataFrame, or `None` where it is missing or not as it was written."""
+    """The rows of a piece as a DataFrame, or `None` if it is missing or damaged."""
     text = read(path)
     return None if text is None else pd.read_csv(io.StringIO(text))
 
@@ -99,7 +101,7 @@ def join(paths, path):
     """Write the table of all pieces, which have the same columns.
 
     Raises:
-        ValueError: one was altered since it was measured.
+        ValueError: a piece was altered after it was measured.
     """
     with written_whole(path) as whole:
         for number, piece in enumerate(paths):
@@ -115,12 +117,12 @@ def _to_csv(table):
 
 
 def _sum(path, text):
-    # With the name, so that a piece in the place of another is found out.
+    # With the name, so that a renamed piece is detected.
     return hashlib.sha256(f"{path.name}\n{text}".encode()).hexdigest()
 
 
 def digest(arrays):
-    """16 digits of the SHA-256 of arrays: their values, shapes and dtypes."""
+    """16 hexadecimal digits of the SHA-256 of arrays: of their values, shapes and dtypes."""
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(f"{array.dtype} {array.shape}".encode())
@@ -136,10 +138,10 @@ def _same(key, found, settings):
 
 
 def _settings_of(method):
-    """Eight digits of a hash of a method's settings: its public attributes of plain data."""
+    """Eight digits of a hash of a method's settings: its public attributes that are plain data."""
     sha = hashlib.sha256(type(method).__name__.encode())
     for name, value in sorted(vars(method).items()):
-        # A layer, such as that of Grad-CAM, by its name.
+        # A layer, such as that of Grad-CAM, counts by its name.
         value = value.name if isinstance(value, keras.layers.Layer) else value
         if isinstance(value, np.ndarray):
             value = digest([value])

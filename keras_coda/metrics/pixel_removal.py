@@ -1,4 +1,6 @@
-"""Pixel removal: how the probability of a class changes as pixels are removed in the order of their attribution."""
+"""Pixel removal: the probability of a class as pixels are removed in the order of their attribution."""
+
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,37 +11,39 @@ from keras_coda.metrics.selection import as_classifier, check_labels
 
 
 def pixel_removal(
-    model,
-    images,
-    targets,
-    maps,
-    most_important_first=False,
-    fraction=0.25,
-    points=129,
-    batch_size=32,
-    verbose=0,
-):
+    model: Any,
+    images: Any,
+    targets: Any,
+    maps: Any,
+    most_important_first: bool = False,
+    fraction: float = 0.25,
+    points: int = 129,
+    batch_size: int = 32,
+    verbose: int = 0,
+) -> np.ndarray:
     """The probability of the target as more and more pixels are removed (paper, 4.2).
 
-    Removing a pixel sets all its channels to 0, those of the negative image included where the model encodes its
-    images; with `Classifier(model, input="image")` it becomes black instead. Pixels of equal attribution go in reading
-    order. Variants of the images are made batch by batch. To remove
-    the least important pixels first is due to Srinivas & Fleuret (2019).
+    Removing a pixel sets all its channels to 0. If the model encodes its images, these include the channels of the
+    negative image; with `Classifier(model, input="image")`, the pixel becomes black instead. Pixels of equal
+    attribution are removed in reading order. Removing the least important pixels first was proposed by Srinivas &
+    Fleuret (2019).
 
     Args:
-        model: a Keras model that `keras_coda.attributions.Classifier` takes, or a `Classifier`, which also says what
-            makes probabilities of the outputs, and whether channels of the encoded or of the plain image are set to 0.
+        model: a Keras model that `keras_coda.attributions.Classifier` takes. Or a `Classifier`, which can choose the
+            function from outputs to probabilities, and whether channels of the encoded or of the plain image are set
+            to 0.
         images: array of N images as the model takes them.
-        targets: integers `(N,)`, the class of each.
-        maps: array `(N, H, W)`, attributions for it.
-        most_important_first: whether to start with the pixels of the highest attribution, not of the lowest.
-        fraction: number in (0, 1], the part of the pixels that is removed at the last point.
-        points: integer of at least 2, from no pixel removed on at equal steps, rounded down to whole pixels.
+        targets: integers `(N,)`, the class of each image.
+        maps: array `(N, H, W)`, the attributions for these classes.
+        most_important_first: whether to start with the highest attribution. Default: with the lowest.
+        fraction: number in (0, 1], the share of the pixels that is removed at the last point.
+        points: integer of at least 2, the number of points, from no pixel removed at equal steps. Each is rounded down
+            to whole pixels.
         batch_size: integer, variants evaluated at once.
         verbose: 1 shows a progress bar.
 
     Returns:
-        Probabilities `(N, points)`, float32. Published is the default: 129 points up to 25 %.
+        Probabilities, float32 `(N, points)`. The defaults are as published: 129 points, up to 25 % of the pixels.
 
     Raises:
         ValueError: arrays of another shape, targets out of range, or NaN.
@@ -55,7 +59,7 @@ def pixel_removal(
 
 
 class RankedPixels:
-    """Evaluates a model on images in which the first pixels of a ranking are replaced; compiled once.
+    """Evaluates a model on images in which the first pixels of a ranking are replaced. Compiled once.
 
     Args:
         model: a Keras model or a `Classifier`.
@@ -79,10 +83,13 @@ class RankedPixels:
         inserted=False,
         verbose=0,
     ):
-        """The probabilities `(N, points)` as pixels of the sources become those of `replacement`.
+        """The probabilities `(N, points)` as pixels of the sources are replaced by those of `replacement`.
 
-        Where `inserted`, it is the other way round: pixels of `replacement` become those of the sources. The other
-        arguments are those of `pixel_removal`.
+        Args:
+            source: array of N sources.
+            targets, maps, most_important_first, fraction, points, verbose: as for `pixel_removal`.
+            replacement: number, or array that broadcasts to `source`.
+            inserted: whether pixels of `replacement` are replaced by those of the sources instead.
         """
         if not 0 < fraction <= 1 or points < 2:
             raise ValueError(
@@ -91,7 +98,7 @@ class RankedPixels:
         targets = check_labels(targets, len(source), self.classifier.classes).astype("int32")
         height, width = (source.shape[axis] for axis in self.classifier.pixel_axes)
         ranks = _ranks(maps, (len(source), height, width), most_important_first)
-        # A tenth of 30 pixels is 3 of them, also where the product is rounded below it.
+        # 0.1 * 30 may be a little less than 3. It still means 3 pixels.
         replaced = np.floor(np.linspace(0, fraction, points) * ranks[0].size + 1e-6)
 
         def masks(images, numbers):
@@ -105,10 +112,10 @@ class RankedPixels:
 
 
 def _ranks(maps, shape, most_important_first):
-    """The place of each pixel in the order of its map, from 0, `(N, H, W)`. Equal pixels stay in reading order."""
+    """The rank of each pixel in its map, from 0, `(N, H, W)`. Equal pixels are ranked in reading order."""
     maps = keras.ops.convert_to_numpy(maps)
     if maps.shape != shape:
-        raise ValueError(f"`maps` must be one an image, of shape {shape}. Received: shape {maps.shape}")
+        raise ValueError(f"`maps` must be of shape {shape}, a map for each image. Received: shape {maps.shape}")
     check_finite(maps)
     flat = maps.reshape(len(maps), -1).astype("float64")
     order = np.argsort(-flat if most_important_first else flat, axis=-1, kind="stable")

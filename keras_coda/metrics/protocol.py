@@ -14,24 +14,24 @@ class Protocol:
     """How attribution methods are measured. The defaults are the paper's (4.2).
 
     Attributes:
-        metrics: of "localisation", "removal_least_first", "removal_most_first", "insertion" and "deletion".
-        grid_size: integer n, for n x n images in a grid.
-        grids: integer, the most grids.
-        confidence: number. The probability of an image in a grid must be above it.
-        removed: integer, the most images for the other metrics.
-        fraction: number in (0, 1], the share of the pixels removed in the end. (Insertion and deletion: all.)
-        points: integer, points of each curve.
+        metrics: some of "localisation", "removal_least_first", "removal_most_first", "insertion" and "deletion".
+        grid_size: integer n, for grids of n x n images.
+        grids: integer, the largest number of grids.
+        confidence: number in [0, 1), the probability that an image in a grid must exceed.
+        removed: integer, the largest number of images for the other metrics.
+        fraction: number in (0, 1], the share of the pixels that pixel removal removes. (Insertion and deletion: all.)
+        points: integer, the number of points of each curve.
         sigma: positive number, the standard deviation in pixels of the blur from which insertion starts.
-        seed: integer, for drawing the grids.
-        piece: integer, items in a piece of work.
+        seed: integer, for the random choice of grids.
+        piece: integer, the number of items in a file of the evaluation.
 
     Raises:
         ValueError: an unknown metric, or none; `removed` or `piece` is less than 1.
 
     Example:
 
-    >>> protocol = keras_coda.metrics.Protocol(grids=100, removed=256)
-    >>> keras_coda.metrics.measure(model, images, labels, methods, "evaluation", protocol)
+    >>> protocol = keras_coda.metrics.Protocol(grids=2, removed=4)
+    >>> keras_coda.metrics.measure(model, x_test, y_test, methods, "evaluation", protocol)
     """
 
     metrics: Sequence[str] = (LOCALISATION, "removal_least_first")
@@ -51,14 +51,3 @@ class Protocol:
             raise ValueError(f"`metrics` must be a list of {METRICS}. Received: {self.metrics!r}")
         if self.removed < 1 or self.piece < 1:
             raise ValueError(f"`removed` and `piece` must be at least 1. Received: {self.removed} and {self.piece}")
-
-
-def protocol_with(protocol, settings):
-    """A `Protocol`, or the default one for `None`, with some of its fields replaced.
-
-    Raises:
-        TypeError: `protocol` is something else, or a setting is no field of it.
-    """
-    if protocol is not None and not isinstance(protocol, Protocol):
-        raise TypeError(f"`protocol` must be a `keras_coda.metrics.Protocol` or `None`. Received: {protocol!r}")
-    return dataclasses.replace(protocol or Protocol(), **settings)

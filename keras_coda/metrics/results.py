@@ -1,6 +1,8 @@
-"""The scores of an evaluation: a table, its means with confidence intervals, and curves."""
+"""The scores of an evaluation: a table, means with confidence intervals, and mean curves."""
 
+import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -16,32 +18,33 @@ CURVES = ("removal_least_first", "removal_most_first", "insertion", "deletion")
 
 
 class Results:
-    """The scores that `evaluate` gave.
+    """The scores of an evaluation by `keras_coda.metrics.measure`.
 
     Args:
         table: see below.
 
     Attributes:
-        table: DataFrame with a row a score: metric, method, item (the number of a grid or image), target (the class),
-            x (the part of the pixels removed or inserted; none for localisation), score, and seconds, what the
-            attribution of the item took, for all its targets, repeated in each of its rows.
+        table: DataFrame with a row for each score: metric; method; item (the number of a grid or image); target (the
+            class); x (the share of the pixels removed or inserted; empty for localisation); score; seconds (the time
+            of the item's attribution for all its targets, the same in all of its rows).
 
     Example:
 
+    >>> keras_coda.metrics.measure(model, x_test, y_test, methods, "evaluation", grids=2, removed=4)
     >>> results = keras_coda.metrics.Results.load("evaluation")
     >>> results.summary()
     >>> results.curve("removal_least_first", "contributions").plot(x="x", y="mean")
     """
 
-    def __init__(self, table):
+    def __init__(self, table: Any):
         self.table = table
 
     def __repr__(self):
         return f"Results({len(self.table)} scores, methods: {list(self.table['method'].unique())})"
 
     @classmethod
-    def load(cls, directory):
-        """Read the results that `evaluate` left in a directory.
+    def load(cls, directory: str | os.PathLike) -> "Results":
+        """Read the results of an evaluation from its directory.
 
         Args:
             directory: path.
@@ -50,7 +53,7 @@ class Results:
             `Results`.
 
         Raises:
-            ValueError: there are none.
+            ValueError: the directory has no results.
         """
         path = pathlib.Path(directory) / FILE
         if not path.is_file():
@@ -59,18 +62,17 @@ class Results:
             pd.read_csv(path, dtype={"metric": str, "method": str}, keep_default_na=False, na_values={"x": [""]})
         )
 
-    def summary(self, confidence_level=0.95):
-        """The mean of each method by each metric, with confidence intervals by bootstrap.
+    def summary(self, confidence_level: float = 0.95) -> Any:
+        """The mean score of each method by each metric, with confidence intervals by bootstrap.
 
-        An item counts once: by the mean over the cells of a grid, or over the curve of an image (its area, over an x
-        axis of length 1).
+        Each item has one score: the mean over the cells of a grid, or the area under the curve of an image.
 
         Args:
             confidence_level: number in (0, 1).
 
         Returns:
-            DataFrame with a row a metric and method: metric, method, mean, low, high, count (of items), seconds (the
-            mean of an item).
+            DataFrame with a row for each metric and method: metric, method, mean, low, high, count (of items), seconds
+            (the mean over items).
         """
         rows = []
         for (metric, method), table in self.table.groupby(["metric", "method"], sort=False):
@@ -81,7 +83,7 @@ class Results:
             rows.append([metric, method, scores.mean(), float(low), float(high), len(scores), seconds])
         return pd.DataFrame(rows, columns=["metric", "method", "mean", "low", "high", "count", "seconds"])
 
-    def curve(self, metric, method, confidence_level=0.95):
+    def curve(self, metric: str, method: str, confidence_level: float = 0.95) -> Any:
         """The mean curve of a method over all images, with confidence intervals by bootstrap.
 
         Args:
@@ -90,7 +92,7 @@ class Results:
             confidence_level: number in (0, 1).
 
         Returns:
-            DataFrame with a row a point: x, mean, low, high.
+            DataFrame with a row for each point: x, mean, low, high.
 
         Raises:
             ValueError: there are no such curves.
@@ -106,12 +108,12 @@ class Results:
 
 
 def _curves(table):
-    """`(items, points)`."""
+    """The scores of one metric and method as an array `(items, points)`."""
     return table.pivot(index="item", columns="x", values="score").to_numpy()
 
 
 def _interval(values, confidence_level):
-    """The confidence interval of the mean over the first axis. Its width is 0 where the values do not vary."""
+    """The confidence interval of the mean over the first axis. For a single item, its width is 0."""
     if len(values) == 1:
         return values[0], values[0]
     interval = stats.bootstrap(

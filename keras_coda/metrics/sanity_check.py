@@ -2,6 +2,8 @@
 
 import contextlib
 import random
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,29 +19,39 @@ MODES = ("cascading", "independent")
 ORIGINAL = "original"
 
 
-def sanity_check(model, method, images, targets=None, mode="cascading", seed=0, verbose=0):
+def sanity_check(
+    model: keras.Model,
+    method: Callable,
+    images: Any,
+    targets: Any = None,
+    mode: str = "cascading",
+    seed: int = 0,
+    verbose: int = 0,
+) -> Any:
     """How similar a method's maps stay when layers of the model are randomised (Adebayo et al., 2018).
 
-    A method that explains the model gives other maps for one with random weights. Layers get new weights from their own
-    initializers, from the output back: "cascading" leaves those before randomised, "independent" randomises one at a
-    time. This is done in a copy of the model, for which the method is made once.
+    A method that explains the model returns other maps for a model with random weights. Layers get new weights from
+    their initializers, one after the other, from the output to the input. With "cascading", earlier ones stay
+    randomised; with "independent", one layer is randomised at a time. The model itself is not changed: the method is
+    made for a copy.
 
-    Similarities, 1 for equal maps: structural similarity (`skimage.metrics.structural_similarity`), of maps divided by
-    their largest absolute value; Spearman's rank correlation of the maps and of their absolute values; and Pearson's
-    correlation of their histograms of oriented gradients (`skimage.feature.hog`, with about 8 x 8 cells an image).
-    A correlation with what is constant is 0, unless both are equal.
+    There are four similarities, which are 1 for equal maps. `ssim` is structural similarity of maps divided by their
+    largest absolute value (`skimage.metrics.structural_similarity`). `rank_correlation` and `absolute_rank_correlation`
+    are Spearman's correlations of maps and of their absolute values. `hog` is Pearson's correlation of histograms of
+    oriented gradients (`skimage.feature.hog`, with about 8 x 8 cells an image). The correlation with a constant map is
+    0, unless both maps are equal.
 
     Args:
-        model: a Keras model. It stays as it is.
+        model: a Keras model. It is not changed.
         method: function of a model that returns an attribution, such as `keras_coda.attributions.Gradient`.
         images: array of N images as the model takes them, of at least 3 x 3 pixels.
-        targets: integers, one for all or `(N,)`. Default: the classes that the model, not randomised, predicts.
+        targets: integers, one for all images or `(N,)`. Default: the classes that the original model predicts.
         mode: "cascading" or "independent".
-        seed: integer, of the new weights. They differ between backends.
+        seed: integer, for the new weights. These differ between backends.
         verbose: 1 shows a progress bar.
 
     Returns:
-        DataFrame with a row a step and image: step (0 for the model as it is), layer (the one randomised last,
+        DataFrame with a row for each step and image: step (0 is the original model), layer (the one randomised last;
         "original" in step 0), image, ssim, rank_correlation, absolute_rank_correlation, hog.
 
     Raises:
@@ -47,7 +59,7 @@ def sanity_check(model, method, images, targets=None, mode="cascading", seed=0, 
 
     Example:
 
-    >>> table = keras_coda.metrics.sanity_check(model, keras_coda.attributions.Contributions, images[:16])
+    >>> table = keras_coda.metrics.sanity_check(model, keras_coda.attributions.Contributions, images[:8])
     >>> table.groupby("step")[["ssim", "rank_correlation", "hog"]].mean()
     """
     if mode not in MODES:
@@ -76,7 +88,7 @@ def sanity_check(model, method, images, targets=None, mode="cascading", seed=0, 
 
 
 def _layers_with_weights(model):
-    """The layers of a model, those of nested models one by one, from the input to the output."""
+    """The layers with weights, from the input to the output. Nested models are replaced by their layers."""
     nested = (_layers_with_weights(layer) if isinstance(layer, keras.Model) else [layer] for layer in model.layers)
     return [layer for layers in nested for layer in layers if layer.weights]
 
@@ -96,9 +108,9 @@ def _without_seeds(config):
 
 @contextlib.contextmanager
 def _drawn_from(seed):
-    """Keras draws the seeds of initializers from Python's generator, which is as before afterwards."""
+    """Seed Python's generator for a block of code. Keras draws the seeds of initializers from it."""
     state = random.getstate()
-    # A seed that users hardly use. With theirs, the model's own first weights would be drawn again.
+    # A seed that users are unlikely to have. The same one would draw the model's initial weights again.
     random.seed(f"sanity check {seed}")
     try:
         yield
@@ -113,7 +125,7 @@ def _maps(attribution, images, targets):
 
 
 def _compare(before, after, step, layer):
-    """A row for each image."""
+    """The rows of the table for one step."""
     return [
         {"step": step, "layer": layer, "image": image, **_similarities(a, b)}
         for image, (a, b) in enumerate(zip(before, after, strict=True))
@@ -124,7 +136,7 @@ def _similarities(a, b):
     a, b = (_scaled(map_) for map_ in (a, b))
     similarity = _skimage("metrics").structural_similarity
     return {
-        # Windows of 7 x 7, or what fits.
+        # Windows of 7 x 7, or smaller ones in small images.
         "ssim": similarity(a, b, data_range=2.0, win_size=min(7, (min(a.shape) - 1) // 2 * 2 + 1)),
         "rank_correlation": _correlation(stats.spearmanr, a.ravel(), b.ravel()),
         "absolute_rank_correlation": _correlation(stats.spearmanr, np.abs(a).ravel(), np.abs(b).ravel()),

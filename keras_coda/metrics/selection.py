@@ -1,6 +1,7 @@
-"""The images that the metrics are measured on."""
+"""The choice of the images on which metrics are measured."""
 
 import itertools
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,19 +10,19 @@ from keras_coda.attributions import Classifier
 from keras_coda.data import Dataset
 
 
-def collect(data, limit=None):
-    """Images and labels of a data set as arrays, the form that the metrics take.
+def collect(data: Any, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Collect the images and labels of a data set as arrays, as metrics take them.
 
     Args:
-        data: a `keras_coda.data.Dataset`, of which the test part is taken; or what yields batches `(images, labels)`: a
+        data: a `keras_coda.data.Dataset`, of which the test part is used. Or batches `(images, labels)`: a
             `keras.utils.PyDataset`, `tf.data.Dataset`, PyTorch `DataLoader` or other iterable.
-        limit: integer, the most images to take, in order. Needed where the batches never end. Default: all.
+        limit: integer, the number of images after which to stop. Needed for endless data sets. Default: all.
 
     Returns:
         `(images, labels)`, NumPy arrays.
 
     Raises:
-        ValueError: there is no batch, or one is not of this form.
+        ValueError: there is no batch, or a batch is not of this form.
 
     Example:
 
@@ -47,17 +48,17 @@ def collect(data, limit=None):
     return np.concatenate(images)[:limit], np.concatenate(labels)[:limit]
 
 
-def most_confident(model, images, labels, confidence=0.5, batch_size=32):
+def most_confident(model: Any, images: Any, labels: Any, confidence: float = 0.5, batch_size: int = 32) -> np.ndarray:
     """The images that a model classifies correctly and with confidence, the most confident first (paper, 4.2).
 
-    They are in the order of the logit of their class, or after a softmax of its log-odds: in float32 all probabilities
-    above a logit of 17 are 1.
+    They are ordered by the logit of their class, or, for a softmax, by its log-odds. Probabilities would not order
+    them: in float32 they are 1 for all logits above 17.
 
     Args:
         model: a Keras model that `keras_coda.attributions.Classifier` takes, or a `Classifier`.
         images: array of N images as the model takes them.
         labels: integers `(N,)` or `(N, 1)`.
-        confidence: number, above which the probability of the image's class must be.
+        confidence: number in [0, 1), which the probability of the image's class must exceed.
         batch_size: integer.
 
     Returns:
@@ -72,7 +73,7 @@ def most_confident(model, images, labels, confidence=0.5, batch_size=32):
     """
     classifier = as_classifier(model)
     labels = check_labels(labels, len(images), classifier.classes)
-    # Encoded images in float32 are many times as large as 8-bit ones, so not all at once.
+    # In parts, since encoded images in float32 take many times the memory of 8-bit images.
     size = 32 * batch_size
     parts = [
         classifier.outputs(classifier.source(images[start : start + size]), batch_size)
@@ -80,7 +81,7 @@ def most_confident(model, images, labels, confidence=0.5, batch_size=32):
     ]
     outputs = np.concatenate(parts)
     of_label = _of(labels, classifier.probabilities(outputs))
-    # No activation changes the order of the outputs.
+    # The largest output has the largest probability, whatever the activation.
     chosen = np.flatnonzero((outputs.argmax(-1) == labels) & (of_label > confidence))
     order = _confidence(classifier, outputs, labels)
     return chosen[np.argsort(-order[chosen], kind="stable")]
@@ -91,7 +92,7 @@ def _of(labels, values):
 
 
 def _confidence(classifier, outputs, labels):
-    """`(N,)`, which grow with the probability of the label, and differ where that is 1."""
+    """Numbers `(N,)` that order images by the probability of their label, also where it rounds to 1."""
     of_label = _of(labels, outputs).astype("float64")
     if classifier.activation is not keras.activations.softmax:
         return of_label
@@ -100,13 +101,13 @@ def _confidence(classifier, outputs, labels):
     return of_label - np.logaddexp.reduce(others, axis=-1)
 
 
-def as_classifier(model):
-    """The `Classifier` of a model, or `model` where it is one."""
+def as_classifier(model: Any) -> Classifier:
+    """`model` itself if it is a `Classifier`, or the `Classifier` of a model."""
     return model if isinstance(model, Classifier) else Classifier(model)
 
 
-def check_labels(labels, count, classes):
-    """Labels as int64 `(N,)`; a ValueError where they are not `count` integers in 0..classes - 1."""
+def check_labels(labels: Any, count: int, classes: int) -> np.ndarray:
+    """Labels as int64 `(N,)`. Raises a ValueError if they are not `count` integers in 0..classes - 1."""
     labels = keras.ops.convert_to_numpy(labels)
     shape = labels.shape
     if shape == (count, 1):

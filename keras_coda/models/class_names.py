@@ -23,15 +23,15 @@ def checked(class_names: Sequence[str] | None, classes: int) -> list[str] | None
 
 
 def to_indices(target: Any, class_names: Sequence[str] | None) -> Any:
-    """Targets in which names of classes are replaced by their numbers.
+    """Replace the names of classes in a target by their indices.
 
     Args:
-        target: what `explain` takes; instead of integers also strings, or arrays and nested lists of them. "all" alone
-            stays what it is, also where a class is called so.
-        class_names: the names; `None` where the model has none.
+        target: a target of `explain`, with names in place of integers: a string, or an array or nested list of them.
+            The string "all" means all classes, even where a class has this name.
+        class_names: the names, in the order of the logits, or `None`.
 
     Returns:
-        The target; of names, an integer or array of integers of the same shape.
+        An integer, or an array of integers of the same shape, for names. Any other target is returned as it is.
 
     Raises:
         ValueError: there is no class of such a name, or the model has no names.
@@ -45,13 +45,13 @@ def to_indices(target: Any, class_names: Sequence[str] | None) -> Any:
         return target
     try:
         array = np.asarray(target)
-    except ValueError:  # of lists of different length, which have their error elsewhere
+    except ValueError:  # lists of different length, which raise an error later
         return target
     if array.dtype.kind != "U":
         return target
     if class_names is None:
         raise ValueError(
-            f"`target` may be a name where the model has `class_names`. Expected: integers. Received: {target!r}"
+            f"`target` may be a name only if the model has `class_names`. Expected: integers. Received: {target!r}"
         )
     numbers = {name: number for number, name in enumerate(class_names)}
     unknown = sorted(set(array.ravel().tolist()) - numbers.keys())

@@ -1,14 +1,18 @@
 """Convolutional Dynamic Alignment Networks."""
 
+import os
+import pathlib
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.backend.conventions import at_least_float32, standardize_data_format
-from keras_coda.explanations import explainer
+from keras_coda.backend.conventions import Tensor, at_least_float32, standardize_data_format
+from keras_coda.explanations import Explanation, explainer
 from keras_coda.layers import DAUConv2D, InputEncoding, LogitScaling, SumPooling2D
 from keras_coda.layers import rescaling as rescalings
 from keras_coda.layers.dau_conv2d import pair
@@ -28,41 +32,41 @@ PENALIZED_CLASSES = ("target_and_other", "all")
 class CoDANet(ImageModel):
     """A Convolutional Dynamic Alignment Network (paper, 3.3): an image classifier that explains itself.
 
-    The image is encoded as [r, g, b, 1 - r, 1 - g, 1 - b], goes through `DAUConv2D` layers with symmetric padding,
-    the last of which has a filter for each class, and is summed over positions. Each layer is a matrix
-    computed for this very input, and so is their product W(x):
+    The image is encoded as [r, g, b, 1 - r, 1 - g, 1 - b]. `DAUConv2D` layers with symmetric padding follow, the last
+    of which has a filter for each class. Its outputs are summed over positions. Each layer is a matrix that depends on
+    its input, and so is their product W(x):
 
         logits = W(x) x / T + b0                                (paper, eq. 9, without the sigmoid)
 
-    which `explain` decomposes exactly into contributions of the input's pixels (paper, eq. 8). The network
-    has no normalisation, residual connections or dropout, and takes images of any size.
+    `explain` decomposes the logits exactly into contributions of the input's pixels (paper, eq. 8). The network has no
+    normalisation, residual connections or dropout, and takes images of any size.
 
     Train it with plain `compile` and `fit`, with `keras_coda.losses.OneVsRestCrossentropy` as the loss.
 
     Args:
         filters: integers, filters of each layer. The last is the number of classes.
         kernel_sizes, ranks, strides: integers, for each layer.
-        temperature: T, a positive number. Higher ones make for better aligned weights.
+        temperature: T, a positive number. Higher temperatures lead to better aligned weights.
         logit_bias: b0, a fixed number. Default: log(0.1 / 0.9), as published.
         rescaling: "sq" or "l2" (paper, eq. 2), or a function of the norm, see `DAUConv2D`.
         use_bias: whether the DAUs have the term b.
-        add_negative: whether images are encoded with their negative, as in the paper. Without it black pixels
+        add_negative: whether images are encoded with their negative, as in the paper. Without it, black pixels
             contribute nothing, which suits bright strokes on black.
-        penalty: lambda, the weight in the loss of the mean absolute entry of W(x) / T (paper, eq. 10; the paper does
-            not say that T is in it, the published values of lambda are for this). It costs another forward pass in
-            training and two passes of the transposed maps. Sample weights weigh it, too.
-        penalized_classes: the rows of W(x) that `penalty` takes: "target_and_other" (the target class and one random
-            other class of each image, as published) or "all".
+        penalty: lambda, the weight in the loss of the mean absolute entry of W(x) / T (paper, eq. 10). The paper does
+            not mention T here, but the published values of lambda include it. The penalty costs one more forward pass
+            and two passes of the transposed maps in training. Sample weights apply to it as well.
+        penalized_classes: the rows of W(x) in the penalty: "target_and_other" (the target class and one random other
+            class of each image, as published) or "all".
         image_shape: shape of the images without the batch axis; sizes may be `None` (any). Integer images are
             divided by 255; float images must be in [0, 1].
         class_names: strings, the names of the classes in the order of the logits, for `explain(target="cat")`. Default:
             none.
-        image_size: `(height, width)` of the images that the network is trained on. Others are computed, too, with a
-            warning: logits are sums over positions, and grow with the image's area. Default: that of `image_shape`
-            where it has both, or none.
+        image_size: `(height, width)` of the training images, in pixels. Images of another size raise a warning, since
+            logits are sums over positions and grow with the image's area. Default: the sizes in `image_shape`, or none
+            where one is `None`.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
         seed: for the random other classes of `penalty`.
-        **kwargs: `name`, `dtype` and `trainable` of every Keras model. Pooling and logits are in float32 at least.
+        **kwargs: `name`, `dtype` and `trainable` of every Keras model. Pooling and logits are in at least float32.
 
     Input shape:
         `(N, H, W, C)`, or `(N, C, H, W)` with "channels_first".
@@ -72,22 +76,23 @@ class CoDANet(ImageModel):
 
     Attributes:
         class_names, image_size: as above. They can be set.
-        value_range: (0.0, 1.0), of float images. It is written into the configuration, and one with another is refused.
+        value_range: (0.0, 1.0), the range of float images. The configuration contains it, and one with another range
+            is refused.
 
     Raises:
-        ValueError: lists of different length, or an argument of another form; images plainly outside [0, 1] (when
-            called on values, and in `fit`, `evaluate`, `predict` and `explain`, of data sets by their first batch).
-            In a compiled graph the logits of such an image are NaN, see `InputEncoding`. Labels that are no classes:
-            see `keras_coda.losses.OneVsRestCrossentropy`.
+        ValueError: lists of different length, or an argument of another form. Images out of range: in `explain`,
+            `fit`, `evaluate` and `predict` (of data sets, the first batch is checked), and when called on values. In a
+            compiled graph the logits of such an image are NaN, see `InputEncoding`. Labels that are no classes: see
+            `keras_coda.losses.OneVsRestCrossentropy`.
 
-    A `CoDANet` in another Keras model gets images as that model's `keras.Input` casts them: for integer images take
-    `keras.Input(shape, dtype="uint8")`. Cast to floats they are out of range, see above, unless no value is above 1. The
-    same holds for what `keras.models.clone_model` makes of one.
+    Inside another Keras model, that model's `keras.Input` casts the images. For integer images it must be
+    `keras.Input(shape, dtype="uint8")`: cast to floats, they would be out of range, unless none of their values is
+    above 1. The same holds for the models that `keras.models.clone_model` returns.
 
     Example:
 
     >>> model = keras_coda.CoDANet(filters=[16, 32, 10], kernel_sizes=[3, 3, 1], ranks=[16, 16, 16],
-    ...                            strides=[1, 2, 1], temperature=100.0, image_shape=(28, 28, 1))
+    ...                            strides=[1, 2, 1], temperature=100.0, image_shape=(16, 16, 1))
     >>> model.compile("adam", keras_coda.losses.OneVsRestCrossentropy(), metrics=["accuracy"])
     >>> model.fit(x_train, y_train)
     >>> explanation = model.explain(x_test[:8])
@@ -97,23 +102,23 @@ class CoDANet(ImageModel):
 
     def __init__(
         self,
-        filters,
-        kernel_sizes,
-        ranks,
-        strides,
-        temperature=1.0,
-        logit_bias=LOGIT_BIAS,
-        rescaling="sq",
-        use_bias=True,
-        add_negative=True,
-        penalty=0.0,
-        penalized_classes="target_and_other",
-        image_shape=None,
-        class_names=None,
-        image_size=None,
-        data_format=None,
-        seed=None,
-        dtype=None,
+        filters: Sequence[int],
+        kernel_sizes: Sequence[int],
+        ranks: Sequence[int],
+        strides: Sequence[int],
+        temperature: float = 1.0,
+        logit_bias: float = LOGIT_BIAS,
+        rescaling: str | Callable = "sq",
+        use_bias: bool = True,
+        add_negative: bool = True,
+        penalty: float = 0.0,
+        penalized_classes: str = "target_and_other",
+        image_shape: Sequence[int | None] | None = None,
+        class_names: Sequence[str] | None = None,
+        image_size: Sequence[int] | None = None,
+        data_format: str | None = None,
+        seed: int | None = None,
+        dtype: Any = None,
         **kwargs,
     ):
         lists = {"filters": filters, "kernel_sizes": kernel_sizes, "ranks": ranks, "strides": strides}
@@ -125,7 +130,7 @@ class CoDANet(ImageModel):
                 f"Received: {received}"
             )
         unknown = sorted(kwargs.keys() - {"name", "trainable"})
-        if unknown:  # which Keras would pass over
+        if unknown:  # Keras would ignore them
             raise ValueError(f"Unknown arguments of a CoDANet. Expected: those it has. Received: {unknown}")
         if not penalty >= 0:
             raise ValueError(f"`penalty` must not be negative. Received: {penalty!r}")
@@ -164,7 +169,7 @@ class CoDANet(ImageModel):
         for step in steps:
             outputs = step(outputs)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
-        # Keras' functional models leave `dtype` out; `compile` looks here whether to scale the loss, for float16.
+        # Functional models do not set this. `compile` reads it to decide on loss scaling, for float16.
         self.dtype_policy = policy
 
         self.filters = list(filters)
@@ -188,16 +193,16 @@ class CoDANet(ImageModel):
             self._penalty_tracker = keras.metrics.Mean(name="penalty")
 
     @classmethod
-    def from_size(cls, size, classes=None, **kwargs):
+    def from_size(cls, size: str, classes: int | None = None, **kwargs) -> "CoDANet":
         """One of the paper's networks, untrained.
 
-        S and L are as published. The paper's text does not give M and XL: theirs follow their siblings and have the
+        S and L are as published. The paper does not give the layers of M and XL. Ours follow S and L, and have the
         paper's 28 and 62 million parameters.
 
         Args:
             size: "s", "m" (32 x 32 images, 10 classes), "l" (240 x 240, 100 classes) or "xl" (64 x 64, 200 classes).
             classes: integer, number of classes. Default: as in the paper.
-            **kwargs: further arguments of `CoDANet`; they replace those of the size.
+            **kwargs: further arguments of `CoDANet`. They replace those of the size.
 
         Returns:
             A `CoDANet`.
@@ -217,11 +222,27 @@ class CoDANet(ImageModel):
         return cls(**{**layers, "filters": filters, "name": f"{size}_coda", **kwargs})
 
     @classmethod
-    def from_preset(cls, preset, load_weights=True, *, classes=None, freeze=(), dtype=None):
-        """A pretrained network, as KerasHub's models have it: see `keras_coda.presets.load`.
+    def from_preset(
+        cls,
+        preset: Any,
+        load_weights: bool = True,
+        *,
+        classes: Any = None,
+        freeze: Sequence[str] = (),
+        dtype: Any = None,
+    ) -> "CoDANet":
+        """Load a pretrained network, by the method that KerasHub's models have.
+
+        Args:
+            preset: name, folder or address, see `keras_coda.presets.load`.
+            load_weights: whether to load the weights, too.
+            classes, freeze, dtype: see `keras_coda.presets.load`.
+
+        Returns:
+            A `CoDANet`.
 
         Raises:
-            ValueError: the preset is no `CoDANet` (or `PresetError`, or another error of `keras_coda.presets.load`).
+            ValueError: the preset is no `CoDANet`; or an error of `keras_coda.presets.load`.
 
         Example:
 
@@ -229,20 +250,20 @@ class CoDANet(ImageModel):
         """
         return preset_methods.load(cls, preset, load_weights, classes=classes, freeze=freeze, dtype=dtype)
 
-    def save_to_preset(self, preset_dir, **facts):
-        """Write the network as a preset: see `keras_coda.presets.save`, which takes the same facts.
+    def save_to_preset(self, preset_dir: str | os.PathLike, **facts) -> pathlib.Path:
+        """Write the network as a preset, by `keras_coda.presets.save`.
 
         Args:
             preset_dir: path of the folder, which is created.
-            **facts: of `keras_coda.presets.save`. Defaults: `dataset=""`, and the model's `class_names`, or classes
-                called by their numbers.
+            **facts: further arguments of `keras_coda.presets.save`. Defaults: `dataset=""`, and as classes the model's
+                `class_names`, or their numbers.
 
         Returns:
             The folder, a `pathlib.Path`.
 
         Example:
 
-        >>> model.save_to_preset("my_flowers", classes=["daisy", "tulip"], dataset="my photos")
+        >>> model.save_to_preset("my_preset", dataset="digits", classes=classes)
         """
         return preset_methods.save(self, preset_dir, **facts)
 
@@ -250,12 +271,12 @@ class CoDANet(ImageModel):
     presets = preset_methods.Known()
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         """The number of classes."""
         return self.filters[-1]
 
     @property
-    def class_names(self):
+    def class_names(self) -> list[str] | None:
         return self._class_names
 
     @class_names.setter
@@ -263,7 +284,7 @@ class CoDANet(ImageModel):
         self._class_names = names_of_classes.checked(names, self.classes)
 
     @property
-    def image_size(self):
+    def image_size(self) -> tuple[int, int] | None:
         return self._image_size
 
     @image_size.setter
@@ -274,40 +295,52 @@ class CoDANet(ImageModel):
         self._image_size = pair(size, "image_size")
 
     def _sizes_of(self, shape):
-        """Height and width in the shape of an image or of a batch."""
+        """Height and width from the shape of an image or of a batch."""
         return tuple(shape[-3:-1] if self.data_format == "channels_last" else shape[-2:])
 
     def _check_size(self, images):
-        """Warn about images of another size than those of the training."""
+        """Warn about images of another size than the training images."""
         size = self._sizes_of(images.shape)
-        known = len(images.shape) == 4 and all(type(n) is int for n in size)  # not symbols of a graph that is exported
+        # In a graph that is being exported, sizes may be symbols.
+        known = len(images.shape) == 4 and all(type(n) is int for n in size)
         if known and self.image_size is not None and size != self.image_size:
             warnings.warn(
                 f"Model {self.name!r} was trained on images of {self.image_size[0]} x {self.image_size[1]} pixels. "
-                f"Received: {size[0]} x {size[1]}. Logits are sums over positions, so that they grow with the area: "
-                "scale images to that size, or set `model.image_size` to what is meant.",
+                f"Received: {size[0]} x {size[1]}. Logits are sums over positions, so that they grow with the area. "
+                "Scale the images to the training's size, or set `model.image_size`.",
                 stacklevel=3,
             )
 
     @follows_graph
     def call(self, inputs, training=None, mask=None):
         self._check_size(inputs)
-        # Here, before Keras casts them to floats, integer images can still be told from others.
+        # Before Keras casts the images to floats, so that integer images are recognised.
         return super().call(to_unit_range(inputs, check=False), training=training, mask=mask)
 
-    def explain(self, images, target=None, *, layer=None, source=None, dtype=None, batch_size=32, verbose=0):
-        """Explain what the model makes of a batch of images.
+    def explain(
+        self,
+        images: Any,
+        target: Any = None,
+        *,
+        layer: keras.Layer | str | None = None,
+        source: Any = None,
+        dtype: Any = None,
+        batch_size: int = 32,
+        verbose: int = 0,
+    ) -> Explanation:
+        """Explain the model's outputs for a batch of images.
 
         The logit of a class is the sum of the contributions of the encoded image, plus b0 (paper, eq. 8 and 9):
 
             explanation.contributions.sum((1, 2, 3)) + explanation.bias == explanation.logits[:, target]
 
         Args:
-            images: array or tensor `(N, H, W, C)` (or as the model takes them), in [0, 1], or integers in 0..255.
-            target: what to explain: `None`, the predicted class of each image; "all" classes; or integers, one
-                class for all images, `(N,)` classes, or `(N, K)` for K classes an image. With `class_names` their
-                names do as well, such as "cat". A unit of an inner `layer` is 3 integers, its index in
-                the layer's output: `(3,)`, `(N, 3)` or `(N, K, 3)`.
+            images: array or tensor `(N, H, W, C)` (or as the model takes them): floats in [0, 1], or integers in
+                0..255.
+            target: what to explain. `None`: the predicted class of each image. "all": all classes. Integers, or names
+                such as "cat" if the model has `class_names`: one class for all images, `(N,)` for one an image, or
+                `(N, K)` for K an image. For an inner `layer`, a unit is 3 integers, its index in the layer's output:
+                `(3,)`, `(N, 3)` or `(N, K, 3)`.
             layer: the layer to explain, or its name, such as "dau_3". Default: the logits.
             source: the layer whose outputs contribute, or its name. Default: the encoded image.
             dtype: dtype policy to explain in: "float32" for a model in low precision. Default: the model's own.
@@ -319,13 +352,13 @@ class CoDANet(ImageModel):
             completeness residual.
 
         Raises:
-            ValueError: images of another shape, plainly outside [0, 1] or NaN; a target out of range; an unknown layer.
+            ValueError: images of another shape, out of range or NaN; a target out of range; an unknown layer.
 
         Example:
 
         >>> explanation = model.explain(images, target=[[3, 5]] * len(images))
         >>> explanation.contribution_map.shape
-        (32, 2, 28, 28)
+        (2, 2, 16, 16)
         """
         if layer is None:
             target = names_of_classes.to_indices(target, self.class_names)
@@ -342,16 +375,20 @@ class CoDANet(ImageModel):
         self._penalty_tracker.update_state(penalty)
         return loss + self.penalty / backend.replicas() * penalty
 
-    def linear_map_penalty(self, x, y, sample_weight=None):
+    def linear_map_penalty(self, x: Tensor, y: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """The mean absolute entry of W(x) / T, the map from the input to the logits (paper, eq. 10), differentiable.
 
         Args:
             x: tensor of images, as the model takes them.
             y: integer labels `(N,)` or `(N, 1)`, or one-hot targets `(N, classes)`.
-            sample_weight: `(N,)` or `(N, 1)` factors of the images' parts in the mean, as in the loss. Default: 1.
+            sample_weight: `(N,)` or `(N, 1)`, the images' weights in the mean, as in the loss. Default: 1.
 
         Returns:
             A float scalar. With "target_and_other" classes, the mean over two rows for each image.
+
+        Example:
+
+        >>> model.linear_map_penalty(images, labels)
         """
         encoding, *layers, _ = Graph.of(self).steps
         encoded = encoding.operation(to_unit_range(x, check=False), training=True)
@@ -370,10 +407,10 @@ class CoDANet(ImageModel):
         of_images = ops.mean(entries, axis=[0, *range(2, len(entries.shape))])
         if sample_weight is not None:
             of_images = of_images * ops.cast(ops.reshape(sample_weight, (-1,)), of_images.dtype)
-        # After the mean, where float16 does not round small entries off.
+        # T divides the mean: in float16 it could round small entries to zero.
         return ops.mean(of_images) / self.temperature
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             "filters": self.filters,
             "kernel_sizes": self.kernel_sizes,
@@ -398,7 +435,7 @@ class CoDANet(ImageModel):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "CoDANet":
         config = {**config}
         value_range = tuple(config.pop("value_range", cls.value_range))
         if value_range != cls.value_range:

@@ -1,4 +1,7 @@
-"""Networks of two parts: a stem of any kind, and a CoDA-Net on its features, which explains its decision by them."""
+"""Hybrids: a stem of any kind, with DAU layers on its features, by which decisions are explained."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -9,33 +12,33 @@ from keras_coda.linear_maps.layout import channel_axis
 
 
 def hybrid(
-    stem,
-    layer,
-    filters,
-    kernel_sizes,
-    ranks,
-    strides=None,
-    temperature=1.0,
-    logit_bias=LOGIT_BIAS,
-    rescaling="sq",
-    use_bias=True,
-    train_stem=False,
-    name="hybrid",
-):
-    """A model of images: a stem, cut at a layer, and `DAUConv2D` layers on what comes out there.
+    stem: keras.Model,
+    layer: keras.Layer | str,
+    filters: Sequence[int],
+    kernel_sizes: Sequence[int],
+    ranks: Sequence[int],
+    strides: Sequence[int] | None = None,
+    temperature: float = 1.0,
+    logit_bias: float = LOGIT_BIAS,
+    rescaling: str | Callable = "sq",
+    use_bias: bool = True,
+    train_stem: bool = False,
+    name: str = "hybrid",
+) -> keras.Model:
+    """A classifier of images: a stem, cut at a layer, and `DAUConv2D` layers on the features at the cut.
 
-    Logits are decomposed exactly into contributions of the stem's features at the cut, at its positions. How the stem
-    came to its features is not explained. `Explanation.over_image` shows contributions as a map over the image.
+    Logits are decomposed exactly into contributions of these features. How the stem computes its features is not
+    explained. `Explanation.over_image` enlarges contribution maps to the image's size.
 
     Args:
-        stem: a built Sequential or Functional model of images with one input, such as one of `keras.applications`. Its
-            layers and weights are copied, so that it stays as it is.
-        layer: the layer to cut at, or its name, with outputs `(N, h, w, c)`.
+        stem: a built Sequential or Functional model of images with one input, such as one of `keras.applications`. It
+            is not changed: its layers and weights are copied.
+        layer: the layer to cut at, or its name. Its outputs must be `(N, h, w, c)`.
         filters, kernel_sizes, ranks: integers, for each DAU layer, as of a `CoDANet`. The last of the filters is the
             number of classes.
         strides: integers, for each DAU layer. Default: 1.
         temperature, logit_bias, rescaling, use_bias: see `CoDANet`.
-        train_stem: whether `fit` changes the stem, too. If not, its normalisation is that of inference as well.
+        train_stem: whether `fit` trains the stem, too. If not, its normalisation layers are in inference mode.
         name: the model's name.
 
     Returns:
@@ -47,10 +50,12 @@ def hybrid(
 
     Example:
 
-    >>> stem = keras.applications.ResNet50(include_top=False, input_shape=(224, 224, 3))
-    >>> model = keras_coda.models.hybrid(stem, "conv4_block6_out", [64, 10], [3, 1], [32, 32], temperature=100.0)
-    >>> explanation = keras_coda.explain(model, images)
-    >>> explanation.over_image(224, 224).contribution_map.shape
+    >>> stem = keras.applications.ResNet50(include_top=False, input_shape=(224, 224, 3))  # doctest: +SKIP
+    >>> model = keras_coda.models.hybrid(  # doctest: +SKIP
+    ...     stem, "conv4_block6_out", [64, 10], [3, 1], [32, 32], temperature=100.0
+    ... )
+    >>> explanation = keras_coda.explain(model, photos)  # doctest: +SKIP
+    >>> explanation.over_image(224, 224).contribution_map.shape  # doctest: +SKIP
     (32, 224, 224)
     """
     strides = [1] * len(filters) if strides is None else strides
@@ -62,7 +67,7 @@ def hybrid(
         )
     features = _cut(stem, layer)
     axis = channel_axis(graph := Graph.of(features), graph.outputs[0])
-    common = {"data_format": "channels_first" if axis == 1 else "channels_last"}
+    common: dict[str, Any] = {"data_format": "channels_first" if axis == 1 else "channels_last"}
     features.trainable = train_stem
 
     images = keras.Input(features.inputs[0].shape[1:], dtype=features.inputs[0].dtype, name="images")
@@ -70,7 +75,12 @@ def hybrid(
     for number, (n, kernel_size, rank, stride) in enumerate(
         zip(filters, kernel_sizes, ranks, strides, strict=True), start=1
     ):
-        settings = {"strides": stride, "padding": "symmetric", "rescaling": rescaling, "use_bias": use_bias}
+        settings: dict[str, Any] = {
+            "strides": stride,
+            "padding": "symmetric",
+            "rescaling": rescaling,
+            "use_bias": use_bias,
+        }
         x = DAUConv2D(n, kernel_size, rank, name=f"dau_{number}", **settings, **common)(x)
     x = SumPooling2D(name="pooling", dtype="float32", **common)(x)
     return keras.Model(images, LogitScaling(temperature, logit_bias, name="logits", dtype="float32")(x), name=name)

@@ -1,4 +1,4 @@
-"""A look at images and labels on their way into a model, before a compiled graph, which cannot raise errors."""
+"""A model that checks images and labels before its compiled program, which cannot raise errors."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,21 +7,20 @@ import keras
 import numpy as np
 
 from keras_coda import backend
-from keras_coda.contractions import using
 from keras_coda.layers.input_encoding import check_unit_range
 from keras_coda.losses import OneVsRestCrossentropy, check_labels
 
 
 class ImageModel(keras.Model):
-    """A model whose `fit`, `evaluate`, `predict` and their `_on_batch` forms check their images and labels.
+    """A model whose `fit`, `evaluate`, `predict` and `..._on_batch` methods check their images and labels.
 
-    Arrays are checked as a whole, and of a data set, loader or generator the first batch, when Keras takes it: nothing
-    is drawn from it for the check.
+    Arrays are checked as a whole. Of a data set, loader or generator, the first batch is checked when Keras takes it:
+    no batch is drawn for the check alone.
 
-    `export` is Keras' own, with the contraction "direct", which all formats can hold.
+    `export` is Keras' own, of a model that need not have been called.
     """
 
-    # Integer images are divided by 255; models of Keras' own take them for floats of the same value.
+    # Integer images are divided by 255 here. Keras' own models cast them to floats of the same value.
     scales_integers = True
 
     def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
@@ -34,7 +33,7 @@ class ImageModel(keras.Model):
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         with self._checks() as checked:
-            # `fit` calls this after each epoch and then goes on with the iterator it has, which is checked already.
+            # `fit` calls this after each epoch, with a cached iterator that is checked already.
             if not kwargs.get("_use_cached_eval_dataset"):
                 x = checked(x, y)
             return super().evaluate(x, y, *args, **kwargs)
@@ -53,13 +52,12 @@ class ImageModel(keras.Model):
 
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
         if input_signature is None:
-            # Keras would want the model to have been called.
+            # Without a signature, Keras exports only models that were called before.
             input_signature = [
                 keras.layers.InputSpec(shape=(None, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)
                 for tensor in self.inputs
             ]
-        with using("direct"):
-            super().export(filepath, format, verbose, input_signature, **kwargs)
+        super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def predict_on_batch(self, x):
         self._check_batch((x,))
@@ -67,7 +65,7 @@ class ImageModel(keras.Model):
 
     @contextlib.contextmanager
     def _checks(self, labels=True):
-        """A function of `x` and `y` that returns `x`, or a data set that yields the same and checks its first batch."""
+        """A function of `x` and `y` that checks arrays, and returns `x`, or a data set that checks its first batch."""
         errors = []
         optimizer = getattr(self, "optimizer", None)
         if labels and optimizer is not None and not optimizer.built:
@@ -93,9 +91,9 @@ class ImageModel(keras.Model):
         try:
             yield checked
         except Exception:
-            # TensorFlow makes errors of its own of those in a data set.
+            # TensorFlow wraps errors that a data set raises.
             if errors:
-                # On JAX Keras has taken the variables out of the model and not put them back. No step was done.
+                # On JAX, Keras has removed the variables from the model. No step was done, so these are their values.
                 for variable, value in zip(variables, values, strict=True):
                     variable.assign(value)
                 self.reset_metrics()
@@ -107,7 +105,7 @@ class ImageModel(keras.Model):
             images = _readable(part)
             if images is not None:
                 check_unit_range(images)
-        # With other losses targets may be what they like.
+        # Other losses have targets of other forms.
         if len(batch) > 1 and isinstance(getattr(self, "loss", None), OneVsRestCrossentropy):
             if batch[1] is None and _readable(batch[0]) is not None:
                 check_labels(None, self.output_shape[-1])
@@ -117,21 +115,21 @@ class ImageModel(keras.Model):
 
 
 def _readable(array):
-    """An array or tensor whose values can be read, as one of NumPy or the backend; `None` for anything else."""
+    """An array or tensor with readable values, as a NumPy array or a tensor of the backend; otherwise `None`."""
     if isinstance(array, np.ndarray):
         return array
     if keras.utils.is_keras_tensor(array):
         return None
     if keras.ops.is_tensor(array):
         return array if backend.is_concrete(array) else None
-    # Tensors of other libraries, which data sets may give. They share their memory with the array.
+    # Tensors of other libraries, which data sets may yield. The array shares their memory.
     if hasattr(array, "detach"):
         array = array.detach().cpu()
     return np.asarray(array) if hasattr(array, "__array__") and hasattr(array, "dtype") else None
 
 
 def _is(x, module, name):
-    """Whether `x` is of a class of a library that need not be installed."""
+    """Whether `x` is an object of a class of a library that may not be installed."""
     return any(cls.__name__ == name and cls.__module__.startswith(module) for cls in type(x).__mro__)
 
 
@@ -155,7 +153,7 @@ class _CheckedDataset(keras.utils.PyDataset):
         return batch
 
     def __getstate__(self):
-        # For workers that are processes: a check is of the model, which they need not have.
+        # Worker processes do not get the check, which refers to the model.
         return {**self.__dict__, "check": None}
 
     def on_epoch_begin(self):
@@ -166,12 +164,12 @@ class _CheckedDataset(keras.utils.PyDataset):
 
 
 def _checked_loader(loader, check):
-    """Another `torch.utils.data.DataLoader`, which draws from `loader` when it is drawn from."""
+    """A `DataLoader` that passes on the batches of `loader`, and checks the first."""
     from torch.utils.data import DataLoader
 
     class CheckedLoader(DataLoader):
         def __init__(self):
-            # What `DataLoader` would make of these is what `loader` has.
+            # `DataLoader.__init__` would validate and set these again.
             self.__dict__.update(loader.__dict__)
 
         def __len__(self):
@@ -184,7 +182,7 @@ def _checked_loader(loader, check):
 
 
 def _checked_iterator(batches, check):
-    """The same batches, the first of which is checked, by a generator: the one form of iterator that Keras takes."""
+    """Generator of the same batches, which checks the first. Keras takes no other form of iterator."""
     for number, batch in enumerate(batches):
         if number == 0:
             check(batch)
@@ -192,7 +190,7 @@ def _checked_iterator(batches, check):
 
 
 def _checked_tf_dataset(dataset, check):
-    """A `tf.data.Dataset` with a step that looks at the first batch."""
+    """A `tf.data.Dataset` with one more step, which checks the first batch."""
     import tensorflow as tf
 
     looked: list[bool] = []
@@ -203,7 +201,7 @@ def _checked_tf_dataset(dataset, check):
             check(arrays)
 
     def step(*batch):
-        # A tensor of images, and one of labels. Other forms are left to Keras.
+        # Checked are tensors of images and labels. Other structures are not.
         head = [part for part in batch[:2] if isinstance(part, tf.Tensor)]
         if isinstance(batch[0], tf.Tensor):
             tf.numpy_function(look, head, [])

@@ -1,9 +1,9 @@
-"""`from_preset`, `save_to_preset` and `presets`, by which Keras' users know pretrained models."""
+"""The methods `from_preset` and `save_to_preset` and the attribute `presets`, as KerasHub's models have them."""
 
 
 def load(cls, preset, load_weights, **arguments):
-    """The preset, which must be a model of class `cls`."""
-    # Presets are made of models.
+    """Load a preset, which must be a model of class `cls`."""
+    # Imported here, since `presets` imports models.
     from keras_coda import presets
 
     model = presets.load(preset, load_weights, **arguments)
@@ -24,7 +24,7 @@ def save(model, directory, *, dataset="", classes=None, **facts):
 
 
 class Known:
-    """A read-only attribute of a class and its objects: the presets that have a name, as a dict."""
+    """A read-only attribute of a class and its objects: a dict from names of presets to their `PresetInfo`."""
 
     def __get__(self, instance, owner):
         from keras_coda import presets

@@ -1,5 +1,8 @@
 """ResNet-56 for small images: the baseline that the paper's supplement compares CoDA-Nets with."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
 
@@ -13,15 +16,16 @@ class ResNet56(keras.Model):
     """The residual network of He et al. (2016, 4.2) for CIFAR-10: 6 x 9 + 2 layers, 853,018 trainable parameters.
 
     Where the image shrinks, shortcuts take every other pixel and add channels of zeros (their option A). The
-    published training: SGD with momentum 0.9, weight decay 1e-4, batch 128, learning rate 0.1 divided by 10 after
-    32,000 and 48,000 of 64,000 steps, random flips and crops with 4 pixels of padding, of images less their mean.
+    published training is SGD with momentum 0.9, weight decay 1e-4 and batches of 128 for 64,000 steps. The learning
+    rate is 0.1, divided by 10 after 32,000 and 48,000 steps. Images have their mean subtracted, and are flipped and
+    cropped at random, with 4 pixels of padding.
 
     Args:
         classes: integer, number of classes.
         blocks: integer, residual blocks of each width; 9 makes 56 layers, 3 make ResNet-20.
-        image_shape: shape of the images without the batch axis; sizes may be `None` (any), which grids of images need.
+        image_shape: shape of the images without the batch axis; sizes may be `None` (any), as grids of images need.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
-        **kwargs: `name`, `dtype` and `trainable` of every Keras model. Logits are in float32 at least.
+        **kwargs: `name`, `dtype` and `trainable` of every Keras model. Logits are in at least float32.
 
     Input shape:
         `(N, H, W, C)`, or `(N, C, H, W)` with "channels_first".
@@ -39,7 +43,15 @@ class ResNet56(keras.Model):
     ...               keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     """
 
-    def __init__(self, classes=10, blocks=9, image_shape=None, data_format=None, dtype=None, **kwargs):
+    def __init__(
+        self,
+        classes: int = 10,
+        blocks: int = 9,
+        image_shape: Sequence[int | None] | None = None,
+        data_format: str | None = None,
+        dtype: Any = None,
+        **kwargs,
+    ):
         for name, value in (("classes", classes), ("blocks", blocks)):
             if value < 1:
                 raise ValueError(f"`{name}` must be positive. Received: {value}")
@@ -51,7 +63,7 @@ class ResNet56(keras.Model):
         common = {"data_format": data_format, "dtype": policy}
 
         def convolve(x, filters, strides=1):
-            # Padded alike on both sides, also at stride 2, which Keras' "same" is not.
+            # The same padding on both sides. Keras' "same" has more after than before at stride 2.
             x = layers.ZeroPadding2D(1, **common)(x)
             x = layers.Conv2D(filters, 3, strides=strides, use_bias=False, kernel_initializer="he_normal", **common)(x)
             return layers.BatchNormalization(axis=-1 if last else 1, dtype=policy)(x)
@@ -75,14 +87,14 @@ class ResNet56(keras.Model):
         x = layers.GlobalAveragePooling2D(**common)(x)
         logits = layers.Dense(classes, dtype=at_least_float32(policy.variable_dtype), name="logits")(x)
         super().__init__(inputs=images, outputs=logits, **kwargs)
-        # Keras' functional models leave `dtype` out; `compile` looks here whether to scale the loss, for float16.
+        # Functional models do not set this. `compile` reads it to decide on loss scaling, for float16.
         self.dtype_policy = policy
         self.classes = classes
         self.blocks = blocks
         self.image_shape = tuple(image_shape)
         self.data_format = data_format
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             "classes": self.classes,
             "blocks": self.blocks,
@@ -94,5 +106,5 @@ class ResNet56(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "ResNet56":
         return cls(**config)

@@ -1,7 +1,7 @@
 """The four sizes of CoDA-Nets (paper, 4.1).
 
-S and L are the published configurations. The paper's text does not give M and XL: these layouts follow their
-siblings and have the paper's 28 and 62 million parameters. Temperatures are those of the paper's experiments.
+S and L are the published configurations. The paper does not give the layers of M and XL. Ours follow S and L, and have
+the paper's 28 and 62 million parameters. Temperatures are those of the paper's experiments.
 """
 
 

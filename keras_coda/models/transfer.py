@@ -1,29 +1,30 @@
-"""From a network for some classes to one for others."""
+"""Transfer of a trained network to other classes."""
 
 import fnmatch
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from keras_coda.linear_maps import Graph
 
-# What layers call the number of their outputs.
+# The names of layers' arguments for the number of their outputs.
 OUTPUTS = ("filters", "units")
 
 
-def with_classes(model, classes):
-    """A model of the same layers and weights, but for the last layer that has weights: that is new, for other classes.
+def with_classes(model: keras.Model, classes: int | Sequence[str]) -> keras.Model:
+    """A copy of a model for other classes: the last layer with weights is new, the others keep their weights.
 
     Args:
-        model: a `CoDANet`, or a chain of layers, such as a stem of linear layers before DAU layers.
+        model: a `CoDANet`, or a model of linear layers and DAU layers.
         classes: the new classes' names, or their number.
 
     Returns:
         A model like `model`, which stays as it is.
 
     Raises:
-        ValueError: there are no two classes, names are repeated, or the last layer with weights is no DAU layer,
-            `Dense` or convolution.
+        ValueError: there are fewer than two classes, names are repeated, or the last layer with weights is no DAU
+            layer, `Dense` or convolution.
 
     Example:
 
@@ -39,7 +40,11 @@ def with_classes(model, classes):
         )
     if hasattr(model, "filters"):
         config = model.get_config()
-        others = {"class_names": [*classes] if hasattr(classes, "__len__") else None} if "class_names" in config else {}
+        others = (
+            {"class_names": None if isinstance(classes, (int, np.integer)) else [*classes]}
+            if "class_names" in config
+            else {}
+        )
         new = type(model).from_config({**config, "filters": [*config["filters"][:-1], count], **others})
     else:
 
@@ -54,11 +59,11 @@ def with_classes(model, classes):
     return new
 
 
-def freeze(model, names):
-    """Have training leave some layers as they are. Compile the model afterwards.
+def freeze(model: keras.Model, names: Sequence[str]) -> None:
+    """Exclude some layers from training. Compile the model afterwards.
 
     Args:
-        model: a Keras model, whose layers' `trainable` is set.
+        model: a Keras model. `trainable` of these layers is set to False.
         names: names of layers, or patterns such as "dau_*".
 
     Raises:
@@ -77,7 +82,7 @@ def freeze(model, names):
         raise ValueError(f"Expected names of layers, of {[*layers]}. Received: {unknown}")
     frozen = {name for found in chosen.values() for name in found}
     if frozen and not any(layer.trainable_weights for name, layer in layers.items() if name not in frozen):
-        raise ValueError(f"A layer at least must stay trainable. Received: {[*names]} to freeze, which are all")
+        raise ValueError(f"At least one layer must stay trainable. Received: {[*names]} to freeze, which are all")
     for name in frozen:
         layers[name].trainable = False
 

@@ -1,6 +1,7 @@
 """Adam with its epsilon after the bias correction."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -10,14 +11,14 @@ from keras import ops
 class Adam(keras.optimizers.Adam):
     """Adam as Kingma & Ba (2015, algorithm 1) write it, and as PyTorch has it.
 
-    A step is `learning_rate * m_hat / (sqrt(v_hat) + epsilon)`. Keras adds its epsilon to sqrt(v), before the bias
-    correction: its steps are the same where gradients are large beside epsilon. Those of a CoDA-Net at a high
-    temperature are not: they shrink with 1/T, and most are below 1e-7 at T = 1000.
+    A step is `learning_rate * m_hat / (sqrt(v_hat) + epsilon)`. Keras adds epsilon to sqrt(v), before the bias
+    correction. Both have the same steps where gradients are much larger than epsilon. A CoDA-Net's gradients are not:
+    they shrink with 1/T, and at T = 1000 most are below 1e-7.
 
     Args:
-        learning_rate, beta_1, beta_2, amsgrad: as of `keras.optimizers.Adam`.
-        epsilon: number that is added to sqrt(v_hat), the root of the corrected second moment.
-        **kwargs: further arguments of `keras.optimizers.Adam`.
+        learning_rate, beta_1, beta_2, amsgrad: as for `keras.optimizers.Adam`.
+        epsilon: number, added to sqrt(v_hat), the root of the corrected second moment.
+        **kwargs: as for `keras.optimizers.Adam`.
 
     Example:
 
@@ -27,7 +28,14 @@ class Adam(keras.optimizers.Adam):
     """
 
     def __init__(
-        self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, amsgrad=False, name="adam", **kwargs
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        amsgrad: bool = False,
+        name: str = "adam",
+        **kwargs,
     ):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, name=name, **kwargs)
 

@@ -1,6 +1,7 @@
 """Muon for the kernels of DAU layers."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -38,7 +39,7 @@ class Muon(keras.optimizers.Muon):
     >>> model.compile(keras_coda.optimizers.Muon(0.03), keras_coda.OneVsRestCrossentropy(), metrics=["accuracy"])
     """
 
-    def __init__(self, learning_rate=0.03, weight_decay=0.3, name="muon", **kwargs):
+    def __init__(self, learning_rate: Any = 0.03, weight_decay: float = 0.3, name: str = "muon", **kwargs):
         super().__init__(learning_rate, weight_decay=weight_decay, name=name, **kwargs)
 
     # Keras calls this to decide a variable's state and weight decay.

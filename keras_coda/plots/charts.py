@@ -1,5 +1,8 @@
 """Charts of measured scores, with published ones beside them (paper, Fig. 6)."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from keras_coda.imports import Lazy
@@ -7,41 +10,47 @@ from keras_coda.plots.explanations import DPI, GRAY, INK
 from keras_coda.plots.methods import COLOURS, name_of
 
 matplotlib_figure = Lazy("matplotlib.figure", "matplotlib")
+colours = Lazy("matplotlib.colors", "matplotlib")
 
+# Colours of methods that `plots.methods` does not know, in turn.
 OTHER = ("#1b9e77", "#7570b3", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
 
 
-def published_curve(values):
-    """The `(x, y)` of a published removal curve: x in percent of the pixels."""
+def published_curve(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """The `(x, y)` of a published removal curve; x is in percent of the pixels."""
     return np.linspace(0, 25, len(values)), np.asarray(values)
 
 
-def chart(width=5.0, height=3.2, columns=1, rows=1):
-    """A figure with empty axes, `(figure, axes)`: an array of them, or one."""
+def chart(width: float = 5.0, height: float = 3.2, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
+    """A figure and its empty axes: one, or an array of them."""
     figure = matplotlib_figure.Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
     return figure, figure.subplots(rows, columns)
 
 
-def plot_boxes(ax, scores, published=None, chance=None, mark=""):
-    """Boxes of scores in [0, 1]: quartiles, median, whiskers from the 5th to the 95th percentile, and the mean, a dot.
+def plot_boxes(
+    ax: Any,
+    scores: Mapping[str, np.ndarray],
+    published: Mapping[str, Mapping[str, float]] | None = None,
+    chance: float | None = None,
+    mark: str = "",
+) -> None:
+    """Draw a box for each array of scores in [0, 1]: quartiles and median, 5th and 95th percentile, mean as a dot.
 
     Args:
         ax: Matplotlib axes.
-        scores: dict from methods (or other labels) to arrays of scores; drawn from the top in this order.
-        published: dict from the same to {"mean", "median", "q25", "q75"}, drawn in gray below each.
-        chance: the score of a uniform map, drawn as a line.
-        mark: put after "published", see `Evaluation.mark`.
+        scores: dict from methods (or other labels) to arrays of scores, drawn from top to bottom.
+        published: dict from the same labels to {"mean", "median", "q25", "q75"}, drawn in gray below each.
+        chance: score of a uniform map, drawn as a line.
+        mark: text after "published", see `Evaluation.mark`.
     """
     published = {key: value for key, value in (published or {}).items() if key in scores}
     offset = 0.19 if published else 0
     for row, (label, values) in enumerate(scores.items()):
-        colour = _colour(label, row)
-        low, *quartiles, high = np.percentile(values, [5, 25, 50, 75, 95])
-        _box(ax, quartiles, np.mean(values), (low, high), row - offset, colour, 0.34 if published else 0.5)
+        five = np.percentile(values, [5, 25, 50, 75, 95])
+        _box(ax, five, np.mean(values), row - offset, _colour(label, row), 0.34 if published else 0.5)
         if label in published:
-            box = published[label]
-            quartiles = low, _, high = box["q25"], box["median"], box["q75"]
-            _box(ax, quartiles, box["mean"], (low, high), row + offset, GRAY, 0.24)
+            mean, low, median, high = (published[label][key] for key in ("mean", "q25", "median", "q75"))
+            _box(ax, (low, low, median, high, high), mean, row + offset, GRAY, 0.24)
     if chance is not None:
         ax.axvline(chance, color=GRAY, linewidth=0.8, linestyle=":", zorder=0)
         ax.annotate("uniform map", (chance, 1), (2, 1), xycoords=("data", "axes fraction"), textcoords="offset points",
@@ -54,17 +63,24 @@ def plot_boxes(ax, scores, published=None, chance=None, mark=""):
     _finish(ax)
 
 
-def plot_curves(ax, curves, published=None, ylabel="mean probability of the class", legend=True, mark=""):
-    """Curves with their 95 % intervals shaded, and published ones dashed in the same colours.
+def plot_curves(
+    ax: Any,
+    curves: Mapping[str, Any],
+    published: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    ylabel: str = "mean probability of the class",
+    legend: bool = True,
+    mark: str = "",
+) -> None:
+    """Draw curves with shaded 95 % intervals, and published curves dashed in the same colours.
 
     Args:
         ax: Matplotlib axes.
-        curves: dict from methods (or other labels) to tables with the columns x, the part of the pixels, mean, low and
+        curves: dict from methods (or other labels) to tables with the columns x (share of the pixels), mean, low and
             high.
-        published: dict from the same to `(x, y)`, x in percent.
-        ylabel: what the curves show.
-        legend: whether the labels are shown.
-        mark: put after "published", see `Evaluation.mark`.
+        published: dict from the same labels to `(x, y)`, x in percent.
+        ylabel: label of the y axis.
+        legend: whether there is a legend.
+        mark: text after "published", see `Evaluation.mark`.
     """
     published = {key: value for key, value in (published or {}).items() if key in curves}
     ends = {label: curve["mean"].iloc[-1] for label, curve in curves.items()}
@@ -86,13 +102,13 @@ def plot_curves(ax, curves, published=None, ylabel="mean probability of the clas
     _finish(ax)
 
 
-def plot_by_layer(ax, curves, ylabel):
-    """Curves over the layers of a network.
+def plot_by_layer(ax: Any, curves: Mapping[str, Any], ylabel: str) -> None:
+    """Draw curves over the layers of a network.
 
     Args:
         ax: Matplotlib axes.
         curves: dict from methods to pandas Series, with the layers' names as index.
-        ylabel: what they show.
+        ylabel: label of the y axis.
     """
     for row, (label, curve) in enumerate(curves.items()):
         own = label == "contributions"
@@ -105,20 +121,31 @@ def plot_by_layer(ax, curves, ylabel):
     _finish(ax)
 
 
-def of_published_curves(published, metric="removal_least_first"):
-    """The published curves by method, as `plot_curves` takes them."""
+def of_published_curves(published: Any, metric: str = "removal_least_first") -> dict[str, tuple]:
+    """The curves of `Published` scores (or `None`) by method, in the form that `plot_curves` takes."""
     if published is None:
         return {}
     return {method: published_curve(values) for method, values in published.scores(metric).items()}
 
 
-def _box(ax, quartiles, mean, whiskers, position, colour, height):
-    low, median, high = quartiles
-    ax.barh(position, high - low, height, low, color=colour, alpha=0.45, edgecolor=colour, linewidth=0.8)
-    for start, end in ((whiskers[0], low), (high, whiskers[1])):
-        ax.plot([start, end], [position, position], color=colour, linewidth=1, solid_capstyle="butt")
-    ax.plot([median, median], [position - height / 2, position + height / 2], color=colour, linewidth=1.5)
-    ax.plot(mean, position, marker="o", markersize=2.5, markerfacecolor="white", markeredgecolor=colour)
+def _box(ax, five, mean, position, colour, height):
+    """A box by its whiskers, quartiles and median (five numbers in rising order) and its mean."""
+    stats = dict(zip(("whislo", "q1", "med", "q3", "whishi"), five, strict=True), mean=mean)
+    ax.bxp(
+        [stats],
+        [position],
+        height,
+        orientation="horizontal",
+        patch_artist=True,
+        showmeans=True,
+        showfliers=False,
+        showcaps=False,
+        manage_ticks=False,
+        boxprops={"facecolor": colours.to_rgba(colour, 0.45), "edgecolor": colour, "linewidth": 0.8},
+        whiskerprops={"color": colour, "linewidth": 1},
+        medianprops={"color": colour, "linewidth": 1.5},
+        meanprops={"marker": "o", "markersize": 2.5, "markerfacecolor": "white", "markeredgecolor": colour},
+    )
 
 
 def _colour(label, row):

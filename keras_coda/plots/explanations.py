@@ -2,7 +2,10 @@
 
 import bisect
 import io
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -11,32 +14,35 @@ from keras_coda.files import written_whole
 from keras_coda.imports import Lazy
 from keras_coda.layers.input_encoding import to_unit_range
 
+if TYPE_CHECKING:
+    from keras_coda.explanations import Explanation
+
 matplotlib_figure = Lazy("matplotlib.figure", "matplotlib")
 font_manager = Lazy("matplotlib.font_manager", "matplotlib")
 textpath = Lazy("matplotlib.textpath", "matplotlib")
 
-# Scales are set by this percentile, so that a few extreme pixels do not make the rest pale.
+# Scales end at this percentile, so that a few extreme pixels do not make the rest pale.
 PERCENTILE = 99.5
 
-# The layout of a gallery, in pixels. 256 is a multiple of common image sizes, whose pixels are then drawn alike.
+# The layout of a gallery, in pixels. 256 is a multiple of common image sizes, so that all their pixels have one size.
 DPI = 160
 PANEL, GAP, GROUP_GAP, MARGIN, TITLE, FOOT, SCALE = 256, 8, 32, 16, 64, 24, 80
 INK, GRAY, WRONG = "#222222", "#888888", "#c00000"
 MINUS = "\N{MINUS SIGN}"
 
 
-def target_and_strongest_other(logits, targets=None):
-    """The pairs of classes that a gallery compares, to be explained by `model.explain(images, target=pairs)`.
+def target_and_strongest_other(logits: Any, targets: Any = None) -> np.ndarray:
+    """The pairs of classes that a gallery compares. Explain them by `model.explain(images, target=pairs)`.
 
     Args:
         logits: `(N, classes)`, of at least two classes.
-        targets: `(N,)` integer classes. Default: the predicted ones.
+        targets: `(N,)` integers, classes. Default: the predicted classes.
 
     Returns:
-        `(N, 2)` integers: the target, and of the other classes the one with the largest logit.
+        `(N, 2)` integers: the target, and the class with the largest logit among the others.
 
     Raises:
-        ValueError: logits of another shape, or targets that are not N classes.
+        ValueError: the logits have another shape, or the targets are not N classes.
 
     Example:
 
@@ -51,46 +57,49 @@ def target_and_strongest_other(logits, targets=None):
     return np.stack([targets, np.where(first == targets, second, first)], axis=1)
 
 
-def weights_limit(weights, data_format=None):
-    """The strength at which weights get their full colour: the 99.5th percentile over the image.
+def weights_limit(weights: Any, data_format: str | None = None) -> np.ndarray:
+    """The strength at which weights are drawn in full colour: the 99.5th percentile over the image.
 
-    The strength is the norm of a pixel's positive weights, for an encoded image; the absolute weights otherwise.
+    For an encoded image the strength of a pixel is the norm of its positive weights. Otherwise it is the absolute value
+    of each weight.
 
     Args:
         weights, data_format: see `weights_to_rgba`.
 
     Returns:
-        `(...)` numbers, one an image, to be compared over images and given to `weights_to_rgba` as `limit`.
+        `(...)` numbers, one for each image. To draw several images on one scale, give the largest of them to
+        `weights_to_rgba` as `limit`.
     """
     weights, largest, strengths, axes = _strengths(weights, data_format)
     leading = weights.shape[:-3]
     return _strong(strengths, axes).reshape(leading) * largest.reshape(leading)
 
 
-def weights_to_rgba(weights, contribution_map=None, data_format=None, limit=None):
-    """Weights as RGBA colours: the inverse of the input encoding, which turns colours into channels.
+def weights_to_rgba(
+    weights: Any, contribution_map: Any = None, data_format: str | None = None, limit: float | None = None
+) -> np.ndarray:
+    """Convert weights to RGBA colours. This inverts the input encoding, which turns colours into channels.
 
-    For an encoded image only positive weights are shown. Each colour is its share w_c / (w_c + w_c') of the weights
-    of the image and of the negative image, so that weights proportional to an encoded image have that image's
-    colours. The opacity is the norm of a pixel's weights, relative to the 99.5th percentile over the image.
+    For an encoded image only positive weights are shown. Each colour is its share w_c / (w_c + w_c') of the weights of
+    the image and of the negative image. So weights that are proportional to an encoded image have the colours of that
+    image. The opacity is the norm of a pixel's weights, relative to the 99.5th percentile over the image.
 
-    Weights of an image without its negative (`add_negative=False`) are opaque and around mid gray, brighter where
-    positive and darker where negative, up to that percentile of their absolute values (paper, Fig. 2).
+    For an image without its negative (`add_negative=False`) weights are opaque. Zero is mid gray, positive weights are
+    brighter and negative ones darker, up to that percentile of their absolute values (paper, Fig. 2).
 
     Args:
-        weights: `(..., H, W, 6)` for [r, g, b, 1 - r, 1 - g, 1 - b], or `(..., H, W, 2)` for gray images, or
-            3 or 1 without the negative image, as `explanation.weights`; channels come before rows with
-            "channels_first".
-        contribution_map: `(..., H, W)`, `explanation.contribution_map`: pixels that do not contribute positively
-            are left out, of an image with its negative. Default: all are shown.
+        weights: `(..., H, W, 6)` for [r, g, b, 1 - r, 1 - g, 1 - b], `(..., H, W, 2)` for gray images, or 3 or 1
+            channels without the negative image, as in `explanation.weights`; `(..., C, H, W)` with "channels_first".
+        contribution_map: `(..., H, W)`, `explanation.contribution_map`. For an encoded image, pixels that do not
+            contribute positively are then transparent. Default: all pixels are shown.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
-        limit: a positive number in the place of each image's percentile, to compare images. See `weights_limit`.
+        limit: a positive number that replaces the percentile of each image, to compare images. See `weights_limit`.
 
     Returns:
         `(..., H, W, 4)`, float64 RGBA in [0, 1], not premultiplied.
 
     Raises:
-        ValueError: another number of channels, another shape of the map, or values that are not finite.
+        ValueError: the number of channels or the shape of the map is another, or values are not finite.
 
     Example:
 
@@ -120,13 +129,13 @@ def weights_to_rgba(weights, contribution_map=None, data_format=None, limit=None
     return np.concatenate([np.broadcast_to(rgb, (*alpha.shape, 3)), alpha[..., np.newaxis]], axis=-1)
 
 
-def plot_image(image, ax=None, data_format=None):
+def plot_image(image: Any, ax: Any = None, data_format: str | None = None) -> Any:
     """Draw an image.
 
     Args:
-        image: `(H, W, 3)`, `(H, W, 1)` or `(H, W)`, in [0, 1], or integers in 0..255; channels come before rows with
+        image: `(H, W, 3)`, `(H, W, 1)` or `(H, W)`, in [0, 1], or integers in 0..255; `(C, H, W)` with
             "channels_first".
-        ax: Matplotlib axes to draw on. Default: the current ones of pyplot.
+        ax: Matplotlib axes to draw on. Default: the current axes of pyplot.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
 
     Returns:
@@ -135,12 +144,18 @@ def plot_image(image, ax=None, data_format=None):
     return _draw_picture(_pictures(keras.ops.convert_to_numpy(image)[np.newaxis], data_format)[0], ax)
 
 
-def plot_weights(weights, ax=None, contribution_map=None, data_format=None, limit=None):
+def plot_weights(
+    weights: Any,
+    ax: Any = None,
+    contribution_map: Any = None,
+    data_format: str | None = None,
+    limit: float | None = None,
+) -> Any:
     """Draw the weights of one image in colour, on white.
 
     Args:
         weights, contribution_map, data_format, limit: see `weights_to_rgba`, without leading axes.
-        ax: Matplotlib axes to draw on. Default: the current ones of pyplot.
+        ax: Matplotlib axes to draw on. Default: the current axes of pyplot.
 
     Returns:
         The `matplotlib.image.AxesImage`.
@@ -148,14 +163,14 @@ def plot_weights(weights, ax=None, contribution_map=None, data_format=None, limi
     return _draw(weights_to_rgba(weights, contribution_map, data_format, limit), ax)
 
 
-def plot_contribution_map(contribution_map, ax=None, limit=None):
+def plot_contribution_map(contribution_map: Any, ax: Any = None, limit: float | None = None) -> Any:
     """Draw a contribution map: positive contributions in red, negative ones in blue, on a scale around zero.
 
     Args:
         contribution_map: `(H, W)`, one of `explanation.contribution_map`.
-        ax: Matplotlib axes to draw on. Default: the current ones of pyplot.
-        limit: where the scale ends, on both sides. Give several maps the same to compare them. Default: the
-            99.5th percentile of the absolute contributions.
+        ax: Matplotlib axes to draw on. Default: the current axes of pyplot.
+        limit: end of the scale on both sides. To compare several maps, give all the same limit. Default: the 99.5th
+            percentile of the absolute contributions.
 
     Returns:
         The `matplotlib.image.AxesImage`.
@@ -174,53 +189,55 @@ def plot_contribution_map(contribution_map, ax=None, limit=None):
     return _draw(contribution_map, ax, cmap="RdBu_r", vmin=-limit, vmax=limit)
 
 
-def contribution_limit(maps):
-    """The end of the colour scale of contribution maps: the 99.5th percentile of absolute values over all maps."""
+def contribution_limit(maps: np.ndarray) -> float:
+    """The end of the colour scale of contribution maps: the 99.5th percentile of the absolute values of all maps."""
     return np.percentile(np.abs(maps), PERCENTILE) or np.abs(maps).max() or 1.0
 
 
 def plot_explanation_gallery(
-    images,
-    explanation,
-    classes=None,
-    path=None,
+    images: Any,
+    explanation: "Explanation",
+    classes: Sequence[str] | None = None,
+    path: str | os.PathLike | None = None,
     *,
-    labels=None,
-    max_images=8,
-    data_format=None,
-    limit=None,
-    weight_limit=None,
-):
-    """Draw explanations, one image a row: the image, then weights in colour and contribution map of each target.
+    labels: Any = None,
+    max_images: int = 8,
+    data_format: str | None = None,
+    limit: float | None = None,
+    weight_limit: float | None = None,
+) -> Any:
+    """Draw explanations with a row for each image: the image, then weights and contribution map of each target.
 
-    The maps of a row share one scale, and so can be compared; contributions are in units of the logit. Weights are
-    shown where they contribute positively, see `weights_to_rgba`.
+    The maps of a row have the same scale, so that they can be compared. Contributions are in units of the logit.
+    Weights are shown in colour where they contribute positively, see `weights_to_rgba`.
 
     Args:
-        images: `(N, H, W, 3)`, `(N, H, W, 1)` or `(N, H, W)`, in [0, 1], or integers in 0..255; channels come
-            before rows with "channels_first".
-        explanation: the `Explanation` of the images, for one target an image or several.
-        classes: list of the names of the classes. Default: their numbers.
+        images: `(N, H, W, 3)`, `(N, H, W, 1)` or `(N, H, W)`, in [0, 1], or integers in 0..255; `(N, C, H, W)` with
+            "channels_first".
+        explanation: the `Explanation` of the images, with one or several targets for each image.
+        classes: list of the names of the classes. Default: the explanation's `class_names`, or the classes' numbers.
         path: file to save the figure in, see `save_figure`. Default: it is not saved.
-        labels: `(N,)` integers, the true classes. They title the images, in red where another class is predicted.
-        max_images: how many images are drawn, the first ones.
+        labels: `(N,)` integers, the true classes. They are the titles of the images, in red if another class is
+            predicted.
+        max_images: largest number of images; the first ones are drawn.
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
-        limit, weight_limit: where the scales of all contribution maps and weights end, see `plot_contribution_map` and
-            `weights_to_rgba`. Default: each row has a scale of its own.
+        limit, weight_limit: ends of the scales of all contribution maps and of all weights, see
+            `plot_contribution_map` and `weights_to_rgba`. Default: each row has its own scales.
 
     Returns:
         The `matplotlib.figure.Figure`, which is not one of pyplot's.
 
     Raises:
-        ValueError: arguments that do not fit one another, or an explanation of other units than logits.
+        ValueError: the arguments do not fit one another, or the explanation is not one of logits.
 
     Example:
 
     >>> pairs = target_and_strongest_other(model.predict(images))
     >>> explanation = model.explain(images, target=pairs)
-    >>> plot_explanation_gallery(images, explanation, classes=names, path="gallery.png")
+    >>> plot_explanation_gallery(images, explanation, classes=classes, path="gallery.png")
     """
     images = _pictures(images, data_format)
+    classes = explanation.class_names if classes is None else classes
     logits, maps = explanation.logits, explanation.contribution_map
     if logits.ndim != 2 or (len(maps), *maps.shape[-2:]) != images.shape[:3]:
         raise ValueError(f"Expected logits explained by images of shape {images.shape}. Received: {explanation}")
@@ -276,15 +293,15 @@ def plot_explanation_gallery(
     return figure
 
 
-def save_figure(figure, path):
-    """Write a figure to a file, whole or not at all, and create its folder.
+def save_figure(figure: Any, path: str | os.PathLike) -> None:
+    """Write a figure to a file as a whole or not at all, and create its folder.
 
     Args:
         figure: `matplotlib.figure.Figure`.
-        path: the file; its suffix gives the format, PNG without one.
+        path: the file. Its suffix is the format; without a suffix it is PNG.
 
     Raises:
-        ValueError: Matplotlib knows no such format.
+        ValueError: Matplotlib does not know the format.
         OSError: the file cannot be written.
     """
     path = pathlib.Path(path)
@@ -306,12 +323,12 @@ def _draw(image, ax, **scale):
         ax = pyplot.gca()
     ax.set(xticks=[], yticks=[], facecolor="white")
     ax.spines[:].set(edgecolor=GRAY, linewidth=0.5)
-    # Small images pixel by pixel, larger ones smoothed as Matplotlib does to shrink them.
+    # Small images are drawn pixel by pixel. Larger ones are shrunk, with Matplotlib's smoothing.
     return ax.imshow(image, interpolation="nearest" if max(image.shape[:2]) <= PANEL else None, **scale)
 
 
 def set_title(ax, width, line, next_line="", colour=INK, panel=PANEL):
-    """Two lines over as many pixels from the left of axes, which are `panel` pixels wide, cut to fit in there."""
+    """Set a title of two lines, cut to `width` pixels from the left of axes that are `panel` pixels wide."""
     font = font_manager.FontProperties(size=8)
 
     def length(text):
@@ -364,7 +381,11 @@ def _positive(name, number):
 
 
 def _strengths(weights, data_format):
-    """Weights, channels last, divided by the largest of their image; that; the strength of pixels; and its axes."""
+    """`(weights, largest, strengths, axes)`.
+
+    Weights with channels last, divided by the largest of their image; this largest weight; the strength of each pixel;
+    and the axes over which the percentile of the strength is taken.
+    """
     weights = _channels_last(_finite("weights", weights), data_format)
     if weights.ndim < 3 or weights.shape[-1] not in (1, 2, 3, 6):
         raise ValueError(

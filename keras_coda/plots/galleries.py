@@ -1,22 +1,33 @@
 """Maps of several methods for the same images, and for a grid of images (paper, Fig. 7 and 8)."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
 from keras_coda.plots.methods import name_of
 from keras_coda.plots.panels import attribution, framed, image, plot_panels, ranking
 
-# RISE's values are probabilities, all of them positive.
+# Panels of methods whose maps have no meaningful zero: RISE's values are probabilities.
 PANELS = {"rise": ranking}
-# Around an image, where it must show on dark and bright ones.
+# Colour of the frame around an image, visible on dark and on bright images.
 FRAME = "#ffd400"
 
 
-def plot_methods(images, maps, titles, data_format="channels_last", size=128):
-    """Images, and below each the maps of every method.
+def plot_methods(
+    images: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    titles: Sequence[str],
+    data_format: str = "channels_last",
+    size: int = 128,
+) -> Any:
+    """Plot images, and below each the maps of every method.
 
     Args:
         images: `(N, H, W, C)`.
-        maps: dict from methods to `(N, H, W)` maps. Each map has a scale of its own.
+        maps: dict from methods to `(N, H, W)` maps. Each map has its own scale.
         titles: N strings, above the images.
-        data_format: of the images.
+        data_format: that of the images.
         size: width of a panel in pixels.
 
     Returns:
@@ -28,16 +39,23 @@ def plot_methods(images, maps, titles, data_format="channels_last", size=128):
     return plot_panels(cells, columns=titles, rows=rows, size=size, aspect=_aspect(maps))
 
 
-def plot_grid(grid, size, maps, titles, data_format="channels_last", width=128):
-    """A grid of images, and the maps of its classes, with a frame around the image of each.
+def plot_grid(
+    grid: np.ndarray,
+    size: int,
+    maps: Mapping[str, np.ndarray],
+    titles: Sequence[str],
+    data_format: str = "channels_last",
+    width: int = 128,
+) -> Any:
+    """Plot a grid of images and the maps for the class of each image. A frame marks this image.
 
     Args:
         grid: `(H, W, C)`, a grid of `size` x `size` images.
-        size: integer, images in a row.
-        maps: dict from methods to `(size * size, H, W)`: the maps for the class of each image, rows first.
+        size: integer, number of images in a row.
+        maps: dict from methods to `(size * size, H, W)`: the maps for the class of each image, row by row.
         titles: names of these classes.
-        data_format: of the grid.
-        width: of a panel in pixels.
+        data_format: that of the grid.
+        width: width of a panel in pixels.
 
     Returns:
         The `matplotlib.figure.Figure`.

@@ -17,8 +17,8 @@ NAMES = {
     "smooth_grad": "SmoothGrad",
 }
 
-# The inherent explanation in the red of positive contributions; methods by perturbation, activation and gradient in
-# colours of a family each.
+# Contributions have the red of positive contributions. Methods by perturbation, by activation and by gradient have a
+# family of colours each.
 COLOURS = {
     "contributions": "#b2182b",
     "occlusion_5": "#9ecae1",
@@ -37,6 +37,6 @@ COLOURS = {
 }
 
 
-def name_of(method):
+def name_of(method: str) -> str:
     """The display name of a method's key, such as "grad_cam"."""
     return NAMES.get(method, method)

@@ -1,4 +1,9 @@
-"""Images and maps in rows and columns."""
+"""Figures of images and maps in rows and columns."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 
 from keras_coda.imports import Lazy
 from keras_coda.plots import explanations as plots
@@ -6,21 +11,33 @@ from keras_coda.plots import explanations as plots
 matplotlib_figure = Lazy("matplotlib.figure", "matplotlib")
 shapes = Lazy("matplotlib.patches", "matplotlib")
 
-# Pixels of a character of a row's title, at its font size.
+# Width of a character in a row's title, in pixels.
 CHARACTER = 10
 
+# A function that draws a panel on Matplotlib axes.
+Panel = Callable[[Any], Any]
 
-def plot_panels(cells, *, columns=(), rows=(), titles=None, size=128, aspect=1.0, groups=()):
-    """A figure of panels, uniform with the galleries of `plots.explanations`.
+
+def plot_panels(
+    cells: Sequence[Sequence[Panel | None]],
+    *,
+    columns: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    titles: Sequence[Sequence[str | None]] | None = None,
+    size: int = 128,
+    aspect: float = 1.0,
+    groups: Sequence[int] = (),
+) -> Any:
+    """Plot a figure of panels, in the style of the galleries of `plots.explanations`.
 
     Args:
-        cells: list of rows, which are lists of functions of Matplotlib axes that draw a panel, or `None` for none.
+        cells: list of rows. A row is a list of functions that draw a panel on Matplotlib axes, or `None` for no panel.
         columns: titles of the columns.
         rows: titles of the rows.
         titles: list of rows of titles of single panels: strings of one or two lines, or `None`.
-        size: integer, the width of a panel in pixels.
-        aspect: number, its height relative to its width.
-        groups: the columns before which the gap is wider.
+        size: integer, width of a panel in pixels.
+        aspect: number, height of a panel relative to its width.
+        groups: indices of the columns before which the gap is wider.
 
     Returns:
         The `matplotlib.figure.Figure`, which is not one of pyplot's.
@@ -44,8 +61,9 @@ def plot_panels(cells, *, columns=(), rows=(), titles=None, size=128, aspect=1.0
             x = left + j * (size + plots.GAP) + wide * sum(group <= j for group in groups)
             ax = figure.add_axes((x / width, bottom / height, size / width, height_of_panel / height))
             draw(ax)
-            if titles is not None and titles[i][j]:
-                line, _, next_line = titles[i][j].partition("\n")
+            title = titles[i][j] if titles is not None else None
+            if title:
+                line, _, next_line = title.partition("\n")
                 plots.set_title(ax, size, line, next_line, panel=size)
             if i == 0 and j < len(columns) and columns[j]:
                 y = (height - plots.MARGIN - head / 2) / height
@@ -53,23 +71,23 @@ def plot_panels(cells, *, columns=(), rows=(), titles=None, size=128, aspect=1.0
                     (x + size / 2) / width, y, columns[j], fontsize=8, color=plots.INK, ha="center", va="center"
                 )
         if i < len(rows):
-            x, y = (left - plots.GAP) / width, (bottom + height_of_panel / 2) / height
-            figure.text(x, y, rows[i], fontsize=8, color=plots.INK, ha="right", va="center", parse_math=False)
+            at = (left - plots.GAP) / width, (bottom + height_of_panel / 2) / height
+            figure.text(*at, rows[i], fontsize=8, color=plots.INK, ha="right", va="center", parse_math=False)
     return figure
 
 
-def image(pixels, data_format="channels_last"):
+def image(pixels: np.ndarray, data_format: str = "channels_last") -> Panel:
     """A panel with an image."""
     return lambda ax: plots.plot_image(pixels, ax, data_format)
 
 
-def attribution(attribution_map, limit=None):
-    """A panel with a map, red for and blue against the class."""
+def attribution(attribution_map: np.ndarray, limit: float | None = None) -> Panel:
+    """A panel with a map: red speaks for, blue against the class."""
     return lambda ax: plots.plot_contribution_map(attribution_map, ax, limit)
 
 
-def ranking(attribution_map):
-    """A panel with a map that has no meaningful zero: blue at its minimum, red at its maximum."""
+def ranking(attribution_map: np.ndarray) -> Panel:
+    """A panel with a map that has no meaningful zero: blue is its minimum, red its maximum."""
 
     def draw(ax):
         drawn = plots.plot_contribution_map(attribution_map, ax)
@@ -79,13 +97,13 @@ def ranking(attribution_map):
     return draw
 
 
-def weights(values, contribution_map, data_format="channels_last"):
+def weights(values: np.ndarray, contribution_map: np.ndarray, data_format: str = "channels_last") -> Panel:
     """A panel with weights in colour."""
     return lambda ax: plots.plot_weights(values, ax, contribution_map, data_format)
 
 
-def framed(draw, number, size, colour=plots.INK):
-    """A panel of a grid of `size` x `size` images, counted row by row, with a frame around the one of that number."""
+def framed(draw: Panel, number: int, size: int, colour: str = plots.INK) -> Panel:
+    """A panel of a grid of `size` x `size` images, with a frame around image `number`, counted row by row."""
     row, column = divmod(number, size)
 
     def draw_and_frame(ax):

@@ -7,15 +7,18 @@
 A preset is a folder of plain data. Loading one executes nothing that it holds.
 """
 
-from keras_coda.presets.add_results import add_results
 from keras_coda.presets.checkpoint import load_checkpoint
 from keras_coda.presets.errors import PresetError
-from keras_coda.presets.folder import load, metadata, save
-from keras_coda.presets.known import PresetInfo
-from keras_coda.presets.listing import list, list_presets
+from keras_coda.presets.facts import Facts
+from keras_coda.presets.loading import load, metadata
+from keras_coda.presets.names import PresetInfo, list_presets
 from keras_coda.presets.publishing import publish
+from keras_coda.presets.saving import add_results, save
+
+list = list_presets  # The earlier name.
 
 __all__ = [
+    "Facts",
     "PresetError",
     "PresetInfo",
     "add_results",

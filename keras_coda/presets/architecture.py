@@ -1,24 +1,29 @@
-"""Architectures as JSON, of a closed set of classes.
+"""Architectures as JSON, restricted to a closed set of classes.
 
 Keras' deserialisation imports modules and calls functions that the JSON names. So the JSON is checked first: it may
-name what dynamic linear chains consist of, and nothing else.
+name nothing but the parts of dynamic linear models.
 """
 
 import contextlib
 import json
 import types
+from collections.abc import Iterator
+from typing import Any
 
 import keras
+
+# The only private import from Keras. No public name gives the variables that still wait for their values, and those of
+# a refused model must be dropped, see `_without_memory`.
 from keras.src.backend.common import global_state
 
 from keras_coda import layers
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.known import LAYERS
 from keras_coda.models import CoDANet
-from keras_coda.presets import plain
+from keras_coda.presets import files
 from keras_coda.presets.errors import PresetError
 
-# As Keras writes them, "module.class_name".
+# "module.class_name", as Keras writes them into JSON.
 _MODELS = {"keras.Sequential", "keras.src.models.functional.Functional"}
 _KERAS_CLASSES = {
     *_MODELS,
@@ -31,25 +36,27 @@ _KERAS_CLASSES = {
         if isinstance(member, type)
     ),
 }
-# By the name they are registered under.
+# Class names by registered name.
 _OWN_CLASSES = {
     keras.saving.get_registered_name(cls): cls.__name__
     for cls in (CoDANet, *(getattr(layers, name) for name in layers.__all__))
     if isinstance(cls, type)
 }
-# Where Keras keeps the variables that get their values later.
+# The attribute in which Keras keeps the variables that still wait for their values.
 _UNINITIALIZED = "uninitialized_variables"
 MOST_ENTRIES, MOST_VALUES = 1000, 100_000
 _NEEDED_KEYS = {"module", "class_name", "config", "registered_name"}
 _KEYS = _NEEDED_KEYS | {"build_config", "name", "inbound_nodes"}
 _EXPECTED = (
-    "Expected: a CoDANet, or a Sequential or Functional chain of DAU layers and Keras' linear layers, with Keras' own "
+    "Expected: a CoDANet, or a Sequential or Functional model of DAU layers and Keras' linear layers, with Keras' own "
     "initializers, regularizers and constraints, and no activations."
 )
 
 
-def serialize(model):
-    """A model's architecture as JSON text, without what it was compiled with. Whether it may be, `deserialize` tells.
+def serialize(model: keras.Model) -> str:
+    """A model's architecture as JSON text, without its compile arguments.
+
+    It is not checked here: `deserialize` refuses what a preset must not hold.
 
     Raises:
         PresetError: Keras cannot serialize the model.
@@ -66,20 +73,18 @@ def serialize(model):
     return json.dumps(json.loads(text, object_hook=without_training), indent=2) + "\n"
 
 
-def deserialize(text, source, dtype=None, parameters=None):
-    """The untrained model of `serialize`'s text.
+def deserialize(text: str, source: Any, dtype: Any = None, parameters: int | None = None) -> keras.Model:
+    """The model that a text of `serialize` describes, built, with random weights.
 
     Args:
         text: string.
-        source: what error messages call the text.
+        source: name of the text in error messages.
         dtype: a dtype policy or its name, for all layers. Default: those in the text.
-        parameters: integer, how many the model must have, which is known before they get memory. Default: any number.
-
-    Returns:
-        A built Keras model.
+        parameters: integer, the required number of parameters. It is checked before memory is allocated for them.
+            Default: any number.
 
     Raises:
-        PresetError: the text is no JSON, names what no preset may hold, or describes no chain of layers.
+        PresetError: the text is no JSON, names what a preset must not hold, or describes no dynamic linear model.
     """
     policy = None if dtype is None else keras.dtype_policies.get(dtype).name
 
@@ -89,7 +94,7 @@ def deserialize(text, source, dtype=None, parameters=None):
         return value
 
     try:
-        architecture = plain.parse(text, source, with_policy)
+        architecture = files.parse(text, source, with_policy)
         _check_model(architecture, source)
         with _without_memory():
             model = keras.saving.deserialize_keras_object(architecture, safe_mode=True)
@@ -106,14 +111,14 @@ def deserialize(text, source, dtype=None, parameters=None):
                 )
     except PresetError:
         raise
-    except Exception as error:  # Keras and the layers raise all kinds for what does not fit together
+    except Exception as error:  # Keras and the layers raise errors of many types for parts that do not fit together
         raise PresetError(f"{source} does not describe a model that a preset may hold: {error}") from error
     return model
 
 
 @contextlib.contextmanager
-def _without_memory():
-    """A context in which variables are made that get memory and values when it is left; and none after an error."""
+def _without_memory() -> Iterator[None]:
+    """A context in which new variables have no memory. They get memory and values at its end, or never if it fails."""
     others = [*global_state.get_global_attribute(_UNINITIALIZED, [])]
 
     @contextlib.contextmanager
@@ -124,8 +129,9 @@ def _without_memory():
             global_state.set_global_attribute(_UNINITIALIZED, others)
             raise
 
-    # Inside for those made before an error, to which Keras would give values when the scope is left, however large they
-    # are. Outside for an initializer that fails then: all later scopes would try again, and fail.
+    # The inner `forgetting` drops the variables made before an error: at the end of the scope Keras would allocate
+    # memory for them, however large. The outer one is for an initializer that fails at the end of the scope: every
+    # later scope would try it again, and fail.
     with forgetting(), keras.StatelessScope(), forgetting():
         yield
 
@@ -139,7 +145,7 @@ def _check_model(architecture, source):
 
 
 def _check_size(value, source):
-    """A text of some kilobytes may ask for more layers than could be made in hours."""
+    """Raise an error for too many values: a few kilobytes may ask for more layers than can be built in hours."""
     values = [value]
     for count, value in enumerate(values):
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -151,7 +157,7 @@ def _check_size(value, source):
 
 
 def _check(value, source, path):
-    """Raise an error unless everything that `value` would have Keras look up is in the closed set."""
+    """Raise an error if `value` would make Keras look up anything outside the closed set."""
 
     def refuse(what):
         at = f" at {path}" if path else ""
@@ -161,7 +167,7 @@ def _check(value, source, path):
         for index, item in enumerate(value):
             _check(item, source, f"{path}[{index}]")
     elif isinstance(value, str):
-        # Keras takes such strings for the registered objects.
+        # Keras would replace such a string by the registered object.
         if value in keras.saving.get_custom_objects():
             refuse(repr(value))
     elif isinstance(value, dict):
@@ -191,7 +197,7 @@ def _is_allowed(value):
 
 
 def _is_registered_function(value):
-    """Whether `value` names a function that this process has registered: code of the user, not of the preset."""
+    """Whether `value` names a function that the user has registered. Then its code does not come from the preset."""
     if not (isinstance(value, dict) and value.get("class_name") == "function" and set(value) == _NEEDED_KEYS):
         return False
     registered = keras.saving.get_custom_objects()

@@ -1,7 +1,9 @@
-"""Checkpoints of the paper's authors, for users who hold them, as networks of this package."""
+"""Load PyTorch checkpoints of the paper's authors, for users who have them."""
 
+import os
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +14,31 @@ from keras_coda.models import CoDANet
 from keras_coda.models.sizes import SIZES
 from keras_coda.presets.errors import PresetError
 
-# Of layer i: B (r, c, k, k), then A (c k k n, r, 1, 1) and b (c k k n), of which the units n vary fastest.
+# For layer i: B (r, c, k, k), then A (c k k n, r, 1, 1) and b (c k k n), in which the index of units n varies fastest.
 _KEY = re.compile(r"(?:module\.)?([0-9]{1,9})\.weight_mod\.weighting_f\.(0\.weight|1\.weight|1\.bias)")
 _PARTS = ("0.weight", "1.weight", "1.bias")
 _FORM = "a state dict with i.weight_mod.weighting_f.0.weight, .1.weight and .1.bias for each layer i"
 
 
 def load_checkpoint(
-    path, size=None, *, strides=None, temperature=None, rescaling="sq", logit_bias=LOGIT_BIAS, data_format=None
-):
-    """A `CoDANet` with the weights of a PyTorch checkpoint of the authors' code.
+    path: str | os.PathLike,
+    size: str | None = None,
+    *,
+    strides: Sequence[int] | None = None,
+    temperature: float | None = None,
+    rescaling: str = "sq",
+    logit_bias: float = LOGIT_BIAS,
+    data_format: str | None = None,
+) -> CoDANet:
+    """Load a PyTorch checkpoint of the authors' code into a `CoDANet`.
 
-    Filters, kernel sizes and ranks are read from the checkpoint; what it does not say has to be given. It is read by
-    PyTorch, which need not be the active backend, with weights-only loading: nothing in it is executed.
+    Filters, kernel sizes and ranks are read from the checkpoint. It does not hold strides and temperature, which have
+    to be given. PyTorch reads it with weights-only loading: nothing in it is executed. Any backend may be active.
 
     Args:
         path: the file, a state dict saved by `torch.save`.
         size: "s", "m", "l" or "xl", for the strides and the temperature of `CoDANet.from_size`.
-        strides: integers, a layer each. Default: those of `size`.
+        strides: integers, one for each layer. Default: those of `size`.
         temperature: T of eq. (9). Default: that of `size`.
         rescaling: "sq" or "l2" (paper, eq. 2).
         logit_bias: b0 of eq. (9).
@@ -39,14 +48,14 @@ def load_checkpoint(
         A `CoDANet`, not compiled. `keras_coda.presets.save` makes a preset of it.
 
     Raises:
-        PresetError: the file is missing, no such state dict, or holds what only its execution would load; its layers do
-            not fit each other; or strides or temperature are not given, or not for each layer.
+        PresetError: the file is missing, is no such state dict, or needs code to be executed; its layers do not fit
+            each other; or strides or temperature are missing, or there is not one stride for each layer.
         ImportError: PyTorch is not installed.
 
     Example:
 
-    >>> model = keras_coda.presets.load_checkpoint("s_coda_cifar10.pt", "s", temperature=1000)
-    >>> keras_coda.presets.save(model, "s_coda_cifar10", dataset="cifar10", classes=names)
+    >>> model = keras_coda.presets.load_checkpoint("s_coda_cifar10.pt", "s", temperature=1000)  # doctest: +SKIP
+    >>> keras_coda.presets.save(model, "s_coda_cifar10", dataset="cifar10", classes=classes)  # doctest: +SKIP
     """
     path = Path(path)
     if size is not None and size not in SIZES:
@@ -96,7 +105,7 @@ def _read(path):
             f'{path} is read by PyTorch, which is not installed: pip install "keras-coda[torch]"'
         ) from error
     if not path.is_file():
-        raise PresetError(f"Expected a checkpoint file. Received: {str(path)!r}, which does not exist or is none")
+        raise PresetError(f"Expected a checkpoint file. Received: {str(path)!r}, which does not exist or is no file")
     try:
         _check_stored(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -109,33 +118,33 @@ def _read(path):
         ]
         if others or wrong:
             raise ValueError(f"these are no dense tensors of floating-point numbers: {[*others, *wrong]!r:.200}")
-        # Before any becomes an array: of one number in the file a tensor can make as many as it says it has.
+        # Checked before a tensor becomes an array: by strides of zero a tensor can repeat one stored number.
         declared = sum(value.numel() * value.element_size() for value in tensors.values())
         if declared > path.stat().st_size:
-            raise ValueError(f"its tensors are of {declared:,} bytes, and the file is of {path.stat().st_size:,}")
+            raise ValueError(f"its tensors have {declared:,} bytes, and the file has {path.stat().st_size:,}")
         return {key: value.float().numpy() for key, value in tensors.items()}
-    except Exception as error:  # PyTorch raises all kinds for what is none of its files
+    except Exception as error:  # PyTorch raises errors of many types for files that are not its own
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise PresetError(f"{path} is no checkpoint that can be read. Expected: {_FORM}. {reason[0]}") from error
 
 
 def _check_stored(path):
-    """PyTorch's files are archives of what is not compressed: one that is would become larger than it is.
+    """Raise an error if an archive has compressed entries, which could grow without limit, or a wrong checksum.
 
-    They have checksums, which PyTorch does not look at.
+    PyTorch writes archives without compression, and does not check their checksums.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
             if size > path.stat().st_size:
-                raise ValueError(f"its entries are of {size:,} bytes, and the file is of {path.stat().st_size:,}")
+                raise ValueError(f"its entries have {size:,} bytes, and the file has {path.stat().st_size:,}")
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"its entry {damaged!r} is damaged, by its checksum")
 
 
 def _layers(state, path):
-    """B `(k, k, c, r)`, A `(k, k, c, r, n)` and b `(k, k, c, n)` of each layer, as `DAUConv2D` has them."""
+    """B `(k, k, c, r)`, A `(k, k, c, r, n)` and b `(k, k, c, n)` of each layer, in the form of `DAUConv2D`."""
     found: dict[int, dict[str, np.ndarray]] = {}
     for key, value in state.items():
         match = _KEY.fullmatch(key) if isinstance(key, str) else None

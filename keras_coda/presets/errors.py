@@ -2,4 +2,4 @@
 
 
 class PresetError(ValueError):
-    """A preset is unknown, not released, incomplete, altered, or holds what no preset may hold."""
+    """A preset is unknown, not released, incomplete or altered, or holds what a preset must not hold."""

@@ -1,13 +1,47 @@
 """Preset metadata: the content of metadata.json."""
 
+import dataclasses
 import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
 
-from keras_coda.presets import plain, weights
+from keras_coda.presets import files, weights
 from keras_coda.presets.errors import PresetError
+from keras_coda.presets.files import METADATA, WEIGHTS
 from keras_coda.version import __version__
 
 FORMAT_VERSION = 1
-WEIGHTS = weights.FILE
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """The part of a preset's metadata that is not read from the model.
+
+    Attributes:
+        dataset: the data set that the model was trained on.
+        classes: names of the classes, in the order of the logits. Default: the `class_names` of a `CoDANet`.
+        name: name of the preset. Default: that of the folder.
+        description: a sentence or two.
+        image_shape: shape of the images that the model was trained on, without the batch axis. Default: the shape that
+            the model takes.
+        results: dict of JSON data, the measured results, such as `{"test_accuracy": 0.98}`.
+        license: licence of the weights, such as "Apache-2.0".
+
+    Example:
+
+    >>> facts = keras_coda.presets.Facts(dataset="digits", classes=classes, license="Apache-2.0")
+    >>> keras_coda.presets.save(model, "my_preset", facts)
+    """
+
+    dataset: str
+    classes: Sequence[str] | None = None
+    name: str | None = None
+    description: str = ""
+    image_shape: Sequence[int | None] | None = None
+    results: dict[str, Any] | None = None
+    license: str | None = None
+
 
 _TYPES = {
     "format_version": int,
@@ -26,19 +60,33 @@ _TYPES = {
     "keras_coda_version": str,
     "keras_version": str,
 }
-# Of the contents of config.json and of the metadata but for this. Presets that were written before there were checksums
-# have neither, and load by that of their weights alone. What has one and not the other was altered.
+# Checksums of the contents of config.json and of the metadata (without this entry). The oldest presets have neither,
+# and load with that of the weights alone. Metadata with only one of the two were altered.
 CHECKSUMS = CONFIG_SUM, OWN_SUM = ("config_sha256", "metadata_sha256")
 _OPTIONAL = {"weights_parts", *CHECKSUMS}
 
 
-def parse(text, source):
-    """The facts in JSON text, a dict. `source` is what error messages call the text.
+def read(folder: pathlib.Path) -> dict[str, Any]:
+    """The metadata of the preset in a folder.
 
     Raises:
-        PresetError: the text is no JSON object, a fact is missing, unknown or of another type, or one was altered.
+        PresetError: metadata.json is missing or cannot be read, or `parse` refuses it.
     """
-    facts = plain.parse(text, source)
+    return parse(files.read(folder / METADATA), folder / METADATA)
+
+
+def parse(text: str, source: Any) -> dict[str, Any]:
+    """The metadata in JSON text.
+
+    Args:
+        text: string.
+        source: name of the text in error messages.
+
+    Raises:
+        PresetError: the text is no JSON object; an entry is missing, unknown or of another type; or the content does
+            not have its checksum.
+    """
+    facts = files.parse(text, source)
     if not isinstance(facts, dict):
         raise PresetError(f"{source} must hold a JSON object. Received: {facts!r}")
     if facts.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
@@ -70,21 +118,21 @@ def parse(text, source):
     if has_sums and _sum(facts) != facts[OWN_SUM]:
         raise PresetError(
             f"{source} is not as it was written. Expected SHA-256 of its content: {facts[OWN_SUM]}. Found: "
-            f"{_sum(facts)}. Results are altered by `keras_coda.presets.add_results`. For what you altered yourself, "
-            f"take the entries {CHECKSUMS} out."
+            f"{_sum(facts)}. To change results, use `keras_coda.presets.add_results`. If you altered it yourself, "
+            f"remove the entries {CHECKSUMS}."
         )
     return facts
 
 
 def _sum(facts):
-    return plain.digest({key: value for key, value in facts.items() if key != OWN_SUM})
+    return files.digest({key: value for key, value in facts.items() if key != OWN_SUM})
 
 
-def to_json(facts):
-    """The text that `parse` reads, with its checksum where there is one of config.json.
+def to_json(facts: dict[str, Any]) -> str:
+    """Metadata as the text that `parse` reads. Its checksum is set if there is one of config.json.
 
     Raises:
-        PresetError: a fact is no JSON data, or of another type.
+        PresetError: an entry is no JSON data, or has another type.
     """
     try:
         if CONFIG_SUM in facts:

@@ -2,26 +2,27 @@
 
 import json
 import re
+from typing import Any
 
 from keras_coda.presets import hub
 from keras_coda.text import markdown
 
 PICTURE = "explanations.png"
 _TASK = "image-classification"
-# How what this package measures, all of it on test images, was measured.
+# How the results of this package are measured, all of them on test images.
 _HOW = {
-    "test_accuracy": "part of the test images whose most probable class is the label",
-    "test_top_5_accuracy": "part of the test images whose label is among the five most probable classes",
-    "test_loss": "loss of training, on the test images",
-    "completeness_residual": "largest difference of a logit from what its contributions add up to, of the logit or b0",
+    "test_accuracy": "share of the test images whose most probable class is the label",
+    "test_top_5_accuracy": "share of the test images whose label is among the five most probable classes",
+    "test_loss": "training loss, on the test images",
+    "completeness_residual": "largest difference of a logit from the sum of its contributions, relative to it or to b0",
     "localisation": (
-        "part of the positive contributions to a class that lie on its image, in grids of {localisation_images_a_grid} "
-        "images of different classes (paper, eq. 11): mean over {localisation_grids} grids; 1 is perfect, a uniform "
-        "map has 1/{localisation_images_a_grid}"
+        "share of the positive contributions to a class that lie on its image, in grids of "
+        "{localisation_images_a_grid} images of different classes (paper, eq. 11): mean over {localisation_grids} "
+        "grids; 1 is perfect, a uniform map has 1/{localisation_images_a_grid}"
     ),
     "removal": (
-        "probability of the label while up to {removal_percent_of_pixels} % of the pixels are removed, those of the "
-        "least contributions first: mean over the curves of {removal_images} images"
+        "probability of the label while up to {removal_percent_of_pixels} % of the pixels are removed, those with the "
+        "smallest contributions first: mean over the curves of {removal_images} images"
     ),
 }
 _BODY = """
@@ -31,12 +32,11 @@ _BODY = """
 
 An image classifier that explains itself: a Convolutional Dynamic Alignment Network (CoDA-Net) of {parameters:,}
 parameters, trained on {dataset}, for [Keras 3](https://keras.io) on TensorFlow, JAX or PyTorch. It computes every
-logit as W(x) x, with a matrix W(x) that it builds for the image at hand, so that the contributions of the pixels add up
-to the logit.
+logit as W(x) x, with a matrix W(x) that depends on the image. So the contributions of the pixels add up to the logit.
 {picture}
 ## Use
 
-`pip install "keras-coda[hub,jax]"`, or with `tensorflow` or `torch` in the place of `jax`.
+`pip install "keras-coda[hub,jax]"`, or with `tensorflow` or `torch` instead of `jax`.
 
 ```python
 import keras_coda
@@ -46,7 +46,7 @@ preset = {handle}
 model = keras_coda.presets.load(preset)
 classes = keras_coda.presets.metadata(preset)["classes"]
 
-images = np.random.default_rng(0).random({shape}, "float32")  # in the place of yours, in [0, 1]
+images = np.random.default_rng(0).random({shape}, "float32")  # put yours here, in [0, 1]
 explanation = keras_coda.explain(model, images)
 print([classes[index] for index in explanation.targets])
 print(explanation.contribution_map.shape)  # what each pixel adds to the logit of its image's class
@@ -58,9 +58,9 @@ print(explanation.contribution_map.shape)  # what each pixel adds to the logit o
 
 ## Limits
 
-- Images must have the shape {image_shape}{layout}, `None` being any size, and values in [0, 1].
-- It tells {count} classes apart, and takes every image for one or more of them: {classes}.
-- The results are those of {dataset}, measured as the table says; nothing is known of other images.
+- Images must have the shape {image_shape}{layout} (`None` is any size) and values in [0, 1].
+- It knows {count} classes, and assigns every image to one or more of them: {classes}.
+- The results were measured on {dataset}, as the table says. Other images may give other results.
 - An explanation says what this network computed. It does not say whether the prediction is right.
 
 ## Citation
@@ -76,16 +76,16 @@ print(explanation.contribution_map.shape)  # what each pixel adds to the logit o
 """
 
 
-def model_card(facts, handle, has_picture=False):
-    """The card of a preset.
+def model_card(facts: dict[str, Any], handle: str, has_picture: bool = False) -> Any:
+    """The model card of a preset.
 
     Args:
-        facts: dict, what `keras_coda.presets.metadata` gives.
-        handle: string, what loads the preset: "hf://user/repo" or "hf://user/repo@revision".
-        has_picture: whether explanations.png lies beside it.
+        facts: metadata, see `keras_coda.presets.metadata`.
+        handle: Hub address of the preset: "hf://user/repo" or "hf://user/repo@revision".
+        has_picture: whether there is an explanations.png beside the card.
 
     Returns:
-        A `huggingface_hub.ModelCard`. Results that are fractional numbers are in its model-index.
+        A `huggingface_hub.ModelCard`. Results that are floats are in its model-index.
 
     Raises:
         ImportError: huggingface_hub is not installed.
@@ -95,7 +95,7 @@ def model_card(facts, handle, has_picture=False):
     >>> print(model_card(keras_coda.presets.metadata("xs_coda_digits"), "hf://user/xs_coda_digits"))
     """
     client = hub.client()
-    # Of the form of the names of data sets on the Hub.
+    # In the form of data set names on the Hub.
     dataset = re.sub(r"[^a-z0-9._-]+", "-", facts["dataset"].lower()).strip("-.") or "unknown"
     measured = [*_measured(facts, dataset, client)]
     data = client.ModelCardData(
@@ -123,7 +123,7 @@ def model_card(facts, handle, has_picture=False):
 
 
 def _measured(facts, dataset, client):
-    """An `EvalResult` for each fractional number; whole ones are counts, of images or epochs."""
+    """An `EvalResult` for each float. Integers are counts of images or epochs, not results."""
     for key, value in facts["results"].items():
         if isinstance(value, float):
             on_test = key.startswith("test_") or key in _HOW
@@ -151,7 +151,7 @@ def _table(results):
 def _how(key, results):
     try:
         return _HOW.get(key, "").format_map(results)
-    except (KeyError, ValueError, AttributeError, IndexError):  # the user's own, without the numbers of images
+    except (KeyError, ValueError, AttributeError, IndexError):  # the user's own results may lack the counts
         return ""
 
 

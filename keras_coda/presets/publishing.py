@@ -1,47 +1,64 @@
-"""Presets to the Hugging Face Hub."""
+"""Publish presets on the Hugging Face Hub."""
 
+import functools
+import os
 import pathlib
 import shutil
 import tempfile
+from typing import Any
 
 from keras_coda import plots
 from keras_coda.explanations import explain
 from keras_coda.presets import hub, weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.facts import to_json
-from keras_coda.presets.folder import CONFIG, FILES, METADATA, WEIGHTS, load, metadata
-from keras_coda.presets.handle import resolve
-from keras_coda.presets.hub_errors import explained, patiently
+from keras_coda.presets.files import CONFIG, FILES, METADATA, WEIGHTS
+from keras_coda.presets.hub import explained, patiently
+from keras_coda.presets.loading import load, metadata
 from keras_coda.presets.model_card import PICTURE, model_card
+from keras_coda.presets.names import resolve
+from keras_coda.presets.space import space_files
 
 
-def publish(folder, repo_id, *, revision=None, private=False, token=None, message=None, images=None):
+def publish(
+    folder: str | os.PathLike,
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    private: bool = False,
+    token: str | None = None,
+    message: str | None = None,
+    images: Any = None,
+    space: bool = False,
+) -> str:
     """Upload a preset to the Hugging Face Hub, with a model card, in one commit.
 
-    The repository and the branch are made where they are not there. Files of the same name are replaced: config.json,
+    The repository and the branch are created if missing. Files of the same name are replaced: config.json,
     model.weights.h5, metadata.json, README.md and explanations.png.
 
     Args:
-        folder: path of a folder that `save` wrote. A picture explanations.png that lies in it is shown on the card.
+        folder: path of a folder that `save` wrote. If it holds a picture explanations.png, the card shows it.
         repo_id: "user/repo".
         revision: name of a branch. Default: the main one.
-        private: whether a new repository is to be private. One that is public is then refused.
-        token: string, with permission to write. Default: the one of `hf auth login`, or of HF_TOKEN.
-        message: string, of the commit. Default: one with the preset's name.
-        images: images to explain on the card, of the shape that the model takes, in [0, 1]; up to 8 are drawn. Default:
-            none.
+        private: whether a new repository is private. An existing public one is then refused.
+        token: access token with permission to write. Default: that of `hf auth login` or of HF_TOKEN.
+        message: commit message. Default: one with the preset's name.
+        images: images in [0, 1] to explain on the card, of the shape that the model takes. Up to 8 are drawn. Default:
+            no images.
+        space: whether to make, or replace, a page for it, too: a Space called `repo_id`, with a copy of the preset and
+            a Gradio app that classifies images and explains the answers. It installs `keras-coda` from PyPI.
 
     Returns:
-        The URL of the commit, a string. `keras_coda.presets.load(f"hf://{repo_id}")` loads what was published.
+        The URL of the commit. `keras_coda.presets.load(f"hf://{repo_id}")` loads the published preset.
 
     Raises:
-        PresetError: the folder is no whole preset that loads, `repo_id` is of another form, the repository is public
-            and should not be, or the Hub does not take it.
+        PresetError: the folder is no complete preset, or cannot be loaded; `repo_id` has another form; the repository
+            is public, and `private` is true; or an upload fails. If only that of the Space fails, the preset is there.
         ImportError: huggingface_hub is not installed.
 
     Example:
 
-    >>> keras_coda.presets.publish("my_preset", "user/my_preset", images=x_test[:4])
+    >>> keras_coda.presets.publish("my_preset", "user/my_preset", images=x_test[:4])  # doctest: +SKIP
     """
     handle = f"hf://{repo_id}" if revision is None else f"hf://{repo_id}@{revision}"
     if hub.parse(handle) != (repo_id, revision):
@@ -54,31 +71,45 @@ def publish(folder, repo_id, *, revision=None, private=False, token=None, messag
             shutil.copyfile(file, staged / WEIGHTS)
         shutil.copyfile(folder / CONFIG, staged / CONFIG)
         shutil.copyfile(folder / METADATA, staged / METADATA)
-        if facts.pop("weights_parts", None):  # The Hub takes them as one file.
+        if facts.pop("weights_parts", None):  # The Hub takes one large file.
             (staged / METADATA).write_text(to_json(facts), encoding="utf-8")
         if images is not None:
             _draw(model, facts, images, staged / PICTURE)
         elif (folder / PICTURE).is_file():
             shutil.copyfile(folder / PICTURE, staged / PICTURE)
         model_card(facts, handle, (staged / PICTURE).is_file()).save(staged / "README.md")
-        try:
-            api = client.HfApi(token=token, **hub.LIBRARY)
-            return _upload(api, staged, repo_id, revision, private, message or f"Preset {facts['name']}")
-        except PresetError:
-            raise
-        except Exception as error:  # the client and its HTTP library raise all kinds
-            raise explained(error, f"{handle!r} was not published") from error
+        message = message or f"Preset {facts['name']}"
+        upload = functools.partial(_upload, client.HfApi(token=token, **hub.LIBRARY), staged, repo_id)
+        url = _told(f"{handle!r} was not published", upload, revision, private, message)
+        if space:
+            (staged / PICTURE).unlink(missing_ok=True)
+            for name, text in space_files(facts, repo_id).items():
+                (staged / name).write_text(text, encoding="utf-8")
+            _told(f"The Space of {handle!r} was not published", upload, None, private, message, "space")
+        return url
 
 
-def _upload(api, folder, repo_id, revision, private, message):
-    patiently(api.create_repo, repo_id, private=private, exist_ok=True)
-    if private and not api.model_info(repo_id).private:
+def _told(what, upload, *arguments):
+    try:
+        return upload(*arguments)
+    except PresetError:
+        raise
+    except Exception as error:  # the client and its HTTP library raise errors of many types
+        raise explained(error, what) from error
+
+
+def _upload(api, folder, repo_id, revision, private, message, kind="model"):
+    sdk = {"space_sdk": "gradio"} if kind == "space" else {}
+    patiently(api.create_repo, repo_id, private=private, exist_ok=True, repo_type=kind, **sdk)
+    if private and not api.repo_info(repo_id, repo_type=kind).private:
         raise PresetError(
-            f"Expected a private repository, as private=True says. Received: {repo_id!r}, which is public"
+            f"Expected a private repository, as private=True says. Received: {repo_id!r}, a {kind} that is public"
         )
     if revision is not None:
         patiently(api.create_branch, repo_id, branch=revision, exist_ok=True)
-    commit = api.upload_folder(repo_id=repo_id, folder_path=folder, revision=revision, commit_message=message)
+    commit = api.upload_folder(
+        repo_id=repo_id, folder_path=folder, revision=revision, commit_message=message, repo_type=kind
+    )
     return commit.commit_url
 
 

@@ -1,55 +1,57 @@
-"""The weights of a preset: one HDF5 file, or its bytes in parts, for what takes small files only."""
+"""The weights of a preset: one HDF5 file, or its bytes in parts for hosts that take small files only."""
 
 import contextlib
 import pathlib
 import re
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 import h5py
 
 from keras_coda.files import sha256
 from keras_coda.presets.errors import PresetError
+from keras_coda.presets.files import WEIGHTS
 
-FILE = "model.weights.h5"
-# A number of two digits follows the name of a part.
+# The names of parts end in a number of two digits.
 MOST_PARTS = 100
-# In float16.
+# The least number of bytes of a parameter, in float16.
 BYTES_A_PARAMETER = 2
 
 
-def names(parts):
-    """The files that the weights are in. `parts` is their number, or `None` where they are in one file as it is."""
-    return [FILE] if parts is None else [f"{FILE}.{number:02}" for number in range(parts)]
+def names(parts: int | None) -> list[str]:
+    """The names of the files with the weights: of `parts` parts, or of one whole file for `None`."""
+    return [WEIGHTS] if parts is None else [f"{WEIGHTS}.{number:02}" for number in range(parts)]
 
 
-def is_weights(name):
+def is_weights(name: str) -> bool:
     """Whether a file of this name holds weights or a part of them."""
-    return re.fullmatch(re.escape(FILE) + r"(\.\d\d)?", name) is not None
+    return re.fullmatch(re.escape(WEIGHTS) + r"(\.\d\d)?", name) is not None
 
 
 @contextlib.contextmanager
-def whole(folder, facts):
-    """The path of the file with all weights of a preset, for as long as the context lasts.
+def whole(folder: pathlib.Path, facts: dict[str, Any]) -> Iterator[pathlib.Path]:
+    """A context that gives the path of a file with all weights of a preset. Parts are joined in a temporary file.
 
     Args:
-        folder: of the preset, a `pathlib.Path`.
-        facts: its metadata, a dict.
+        folder: folder of the preset.
+        facts: its metadata.
 
     Raises:
-        PresetError: a file of the weights is missing, cannot be read, or is too small for the parameters; or they are
-            not those that the metadata was written for.
+        PresetError: a file is missing or cannot be read, the weights are too few for the number of parameters, or they
+            do not have the checksum in the metadata.
     """
     files = [folder / name for name in names(facts.get("weights_parts"))]
     missing = [path.name for path in files if not path.is_file()]
     if missing:
         raise PresetError(
-            f"{folder} is no preset, or not a whole one: {', '.join(missing)} is missing. "
+            f"{folder} is no complete preset: {', '.join(missing)} is missing. "
             f"Expected for the weights: {', '.join(path.name for path in files)}"
         )
     with contextlib.ExitStack() as stack:
         path = files[0]
         if "weights_parts" in facts:
-            path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()), FILE)
+            path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()), WEIGHTS)
             try:
                 _join(files, path)
             except OSError as error:
@@ -72,13 +74,13 @@ def whole(folder, facts):
         yield path
 
 
-def check_plain(path):
-    """Raise an error unless an HDF5 file holds what it says it holds: arrays of numbers, none larger than the file.
+def check_plain(path: pathlib.Path) -> None:
+    """Raise an error unless an HDF5 file holds plain arrays of numbers, together no larger than the file.
 
-    An array may be declared that is not there, or that lies in another file.
+    HDF5 can declare arrays that have no data, or whose data lie in another file.
 
     Raises:
-        ValueError, OSError: it does not, or is no HDF5 file.
+        ValueError, OSError: it holds others, or is no HDF5 file.
     """
     declared = 0
 
@@ -87,20 +89,20 @@ def check_plain(path):
         if not isinstance(item, h5py.Dataset):
             return
         if item.external or item.is_virtual or item.dtype.kind not in "fiu":
-            raise ValueError(f"{name!r} is no plain array of numbers, but of dtype {item.dtype}, or of other files")
+            raise ValueError(f"{name!r} must be an array of numbers in this file. Received: dtype {item.dtype}")
         declared += item.size * item.dtype.itemsize
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)
     if declared > path.stat().st_size:
-        raise ValueError(f"its arrays are of {declared:,} bytes, and the file is of {path.stat().st_size:,}")
+        raise ValueError(f"its arrays have {declared:,} bytes, and the file has {path.stat().st_size:,}")
 
 
-def split(path, part_bytes):
-    """Put the parts of a file in its place, of `part_bytes` each and the last of what is left. Returns their number.
+def split(path: pathlib.Path, part_bytes: int) -> int:
+    """Replace a file by parts of `part_bytes` each; the last one may be smaller. Returns the number of parts.
 
     Raises:
-        PresetError: they would be too many, or `part_bytes` is not positive.
+        PresetError: there would be too many parts, or `part_bytes` is not positive.
     """
     size = path.stat().st_size
     if part_bytes < 1 or size > part_bytes * MOST_PARTS:

@@ -6,6 +6,8 @@ import os
 import pathlib
 import platform
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,10 +16,12 @@ from keras_coda import attributions, metrics
 from keras_coda.files import written_whole
 from keras_coda.imports import Lazy
 from keras_coda.metrics import pieces
-from keras_coda.metrics.protocol import protocol_with
 from keras_coda.metrics.sanity_check import MODES, sanity_check
 from keras_coda.reports import examples, report
 from keras_coda.reports.evaluation import FACTS, INPUT, SANITY, Evaluation
+from keras_coda.reports.published_scores import Published
+from keras_coda.reports.subject import Subject
+from keras_coda.settings import settings_of
 from keras_coda.version import __version__
 
 pd = Lazy("pandas", "pandas")
@@ -26,33 +30,33 @@ REPORT = "report.html"
 
 
 def evaluate(
-    subject,
-    directory,
-    methods=None,
+    subject: Subject,
+    directory: str | os.PathLike,
+    methods: Mapping[str, Callable] | None = None,
     protocol: metrics.Protocol | None = None,
     *,
     sanity: int = 0,
     shown: int = 6,
-    published=None,
+    published: Published | None = None,
     batch_size: int = 32,
     verbose: int = 1,
-    **settings,
+    **settings: Any,
 ) -> Evaluation:
     """Measure attribution methods on a model, and write a report that opens in any browser.
 
     The folder gets results.csv (see `keras_coda.metrics.measure`), evaluation.json, sanity.csv and report.html. After
-    an interruption the same call goes on. Methods can be added later.
+    an interruption the same call resumes. Methods can be added later.
 
     Args:
         subject: a `Subject`.
-        directory: path, created where it is missing.
-        methods: dict from names to functions of a model that return an attribution. Default: all that `methods_of`
-            finds for the model.
+        directory: path of the folder, created if missing.
+        methods: dict from names to functions of a model that return an attribution. Default: all methods that
+            `methods_of` finds for the model.
         protocol: `keras_coda.metrics.Protocol`: metrics, numbers of grids and images. Default: the paper's.
-        sanity: integer, images of the sanity check in both modes; 0 for none.
-        shown: integer, images of the report whose maps are shown.
+        sanity: integer, number of images for the sanity check in both modes; 0 for no check.
+        shown: integer, number of images whose maps the report shows.
         published: `Published` scores to show beside the measured ones.
-        batch_size: integer, variants of images evaluated at once.
+        batch_size: integer, number of variants of images evaluated at once.
         verbose: 1 shows progress.
         settings: any field of `protocol`, in its place: `grids=20`.
 
@@ -65,12 +69,12 @@ def evaluate(
     Example:
 
     >>> subject = keras_coda.reports.Subject.load("xs_coda_digits")
-    >>> keras_coda.reports.evaluate(subject, "evaluation", grids=20, removed=64).results.summary()
+    >>> keras_coda.reports.evaluate(subject, "evaluation", methods, grids=2, removed=4).results.summary()
     """
-    protocol = protocol_with(protocol, settings)
+    protocol = settings_of(metrics.Protocol, protocol, settings)
     directory = pathlib.Path(directory)
     methods = methods_of(subject.model, batch_size=batch_size) if methods is None else methods
-    # Once, so that nothing is compiled again for the examples.
+    # Each method is made once, so that nothing is compiled again for the examples.
     made = {name: make(subject.model) for name, make in methods.items()}
     results = metrics.measure(
         subject.model,
@@ -92,28 +96,34 @@ def evaluate(
     return evaluation
 
 
-def methods_of(model, names=None, settings="cifar10", batch_size=32, definition="paper"):
-    """The published methods that a model admits.
+def methods_of(
+    model: keras.Model,
+    names: Sequence[str] | None = None,
+    settings: str = "cifar10",
+    batch_size: int = 32,
+    definition: str = "paper",
+) -> dict[str, Callable]:
+    """The published methods that work on a model.
 
     Args:
         model: a Keras model.
-        names: which, of `keras_coda.attributions.published(settings, definition)`. Default: all that the model
-            admits; what is left out, and why, is printed.
-        settings: the data set whose published settings are taken.
-        batch_size: integer, images or variants of them evaluated at once.
+        names: names from `keras_coda.attributions.published(settings, definition)`. Default: all that work on the
+            model. The others are printed with the reason.
+        settings: the data set whose published settings are used.
+        batch_size: integer, number of images or variants of images evaluated at once.
         definition: "paper" or "paper_code", see `keras_coda.attributions.published`.
 
     Returns:
         Dict from names to functions of a model.
 
     Raises:
-        ValueError: an unknown name, data set or definition; or, with `names`, a method that does not admit the model.
+        ValueError: a name, the data set or the definition is unknown; or one of `names` does not work on the model.
     """
     known = attributions.published(settings, definition)
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ValueError(f"Expected methods from {', '.join(known)}. Received: {', '.join(unknown)}")
-    found = {}
+    found: dict[str, Callable] = {}
     for name in names or known:
         try:
             known[name](model)
@@ -127,7 +137,7 @@ def methods_of(model, names=None, settings="cifar10", batch_size=32, definition=
 
 
 def _sanity(subject, methods, made, directory, count, seed, verbose):
-    """The sanity checks of all methods in both modes, a piece each."""
+    """The sanity checks of all methods in both modes. Each is saved as a piece, so that it can be resumed."""
     images, labels = subject.images[:count], subject.labels[:count]
     settings = {
         "seed": seed,

@@ -1,9 +1,12 @@
-"""The result of an evaluation, as `evaluate` saves it in a folder."""
+"""The result of an evaluation, and how it is read from a folder."""
 
 import dataclasses
 import json
+import os
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from keras_coda.imports import Lazy
 from keras_coda.metrics import Results
@@ -15,7 +18,7 @@ else:
 
 FACTS = "evaluation.json"
 SANITY = "sanity.csv"
-# The input that post-hoc methods explain: "encoded", "image", or both. See `keras_coda.attributions.Attribution`.
+# Key of what post-hoc methods explain: "encoded", "image", or both. See `keras_coda.attributions.Attribution`.
 INPUT = "input of post-hoc methods"
 
 
@@ -24,13 +27,14 @@ class Evaluation:
     """Scores of attribution methods on a model, and their conditions.
 
     Attributes:
-        facts: dict from what is to be known of the model, the data and the machine to text or numbers.
+        facts: dict of facts about the model, the data and the machine.
         results: the `keras_coda.metrics.Results`.
-        sanity: DataFrame of the sanity checks, with the columns mode and method beside those of
-            `keras_coda.metrics.sanity_check`; or `None`.
+        sanity: DataFrame of the sanity checks, with the columns of `keras_coda.metrics.sanity_check`, mode and method;
+            or `None`.
 
     Example:
 
+    >>> keras_coda.reports.evaluate(subject, "evaluation", methods, grids=2, removed=4)
     >>> evaluation = keras_coda.reports.Evaluation.load("evaluation")
     >>> evaluation.localisation()["contributions"].mean()
     """
@@ -40,11 +44,11 @@ class Evaluation:
     sanity: "pd.DataFrame | None" = None
 
     @classmethod
-    def load(cls, directory):
-        """Read what `evaluate` left in a folder.
+    def load(cls, directory: str | os.PathLike) -> "Evaluation":
+        """Read the evaluation that `evaluate` saved in a folder.
 
         Raises:
-            ValueError: it holds no finished evaluation.
+            ValueError: the folder holds no finished evaluation.
         """
         path = pathlib.Path(directory) / FACTS
         results = Results.load(directory)
@@ -56,30 +60,29 @@ class Evaluation:
         return cls(facts, results, pd.read_csv(sanity) if sanity.exists() else None)
 
     @property
-    def metrics(self):
-        """Their names."""
+    def metrics(self) -> list[str]:
+        """The names of the measured metrics."""
         return list(self.results.table["metric"].unique())
 
     @property
-    def mark(self):
-        """The mark beside published scores of post-hoc methods whose definition differs from the measured ones."""
+    def mark(self) -> str:
+        """A mark, " *", if the published post-hoc methods have another definition than the measured ones; or ""."""
         return "" if self.facts.get(INPUT) == "image" else " *"
 
     @property
-    def temperature(self):
-        """T of eq. (9); `None` for a model without."""
+    def temperature(self) -> float | None:
+        """T of eq. (9); `None` for a model without T."""
         return self.facts["temperature"]
 
     @property
-    def chance(self):
-        """The localisation of a uniform map, 1 / n^2 for n x n grids."""
+    def chance(self) -> float:
+        """The localisation of a uniform map: 1 / n^2 for n x n grids."""
         return 1 / self.facts["images in a grid"]
 
-    def preset_results(self):
-        """The dict of results for a preset's metadata, see `keras_coda.presets.add_results`.
+    def preset_results(self) -> dict[str, Any]:
+        """Results for a preset's metadata, see `keras_coda.presets.add_results`.
 
-        Of the accuracy, and of localisation and removal by the model's contributions as far as they were measured, with
-        the numbers of images.
+        The accuracy; and localisation and removal of the model's contributions, if measured, with the number of images.
         """
         results = {"test_images": self.facts["test images"], "test_accuracy": self.facts["accuracy"]}
         if "top-5 accuracy" in self.facts:
@@ -96,13 +99,13 @@ class Evaluation:
             results["removal_percent_of_pixels"] = round(100 * self.facts["part of the pixels removed"])
         return results
 
-    def localisation(self):
-        """All localisation scores: dict from methods to arrays, the best mean first."""
+    def localisation(self) -> dict[str, np.ndarray]:
+        """All localisation scores: dict from methods to arrays, ordered by their means, the best first."""
         table = self.results.table[self.results.table["metric"] == "localisation"]
         scores = {method: rows["score"].to_numpy() for method, rows in table.groupby("method")}
         return dict(sorted(scores.items(), key=lambda item: -item[1].mean()))
 
-    def curves(self, metric):
-        """The mean curves by a metric: dict from methods to what `Results.curve` returns."""
+    def curves(self, metric: str) -> "dict[str, pd.DataFrame]":
+        """The mean curves of a metric: dict from methods to the tables of `Results.curve`."""
         methods = self.results.table.loc[self.results.table["metric"] == metric, "method"].unique()
         return {method: self.results.curve(metric, method) for method in methods}

@@ -1,10 +1,13 @@
-"""Maps of every method for a few images and a grid, which a report shows."""
+"""Example maps for a report: those of every method for a few images and a grid."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
+from keras_coda.attributions import Attribution
 from keras_coda.metrics.grids import assemble
+from keras_coda.reports.subject import Subject
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -12,12 +15,14 @@ class Examples:
     """Images with their maps.
 
     Attributes:
-        images: `(N, H, W, C)`, or with channels first.
+        images: `(N, H, W, C)`, or `(N, C, H, W)` with "channels_first".
         titles: N names of their classes.
         maps: dict from methods to `(N, H, W)`.
-        data_format: of the images.
-        grid, size, grid_titles, grid_maps: the same for a grid of size x size images: `(H, W, C)`, an integer, names,
-            and a dict from methods to `(size * size, H, W)`; `None`, where there is no grid.
+        data_format: that of the images.
+        grid: `(H, W, C)`, a grid of size x size images. This and the rest is `None` without a grid.
+        size: integer, number of images in a row of the grid.
+        grid_titles: size x size names of classes.
+        grid_maps: dict from methods to `(size * size, H, W)`.
     """
 
     images: np.ndarray
@@ -30,17 +35,16 @@ class Examples:
     grid_maps: dict | None = None
 
 
-def make(subject, methods, count=6, grid_size=None):
-    """Examples of a `Subject`.
+def make(
+    subject: Subject, methods: Mapping[str, Attribution], count: int = 6, grid_size: int | None = None
+) -> Examples:
+    """Examples of the test images on which the model is most confident, one for each class.
 
     Args:
         subject: the `Subject`.
         methods: dict from names to attributions of its model.
-        count: integer, images: the most confident ones of their classes.
-        grid_size: integer n, for a grid of the most confident images of n x n classes. Default: no grid.
-
-    Returns:
-        `Examples`.
+        count: integer, number of images.
+        grid_size: integer n, for a grid of n x n images. Default: no grid.
     """
     best = subject.most_confident()
     images, labels = subject.images[best[:count]], subject.labels[best[:count]]

@@ -1,9 +1,15 @@
-"""A self-contained HTML page of headings, text, tables and pictures."""
+"""A self-contained HTML page of headings, text, tables and pictures.
+
+Kept by hand: it has no loops or conditions for which a template engine (Jinja) would be worth a dependency.
+"""
 
 import base64
 import html
 import io
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from keras_coda.files import written_whole
 
@@ -30,32 +36,34 @@ figcaption { color: #555; font-size: .88rem; max-width: 46rem; }
 
 
 class Page:
-    """Put together from the top. All text is escaped. Pictures are within the page, which refers to nothing outside.
+    """A page to which content is added from top to bottom.
+
+    All text is escaped. Pictures are embedded, and the page loads nothing from outside.
 
     Args:
         title: string.
         lead: string, a sentence below the title.
     """
 
-    def __init__(self, title, lead):
+    def __init__(self, title: str, lead: str) -> None:
         self._title = html.escape(title)
         self._body = [f"<h1>{self._title}</h1>", f'<p class="lead">{html.escape(lead)}</p>']
 
-    def heading(self, text):
+    def heading(self, text: str) -> None:
         """Start a section."""
         self._body.append(f"<h2>{html.escape(text)}</h2>")
 
-    def paragraph(self, text):
+    def paragraph(self, text: str) -> None:
         """Add text."""
         self._body.append(f"<p>{html.escape(text)}</p>")
 
-    def facts(self, facts):
-        """Add a table of names and values, a dict."""
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        """Add a table of names and values."""
         rows = "".join(f"<tr>{_cell(name)}{_cell(value)}</tr>" for name, value in facts.items())
         self._body.append(f'<table class="facts">{rows}</table>')
 
-    def table(self, columns, rows, best=None):
-        """Add a table: names of columns, and rows of strings or numbers. The row of number `best` is in bold."""
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence], best: int | None = None) -> None:
+        """Add a table with names of columns, and rows of strings or numbers. The row with index `best` is in bold."""
         head = "".join(f"<th>{html.escape(str(column))}</th>" for column in columns)
         lines = []
         for number, row in enumerate(rows):
@@ -63,7 +71,7 @@ class Page:
             lines.append(f"<tr{marked}>{''.join(map(_cell, row))}</tr>")
         self._body.append(f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>')
 
-    def picture(self, figure, caption):
+    def picture(self, figure: Any, caption: str) -> None:
         """Add a Matplotlib figure with a caption."""
         content = io.BytesIO()
         figure.savefig(content, format="png", dpi="figure")
@@ -75,15 +83,15 @@ class Page:
             f"<figcaption>{text}</figcaption></figure>"
         )
 
-    def html(self):
-        """The page."""
+    def html(self) -> str:
+        """The page as text."""
         return (
             f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{self._title}</title>\n'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style>\n</head>\n'
             "<body>\n" + "\n".join(self._body) + "\n</body>\n</html>\n"
         )
 
-    def write(self, path):
+    def write(self, path: str | os.PathLike) -> None:
         """Write the page to a file, whole or not at all."""
         path = pathlib.Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,20 @@
 """Published scores, drawn beside measured ones."""
 
 import json
+import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
-# Our names of the metrics, and the sections of the file.
+# The sections of the file, by our names of the metrics.
 SECTIONS = {"localisation": "localisation", "removal_least_first": "pixel_removal"}
 
 
 class Published:
-    """The scores in a JSON file: by metric, protocol and scores by method and by temperature.
+    """Published scores from a JSON file, for each metric by method and by temperature.
+
+    The file has this form:
 
         {"source": TEXT,
          "localisation": {"protocol": TEXT,
@@ -22,14 +26,14 @@ class Published:
         path: the file.
 
     Attributes:
-        source: where the scores are from.
+        source: where the scores were published.
 
     Raises:
         ValueError: the file is not of this form.
         OSError: it cannot be read.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         try:
             self._content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
             self.source = self._content["source"]
@@ -41,16 +45,16 @@ class Published:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is no JSON file of published scores: {error!r}") from error
 
-    def scores(self, metric):
-        """Scores by method; none for a metric that has none."""
+    def scores(self, metric: str) -> dict[str, Any]:
+        """Scores by method. Empty if the metric was not published."""
         return self._of(metric, "temperature_1000", {})
 
-    def by_temperature(self, metric):
-        """Scores of the contributions by temperature."""
+    def by_temperature(self, metric: str) -> dict[str, Any]:
+        """Scores of the contributions by temperature. Empty if the metric was not published."""
         return self._of(metric, "own_maps_by_temperature", {})
 
-    def protocol(self, metric):
-        """How they were measured, in words."""
+    def protocol(self, metric: str) -> str:
+        """How the scores were measured, in words."""
         return self._of(metric, "protocol", "")
 
     def _of(self, metric, key, default):

@@ -1,25 +1,32 @@
 """The report of an evaluation: one HTML file that opens in any browser."""
 
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from keras_coda.plots import charts, galleries
 from keras_coda.plots.methods import name_of
+from keras_coda.reports.evaluation import Evaluation
+from keras_coda.reports.examples import Examples
 from keras_coda.reports.page import Page
+from keras_coda.reports.published_scores import Published
 
 CURVES = {
     "removal_least_first": (
         "Pixel removal, least important first",
         "The mean probability of the class while the least important pixels are removed, which sets all their channels "
-        "to zero. A curve that stays high longer is better: the method knows what the model does not need.",
+        "to zero. A curve that stays high longer is better: the method finds the pixels that the model does not need.",
     ),
     "removal_most_first": (
         "Pixel removal, most important first",
-        "The same from the most important pixel on. A curve that falls faster is better.",
+        "The same, beginning with the most important pixel. A curve that falls faster is better.",
     ),
     "insertion": (
         "Insertion",
-        "The mean probability of the class while the pixels of a blurred image get their values back, the most "
-        "important first. A larger area below the curve is better.",
+        "The mean probability of the class while the pixels of a blurred image are restored, the most important first. "
+        "A larger area below the curve is better.",
     ),
     "deletion": (
         "Deletion",
@@ -28,15 +35,17 @@ CURVES = {
     ),
 }
 OTHER_DEFINITION = (
-    "* Of another definition than the scores here, and not to be compared with them: the published post-hoc methods "
-    "are for the image itself, not for the encoded one, with masks of 4 x 4 and 8 x 8 pixels in the place of 5 x 5 "
-    "and 9 x 9, and Grad-CAM's maps enlarged to the nearest pixel. Option --definition paper_code takes theirs."
+    "* These scores have another definition and cannot be compared with the measured ones: the published post-hoc "
+    "methods explain the image itself, not the encoded image; their masks have 4 x 4 and 8 x 8 pixels instead of 5 x 5 "
+    "and 9 x 9; and Grad-CAM's maps are enlarged to the nearest pixel. The option --definition paper_code uses theirs."
 )
 LOWER_IS_BETTER = ("removal_most_first", "deletion")
 SIMILARITIES = {"ssim": "SSIM", "rank_correlation": "rank correlation", "hog": "correlation of HOG"}
 
 
-def write(path, title, evaluation, examples, published=None):
+def write(
+    path: pathlib.Path, title: str, evaluation: Evaluation, examples: Examples, published: Published | None = None
+) -> None:
     """Write the report.
 
     Args:
@@ -68,8 +77,8 @@ def write(path, title, evaluation, examples, published=None):
     page.write(path)
 
 
-def summary_lines(summary):
-    """The summary as lines of text, a metric after the other, the best method first."""
+def summary_lines(summary: Any) -> Iterator[str]:
+    """The table of `Results.summary` as lines of text: for each metric its methods, the best first."""
     for metric, rows in summary.groupby("metric", sort=False):
         yield f"{metric}:"
         item = "a grid" if metric == "localisation" else "an image"
@@ -81,7 +90,7 @@ def summary_lines(summary):
 def _add_localisation(page, evaluation, published):
     page.heading("Localisation")
     page.paragraph(
-        "On grids of images of different classes: the part of the positive attribution for a class that is on the "
+        "On grids of images of different classes: the share of the positive attribution for a class that lies on the "
         f"image of this class. 1 is perfect; a uniform map scores {evaluation.chance:.3f}."
     )
     theirs = {} if published is None else published.scores("localisation")
@@ -148,15 +157,15 @@ def _seconds(seconds):
 def _add_sanity(page, sanity):
     page.heading("Sanity check")
     page.paragraph(
-        "How similar the maps stay while the network's layers are randomised from the last to the first: one after the "
-        "other (cascading), or one at a time (independent). Maps that stay the same do not depend on what the network "
-        "has learned (Adebayo et al., 2018)."
+        "How similar the maps stay while the network's layers are randomised from the last to the first: cumulatively "
+        "(cascading), or one at a time (independent). Maps that stay the same do not depend on what the network has "
+        "learned (Adebayo et al., 2018)."
     )
     page.picture(plot_sanity(sanity), "Similarity to the maps of the trained network, means over the images.")
 
 
-def plot_sanity(sanity):
-    """Similarity of maps by randomised layer: a row of panels a mode, a panel a measure, a curve a method.
+def plot_sanity(sanity: Any) -> Any:
+    """Plot the similarity of maps by randomised layer: a row for each mode, a panel for each measure.
 
     Args:
         sanity: table with the columns mode, method, step, layer, image, ssim, rank_correlation and hog.
@@ -182,14 +191,14 @@ def _add_examples(page, examples):
     page.heading("Example maps")
     page.picture(
         galleries.plot_methods(examples.images, examples.maps, examples.titles, examples.data_format),
-        "The most confident image of its class, and the map of each method: red for, blue against the class. Each map "
-        "has a scale of its own; RISE, whose values are all positive, goes from its least value in blue to its largest "
-        "in red.",
+        "For some classes the image on which the model is most confident, and the map of each method: red for, blue "
+        "against the class. Each map has its own scale. RISE has only positive values, from the least in blue to the "
+        "largest in red.",
     )
     if examples.grid is not None:
         page.picture(
             galleries.plot_grid(
                 examples.grid, examples.size, examples.grid_maps, examples.grid_titles, examples.data_format
             ),
-            "A grid, and the maps for the class of each of its images, which has a frame around it.",
+            "A grid, and the maps for the class of each of its images. This image has a frame.",
         )

@@ -1,6 +1,7 @@
-"""A model with the images for its evaluation."""
+"""A model with the test images for its evaluation."""
 
 import functools
+import os
 import pathlib
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 from keras_coda import data, presets
 from keras_coda.attributions import Classifier
 from keras_coda.layers import LogitScaling
-from keras_coda.presets.handle import is_path
+from keras_coda.presets.names import is_path
 
 
 class Subject:
@@ -18,19 +19,25 @@ class Subject:
     Args:
         model: a Keras model that `keras_coda.attributions.Classifier` takes.
         dataset: a `keras_coda.data.Dataset`.
-        name: what the model is called.
-        folder: path of its preset, where the results of this data are to be written into its metadata.
+        name: name of the model. Default: `model.name`.
+        folder: path of the preset into whose metadata the results are to be written. Default: none.
 
     Attributes:
         classifier: the `Classifier`.
-        classes: names.
+        classes: names of the classes.
         images, labels: the test images, as the model takes them, and their classes.
 
     Raises:
-        ValueError: the model is not of this form, or has not as many classes as the data set.
+        ValueError: the model is not of this form, or has another number of classes than the data set.
     """
 
-    def __init__(self, model, dataset, name=None, folder=None):
+    def __init__(
+        self,
+        model: keras.Model,
+        dataset: data.Dataset,
+        name: str | None = None,
+        folder: str | os.PathLike | None = None,
+    ) -> None:
         self.model = model
         self.folder = folder
         self.classifier = Classifier(model)
@@ -46,16 +53,18 @@ class Subject:
             self.images = np.moveaxis(self.images, -1, 1)
 
     @classmethod
-    def load(cls, handle, dataset=None, data_dir=None):
-        """A preset or a saved model, with a data set.
+    def load(
+        cls, handle: str | os.PathLike, dataset: str | None = None, data_dir: str | os.PathLike | None = None
+    ) -> "Subject":
+        """Load a preset or a saved model, with a data set.
 
         Args:
             handle: a preset's name or folder, or the path of a .keras file.
-            dataset: what `keras_coda.data.load` takes. Default: the one a preset was trained on.
-            data_dir: where TFDS keeps its data.
+            dataset: what `keras_coda.data.load` takes. Default: the data set that the preset was trained on.
+            data_dir: folder in which TFDS keeps its data.
 
         Raises:
-            ValueError: there is none of that name, or a .keras file comes without a data set.
+            ValueError: the name is unknown, or a .keras file is given without a data set.
         """
         path, folder = pathlib.Path(handle), None
         if path.suffix == ".keras":
@@ -80,7 +89,7 @@ class Subject:
 
     @property
     def data_format(self):
-        """That of the images."""
+        """The data format of the images."""
         return self.classifier.data_format
 
     @functools.cached_property
@@ -89,28 +98,28 @@ class Subject:
         return self.model.predict(self.images, verbose=0)
 
     @property
-    def correct(self):
+    def correct(self) -> np.ndarray:
         """`(N,)`: whether the predicted class is the label."""
         return np.argmax(self.outputs, axis=1) == self.labels
 
-    def top_accuracy(self, k):
-        """The part of the images whose label is among the `k` largest outputs."""
+    def top_accuracy(self, k: int) -> float:
+        """The share of the images whose label is among the `k` largest outputs."""
         among = keras.metrics.sparse_top_k_categorical_accuracy(self.labels, self.outputs, k)
         return float(np.mean(keras.ops.convert_to_numpy(among)))
 
     @property
     def of_label(self):
-        """`(N,)`, the label's output."""
+        """`(N,)`: the output for the label."""
         return self.outputs[np.arange(len(self.labels)), self.labels]
 
     @property
     def temperature(self):
-        """T of eq. (9); `None` for a model without."""
+        """T of eq. (9); `None` for a model without T."""
         scaling = [layer for layer in self.model.layers if isinstance(layer, LogitScaling)]
         return scaling[-1].temperature if scaling else None
 
-    def most_confident(self, correct=None):
-        """The index of the most confident correct image of each class that has one, most confident first."""
+    def most_confident(self, correct: np.ndarray | None = None) -> np.ndarray:
+        """For each class the index of its most confident correct image, ordered by confidence, the highest first."""
         correct = self.correct if correct is None else correct
         order = np.argsort(-self.of_label, kind="stable")
         order = order[correct[order]]

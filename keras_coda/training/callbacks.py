@@ -1,4 +1,4 @@
-"""Callbacks that do not wait for every step."""
+"""Callbacks that read the loss about once a second, not after every step."""
 
 import time
 
@@ -7,23 +7,23 @@ import numpy as np
 
 from keras_coda import backend
 
-# About how often the logs of a step are read.
+# Time between two readings of the logs.
 SECONDS = 1.0
 
 
 class Callbacks(keras.callbacks.CallbackList):
-    """Keras' list of callbacks for `fit`, which reads the logs of a step about once a second.
+    """Keras' list of callbacks for `fit`, but the logs of steps are read about once a second.
 
-    Keras reads them after every step, for which the host waits until the device is done. Here callbacks get no logs
-    after the steps between; and those of the whole epoch at its end, as ever. The host is never more than about a
-    second's steps ahead of the device.
+    Keras reads them after every step, and the host then waits for the device. Here the callbacks get no logs after most
+    steps. At the end of an epoch they get the logs of the whole epoch, as usual. The host is at most about a second
+    ahead of the device.
 
     Args:
         callbacks: list of `keras.callbacks.Callback`.
         model: the `keras.Model` that is trained.
         verbose: as in `keras.Model.fit`.
         epochs: integer, that of `fit`.
-        steps: integer, how many there are in an epoch.
+        steps: integer, number of steps in an epoch.
 
     Example:
 
@@ -52,14 +52,14 @@ class Callbacks(keras.callbacks.CallbackList):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends a training of which the loss is NaN or infinite, once that has been read: see `Callbacks`.
+    """Stops a training when a NaN or infinite loss is read, see `Callbacks`.
 
-    Keras' `TerminateOnNaN` would end one process at one step and another at another one, where several train together
-    and read at different times. They end with the epoch. The weights are looked at then, too: those of the last step
-    may be NaN after a finite loss.
+    Where several processes train together, they read the loss at different steps, and Keras' `TerminateOnNaN` would
+    stop them at different steps. Here they stop at the end of the epoch. The weights are checked then, too: the last
+    step may make them NaN after a finite loss.
 
     Attributes:
-        finite: whether the loss and, at the end of an epoch, the weights were finite.
+        finite: whether the loss has been finite, and the weights at the end of each epoch.
     """
 
     finite = True

@@ -1,12 +1,13 @@
-"""The training loop, as each process of a training runs it."""
+"""The training loop, which every process of a training runs."""
 
 import dataclasses
 import math
 import pathlib
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from keras_coda import backend
 from keras_coda.data.augmentation import Augmentation
@@ -16,6 +17,7 @@ from keras_coda.models import CoDANet, transfer
 from keras_coda.recipes import Recipe
 from keras_coda.training import logs, time_limit
 from keras_coda.training.callbacks import Callbacks, StopOnNaN
+from keras_coda.training.options import Options
 from keras_coda.training.replica import Replica
 from keras_coda.training.schedule import learning_rate
 from keras_coda.training.state import State
@@ -23,38 +25,57 @@ from keras_coda.training.state import State
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """The arguments of `keras_coda.train`; see there."""
+    """A training: what `keras_coda.train` was asked for, checked and loaded.
+
+    Attributes:
+        recipe: the `Recipe`.
+        state: folder of the `State`.
+        options: the `Options`, with `devices` as a number, or `None` for the default device.
+        weights: list of arrays that the training starts from. Default: random weights.
+        began: `time.monotonic()` at the call, from which a time limit counts.
+    """
 
     recipe: Recipe
-    epochs: int
     state: pathlib.Path
-    start: str | None = None
-    weights: list | None = None
-    devices: int | None = None
-    verbose: int = 1
-    logs: pathlib.Path | None = None
-    tensorboard: bool = False
-    limit_minutes: float | None = None
+    options: Options = dataclasses.field(default_factory=Options)
+    weights: list[np.ndarray] | None = None
     began: float = 0.0
 
     @property
-    def plan(self):
-        """All that decides the weights that come out, but for the data, the backend and the machine."""
-        plan = {"recipe": dataclasses.asdict(self.recipe), "epochs": self.epochs, "start": self.start}
-        return {**plan, "limit_minutes": self.limit_minutes}
+    def epochs(self) -> int:
+        """Number of epochs: that of the options, or the recipe's."""
+        return self.recipe.epochs if self.options.epochs is None else self.options.epochs
 
     @property
-    def deadline(self):
-        """By `time.monotonic()`; `None` for no limit."""
-        return None if self.limit_minutes is None else self.began + 60 * self.limit_minutes
+    def devices(self) -> Any:
+        """Number of devices that share a batch; `None` for the default device."""
+        return self.options.devices
+
+    @property
+    def logs(self) -> pathlib.Path | None:
+        """Folder of the logs; `None` for none."""
+        return None if self.options.logs is None else pathlib.Path(self.options.logs)
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """Everything that decides the final weights, apart from the data, the backend and the machine."""
+        start = None if self.options.start is None else str(self.options.start)
+        plan = {"recipe": dataclasses.asdict(self.recipe), "epochs": self.epochs, "start": start}
+        return {**plan, "limit_minutes": self.options.limit_minutes}
+
+    @property
+    def deadline(self) -> float | None:
+        """When the training has to be over, by `time.monotonic()`; `None` for no limit."""
+        limit = self.options.limit_minutes
+        return None if limit is None else self.began + 60 * limit
 
 
 class Fitted(NamedTuple):
     """How a training ended.
 
     Attributes:
-        epochs: how many the weights have been trained for; a fraction where the time was up.
-        finite: whether the loss was finite. If not, the weights are those after the last whole epoch before.
+        epochs: number of epochs that the weights were trained for; a fraction if time ran out within an epoch.
+        finite: whether the loss stayed finite. If not, the weights are those after the last whole epoch before.
     """
 
     epochs: float
@@ -62,10 +83,10 @@ class Fitted(NamedTuple):
 
 
 def network(kind, recipe, dataset, dtype=None):
-    """The untrained network of a recipe, of the class `kind`.
+    """The untrained network of a recipe, an object of the class `kind`.
 
     Raises:
-        ValueError: the recipe describes none.
+        ValueError: the recipe's "model" are no arguments of a network.
     """
     arguments = {
         "image_shape": (None, None, dataset.x_train.shape[-1]),
@@ -85,10 +106,10 @@ def network(kind, recipe, dataset, dtype=None):
 
 
 def optimizer(recipe, steps):
-    """The optimizer of a recipe, for a training of so many steps.
+    """The optimizer of a recipe, for a training of `steps` steps.
 
     Raises:
-        ValueError: an unknown optimizer or schedule, or arguments that it does not take.
+        ValueError: the optimizer or the schedule is unknown, or does not take its arguments.
     """
     arguments = dict(recipe.optimizer)
     try:
@@ -105,7 +126,7 @@ def augmentation(recipe):
     """The `Augmentation` of a recipe.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the recipe's "augmentation" are no arguments of it.
     """
     try:
         return Augmentation(**recipe.augmentation)
@@ -116,12 +137,12 @@ def augmentation(recipe):
 
 
 def fit(run, dataset, others=()):
-    """Train, from the last state where there is one.
+    """Train, starting from the last saved state if there is one.
 
     Args:
         run: the `Run`.
         dataset: the `data.Dataset`.
-        others: more callbacks.
+        others: further callbacks.
 
     Returns:
         `(model, fitted)`: the compiled network, and the `Fitted`.
@@ -138,9 +159,9 @@ def fit(run, dataset, others=()):
         augmentation(recipe),
     )
     model = _started(run, dataset)
-    # After the network, which all processes make together: until then the first may still be writing its last state.
+    # All processes build the network together, so the first has finished writing when the others read the state.
     state = State(run.state, run.plan, writes=first)
-    deadline = None if run.limit_minutes is None else run.deadline - _seconds_after(model, recipe, dataset)
+    deadline = None if run.deadline is None else run.deadline - _seconds_after(model, recipe, dataset)
     if state.steps is None:
         state.steps = run.epochs * len(batches)
         if deadline is not None:
@@ -161,7 +182,7 @@ def fit(run, dataset, others=()):
     if run.logs is not None and first:
         callbacks += _logs(run, dataset, state, epochs, watch)
     if state.epoch < epochs:
-        callbacks = Callbacks(callbacks, model, run.verbose if first else 0, epochs, len(batches))
+        callbacks = Callbacks(callbacks, model, run.options.verbose if first else 0, epochs, len(batches))
         model.fit(batches, epochs=epochs, initial_epoch=state.epoch, shuffle=False, callbacks=callbacks)
     if not watch.finite:
         state.restore(model)
@@ -170,13 +191,13 @@ def fit(run, dataset, others=()):
 
 
 def fitted_weights(*arguments):
-    """What `fit` returns, with the weights in the place of the network, which does not leave its process."""
+    """`fit`, with the weights in place of the network, which cannot leave its process."""
     model, fitted = fit(*arguments)
     return model.get_weights(), fitted
 
 
 def _started(run, dataset):
-    """The network that training starts from."""
+    """The network before the first step."""
     keras.utils.set_random_seed(run.recipe.seed)
     model = network(CoDANet if run.devices is None else Replica, run.recipe, dataset)
     if run.weights is not None:
@@ -190,10 +211,10 @@ def _compile(model, recipe, steps):
 
 
 def _logs(run, dataset, state, epochs, watch):
-    """Callbacks for people to see what goes on."""
+    """The callbacks that write logs."""
     run.logs.mkdir(parents=True, exist_ok=True)
     yield logs.Table(state, run.logs / logs.TABLE)
-    if run.tensorboard:
+    if run.options.tensorboard:
         yield keras.callbacks.TensorBoard(run.logs / "tensorboard", write_graph=False)
     if run.devices is None:
         shown = logs.first_of_each_class(dataset.y_test)
@@ -202,12 +223,12 @@ def _logs(run, dataset, state, epochs, watch):
 
 
 def _seconds_after(model, recipe, dataset):
-    """What the evaluation after the training takes: it predicts all test images, and explains about as many logits."""
+    """An estimate for `score`, in seconds: it predicts all test images, and explains about as many logits."""
     return 3 * time_limit.seconds_of_prediction(model, dataset.x_test, recipe.batch_size)
 
 
 def _steps_in_time(run, dataset, batches, deadline):
-    """How many steps can be taken before `deadline`, by measuring some, on a network that is thrown away."""
+    """How many steps fit before `deadline`. A few are timed, on a network that is then discarded."""
     model = _started(run, dataset)
     _compile(model, run.recipe, steps=1)
     first, step = time_limit.seconds_of_steps(model, batches)
@@ -216,7 +237,7 @@ def _steps_in_time(run, dataset, batches, deadline):
     if steps < 1:
         raise ValueError(
             f"`limit_minutes` is too short. Expected: time for a step ({step:.2g} s), after {first:.2g} s to compile, "
-            f"and for the evaluation ({run.deadline - deadline:.2g} s). Received: {run.limit_minutes}, of which "
-            f"{max(left, 0):.2g} s are left for steps"
+            f"and for the evaluation ({run.deadline - deadline:.2g} s). Received: {run.options.limit_minutes}, "
+            f"of which {max(left, 0):.2g} s are left for steps"
         )
     return steps

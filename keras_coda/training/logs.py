@@ -1,7 +1,10 @@
-"""Training logs for people: a table of the epochs, and pictures of how contribution maps sharpen."""
+"""Training logs: a table of the epochs, and pictures of contribution maps over the training."""
 
 import csv
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +14,7 @@ from keras_coda import plots
 from keras_coda.explanations import explain
 from keras_coda.explanations.video import write_animation
 from keras_coda.files import written_whole
+from keras_coda.training.callbacks import StopOnNaN
 
 TABLE, MAPS, ANIMATION = "training.csv", "maps", "maps.webp"
 IMAGES = 4
@@ -18,13 +22,13 @@ FRAMES_A_SECOND = 2.5
 
 
 class Table(keras.callbacks.Callback):
-    """Writes the history of a `State` to a CSV file, a row an epoch.
+    """Writes the history of a `State` to a CSV file, with a row per epoch.
 
-    Keras' `CSVLogger` appends to its file, and so writes the epochs twice that a killed training repeats.
+    Keras' `CSVLogger` appends to its file. After a kill it would write the repeated epochs a second time.
 
     Args:
-        state: the `State`, which comes before this in the list of callbacks.
-        path: of the file.
+        state: the `State`, which must come earlier in the list of callbacks.
+        path: path of the file.
     """
 
     def __init__(self, state, path):
@@ -41,16 +45,16 @@ class Table(keras.callbacks.Callback):
 
 
 class Maps(keras.callbacks.Callback):
-    """Draws explanations of the same images before the training and after its epochs 1, 2, 4, 8, ... and the last.
+    """Draws explanations of the same images before the training, after epochs 1, 2, 4, 8, ... and after the last one.
 
     Args:
         images: a few images, as the model takes them.
-        labels: their classes, integers.
-        classes: the classes' names.
-        directory: path of the folder for a picture an epoch, and at the end the animation of all.
-        epochs: integer, how many there will be. Default: those of `fit`.
-        watch: the `StopOnNaN`, which comes before this in the list of callbacks: what is not finite is not drawn.
-            Default: all is.
+        labels: integers, their classes.
+        classes: names of the classes.
+        directory: path of the folder for the pictures. Their animation is written beside it at the end.
+        epochs: integer, total number of epochs. Default: that of `fit`.
+        watch: a `StopOnNaN`, which must come earlier in the list of callbacks: nothing is drawn once the loss is not
+            finite. Default: every chosen epoch is drawn.
 
     Example:
 
@@ -58,7 +62,15 @@ class Maps(keras.callbacks.Callback):
     >>> model.fit(x_train, y_train, epochs=8, callbacks=[maps])
     """
 
-    def __init__(self, images, labels, classes, directory, epochs=None, watch=None):
+    def __init__(
+        self,
+        images: Any,
+        labels: Any,
+        classes: Sequence[str],
+        directory: str | os.PathLike,
+        epochs: int | None = None,
+        watch: StopOnNaN | None = None,
+    ) -> None:
         super().__init__()
         self._watch = watch
         self._arguments = images, labels, classes
@@ -90,6 +102,6 @@ class Maps(keras.callbacks.Callback):
         plots.plot_explanation_gallery(images, explanation, classes, self._path(epoch), labels=labels)
 
 
-def first_of_each_class(labels, count=IMAGES):
-    """The positions of the first image of each of the first few classes that occur."""
+def first_of_each_class(labels: np.ndarray, count: int = IMAGES) -> np.ndarray:
+    """Indices of the first image of each class, for the first `count` of these images."""
     return np.sort(np.unique(labels, return_index=True)[1])[:count]

@@ -1,25 +1,27 @@
 """Recipes for folders of photos."""
 
 import math
+import os
 from typing import Any
 
 from keras_coda import presets
+from keras_coda.data import Photos
 from keras_coda.models import CoDANet
 from keras_coda.recipes import Recipe
 
-# Layers before the last one, by the shorter side that photos are scaled to. That of 32 pixels is xs_coda_cifar10; the
-# others have strides that leave about as many positions at the end.
+# The layers before the last one, by the least number of pixels on the shorter side. The first is that of
+# xs_coda_cifar10. The others have strides with which about as many positions are left at the end.
 _NETWORKS = {
     0: {"filters": [16, 32, 32, 48, 48], "kernel_sizes": [4, 3, 4, 3, 3], "strides": [2, 1, 2, 1, 1]},
     48: {"filters": [16, 32, 32, 48, 48, 64], "kernel_sizes": [4, 3, 4, 3, 4, 3], "strides": [2, 1, 2, 1, 2, 1]},
     96: {"filters": [16, 32, 32, 48, 48, 64], "kernel_sizes": [8, 3, 4, 3, 4, 3], "strides": [4, 1, 2, 1, 2, 1]},
 }
 _TEMPERATURE = 1000.0
-# Photos that training sees in all, each pass counted, and the fewest and most passes that are made of that.
+# Epochs are chosen so that training sees about this many photos in total, within a least and a largest number.
 _SEEN, _FEWEST, _MOST = 60_000, 10, 100
-# From so many photos on, a batch of 128 leaves enough steps an epoch.
+# From this number of photos on, batches of 128 leave enough steps in an epoch.
 _LARGE = 10_000
-# What a recipe takes from the network it starts from.
+# Arguments of the network that a recipe takes from the preset it starts from.
 _OF_THE_START = (
     "filters",
     "kernel_sizes",
@@ -33,28 +35,28 @@ _OF_THE_START = (
 )
 
 
-def recipe_for_photos(photos, start=None, name=None):
-    """A recipe for a folder of photos, chosen by their size and number: a beginning, to be edited.
+def recipe_for_photos(photos: Photos, start: str | os.PathLike | None = None, name: str | None = None) -> Recipe:
+    """A recipe for a folder of photos, chosen by their size and number. It is meant as a draft to edit.
 
-    The network is a small one, for training on a CPU or a small GPU. About 60,000 photos are seen in all, in 10 to 100
-    epochs, half of them mirrored, each cut at a random place.
+    The network is small, for training on a CPU or a small GPU. Training sees about 60,000 photos in total, in 10 to 100
+    epochs, with random crops and flips.
 
     Args:
         photos: a `keras_coda.data.Photos`.
-        start: a preset to start from, see `keras_coda.presets.load`, whose network and image shape are taken. Default:
-            a network of random weights.
-        name: of the preset that comes out. Default: that of the folder.
+        start: a preset to start from, see `keras_coda.presets.load`. Its network and image shape are used. Default: a
+            network with random weights.
+        name: name of the preset to train. Default: the name of the folder.
 
     Returns:
         A `keras_coda.recipes.Recipe`.
 
     Raises:
-        ValueError: the preset is no `CoDANet`, or takes other images than `photos` was told to give.
+        ValueError: the preset is no `CoDANet`, or its image shape is not that of `photos`.
 
     Example:
 
     >>> recipe = recipe_for_photos(keras_coda.data.Photos("photos/"))
-    >>> keras_coda.train(recipe, "my_photos")
+    >>> keras_coda.train(recipe, "my_photos")  # doctest: +SKIP
     """
     height, width, _ = photos.image_shape
     side, count = min(height, width), len(photos.parts["train"][1])
@@ -89,7 +91,7 @@ def recipe_for_photos(photos, start=None, name=None):
 
 
 def start_shape(preset):
-    """The shape of the images of a preset, with the channels last."""
+    """The image shape of a preset, `(H, W, C)`."""
     facts = presets.metadata(preset)
     shape = facts["image_shape"]
     return (*shape[1:], shape[0]) if facts["data_format"] == "channels_first" else tuple(shape)

@@ -1,4 +1,4 @@
-"""Networks in training on several devices."""
+"""A network that is trained on several devices."""
 
 import keras
 from keras import ops
@@ -8,10 +8,10 @@ from keras_coda.models.coda_net import CoDANet
 
 
 class Replica(CoDANet):
-    """A `CoDANet` of which each of several devices sees a part of every batch.
+    """A `CoDANet` for training on several devices, each of which sees a part of every batch.
 
-    Its gradients, and the loss and the metrics in its logs, are those of the batch as a whole. It is made and trained
-    in `backend.run_on`, with the parts and weights of `Batches`, and `weighted_metrics`.
+    Gradients, loss and metrics are those of the whole batch. It is built and trained within `backend.run_on`, on the
+    parts and sample weights that `Batches` gives, with `weighted_metrics`.
     """
 
     def __init__(self, *args, **kwargs):
@@ -21,7 +21,7 @@ class Replica(CoDANet):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
-        # Keras' own "loss" would count the images of weight 0, too; this one takes its place in the logs.
+        # Keras' own "loss" would count images of weight 0, too. This metric has its name, and replaces it in the logs.
         total = backend.replicas() * loss * ops.cast(ops.size(sample_weight), loss.dtype)
         mean = ops.divide_no_nan(total, ops.cast(ops.sum(sample_weight), loss.dtype))
         self._loss_of_images.update_state(mean, sample_weight=ops.sum(_is_counted(sample_weight)))

@@ -1,4 +1,4 @@
-"""How the learning rate changes during a training."""
+"""Learning rate schedules."""
 
 import keras
 from keras import ops
@@ -10,16 +10,17 @@ BY = ("step", "epoch")
 
 @keras.saving.register_keras_serializable(package="keras_coda")
 class WarmUp(schedules.LearningRateSchedule):
-    """A schedule, of which the first steps take a part that grows linearly, or in equal stairs.
+    """A schedule with a warm-up: in its first steps the learning rate grows to that of another schedule.
 
-    Keras' `CosineDecay` has a warm-up of its own; no other schedule has.
+    Of Keras' schedules `CosineDecay` alone has a warm-up.
 
     Args:
-        schedule: the `LearningRateSchedule`.
-        steps: number, how many steps the warm-up takes.
-        start: the part of the schedule's learning rate that it starts from, in [0, 1].
-        stairs: integer, in how many stairs of equal length and height it grows. The first is at `start`, the last one
-            ends as the warm-up does. Default: with every step.
+        schedule: the `LearningRateSchedule` after the warm-up. During it, its learning rate is multiplied by a factor
+            that grows from `start` to 1.
+        steps: number of steps of the warm-up.
+        start: first value of the factor, in [0, 1].
+        stairs: integer, number of stairs of equal length and height in which the factor grows. The first stair is at
+            `start`. Default: it grows with every step.
 
     Example:
 
@@ -28,7 +29,9 @@ class WarmUp(schedules.LearningRateSchedule):
     [0.0, 0.0, 0.05, 0.05, 0.1]
     """
 
-    def __init__(self, schedule, steps, start=0.0, stairs=None):
+    def __init__(
+        self, schedule: schedules.LearningRateSchedule, steps: float, start: float = 0.0, stairs: int | None = None
+    ) -> None:
         super().__init__()
         self.schedule = schedule
         self.steps = steps
@@ -40,7 +43,7 @@ class WarmUp(schedules.LearningRateSchedule):
         if self.stairs is None:
             done = done / self.steps
         else:
-            # By the middle of a step: at its beginning, the first one of a stair could be rounded to the stair before.
+            # Taken at the middle of the step: at its beginning, rounding could put it on the stair before.
             done = ops.floor((done + 0.5) * self.stairs / self.steps) / self.stairs
         return self.schedule(step) * (self.start + (1.0 - self.start) * ops.minimum(done, 1.0))
 
@@ -54,29 +57,39 @@ class WarmUp(schedules.LearningRateSchedule):
 
 
 def learning_rate(
-    highest, epochs, steps, decay="cosine", factor=None, every=None, warm_up=0, start=0.0, warm_up_by="step"
-):
-    """The learning rate of each step.
+    highest: float,
+    epochs: float,
+    steps: int,
+    decay: str = "cosine",
+    factor: float | None = None,
+    every: float | None = None,
+    warm_up: float = 0,
+    start: float = 0.0,
+    warm_up_by: str = "step",
+) -> schedules.LearningRateSchedule:
+    """The learning rate as a schedule over steps.
 
-    Where a training has fewer or more epochs than its recipe, the whole schedule is squeezed or stretched into it.
+    The arguments from `decay` on are the entries of a recipe's "schedule". If a training has fewer or more epochs than
+    its recipe, the whole schedule is squeezed or stretched.
 
     Args:
         highest: the learning rate that `decay` starts from.
-        epochs: those of the recipe, in which `every` and `warm_up` are given.
-        steps: integer, how many steps the training takes.
-        decay: "cosine" or "linear", to 0 at the end; "steps", multiplied by `factor` after every `every` epochs; or
+        epochs: the recipe's number of epochs, the unit of `every` and `warm_up`.
+        steps: integer, number of steps of the training.
+        decay: "cosine" or "linear", to 0 at the end; "steps", multiplied by `factor` after each `every` epochs; or
             "none".
-        factor, every: numbers, of "steps".
-        warm_up: number of epochs in which it grows linearly, from `start` times what `decay` says.
+        factor, every: numbers, for "steps" only.
+        warm_up: number of epochs in which the learning rate grows linearly, from `start` times its value by `decay`.
         start: number in [0, 1].
-        warm_up_by: "step", it grows with every step; or "epoch", an epoch of the warm-up has one learning rate, that
-            of its first step. `warm_up` is an integer then. In fewer epochs than the recipe's, it grows as often.
+        warm_up_by: "step", the learning rate grows with every step; or "epoch", it stays constant within an epoch of
+            the warm-up, at the value of its first step. Then `warm_up` is an integer. In a shorter training the number
+            of these stairs stays the same.
 
     Returns:
         A Keras `LearningRateSchedule`.
 
     Raises:
-        ValueError: an unknown decay or kind of warm-up, or arguments that do not belong to it.
+        ValueError: the decay or the kind of warm-up is unknown, or an argument does not belong to it.
 
     Example:
 
@@ -84,12 +97,12 @@ def learning_rate(
     """
     if decay not in DECAYS or (decay == "steps") != (factor is not None and every is not None):
         raise ValueError(
-            f'`decay` must be one of {DECAYS}, and "steps" alone has a `factor` and `every` so many epochs. '
+            f'`decay` must be one of {DECAYS}. "steps" needs `factor` and `every`, the others take neither. '
             f"Received: decay={decay!r}, factor={factor!r}, every={every!r}"
         )
     if warm_up_by not in BY or (warm_up_by == "epoch" and not (isinstance(warm_up, int) and warm_up > 0)):
         raise ValueError(
-            f'`warm_up_by` must be one of {BY}, and by "epoch" the `warm_up` takes 1, 2, 3, ... epochs. '
+            f'`warm_up_by` must be one of {BY}, and with "epoch" `warm_up` must be a positive integer. '
             f"Received: warm_up_by={warm_up_by!r}, warm_up={warm_up!r}"
         )
     if decay == "cosine":
@@ -98,7 +111,7 @@ def learning_rate(
         schedule = schedules.PolynomialDecay(highest, steps, end_learning_rate=0.0)
     else:
         factor, every = (factor, every) if decay == "steps" else (1.0, epochs)
-        schedule = schedules.ExponentialDecay(highest, every * steps / epochs, factor, staircase=True)
+        schedule = schedules.ExponentialDecay(highest, every * steps / epochs, factor, staircase=True)  # type: ignore[operator]
     if not warm_up:
         return schedule
-    return WarmUp(schedule, warm_up * steps / epochs, start, stairs=warm_up if warm_up_by == "epoch" else None)
+    return WarmUp(schedule, warm_up * steps / epochs, start, stairs=int(warm_up) if warm_up_by == "epoch" else None)

@@ -1,45 +1,53 @@
-"""The state of a training in a folder, from which an interrupted one goes on."""
+"""The saved state of a training, from which an interrupted training resumes."""
 
 import contextlib
 import json
 import os
 import pathlib
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_coda.files import Lock, sha256, written_whole
 
+# Number of states that are kept.
 KEPT = 2
 
 
 class State(keras.callbacks.Callback):
-    """Keeps the state of a training after each whole epoch: the last two, each with its SHA-256.
+    """Saves the state of a training after each whole epoch. The last two are kept, each with its SHA-256.
 
-    A state appears whole or not at all: its weights, those of the optimizer among them, are written before the small
-    file that names them. Keras' `BackupAndRestore` writes over its last state, takes a damaged one for whole, and
-    writes by HDF5, which ends the whole process on some full disks.
+    A state appears whole or not at all: the weights, including the optimizer's, are written before the small file that
+    names them.
+
+    Kept by hand: what it adds to `keras.callbacks.BackupAndRestore(double_checkpoint=True)` is that weights and epoch
+    change together (a kill between Keras' two files repeats an epoch with other losses), that flipped bits are found,
+    that a state of another training is refused, and that a full disk raises an error (HDF5 can end the process).
 
     Args:
-        directory: path of the folder, created where it is missing.
-        plan: dict of JSON data, all that decides the training. Its state serves no other one.
-        writes: whether this process writes; all processes read.
+        directory: path of the folder, created if missing.
+        plan: dict of JSON data, everything that decides the training. A state with another plan is refused.
+        writes: whether this process writes. All processes read.
 
     Attributes:
-        epoch: how many epochs have been trained.
-        steps: how many steps the training has in all; `None` where there is no state yet, for the caller to set.
-        history: a dict for each epoch: its number, seconds, learning rate and logs.
+        epoch: number of epochs that have been trained.
+        steps: total number of steps of the training; `None` if there is no state yet, and then set by the caller.
+        history: a dict for each epoch with its number, seconds, learning rate and logs.
 
     Raises:
-        ValueError: the folder is that of another plan, or its last state is damaged.
+        ValueError: the state in the folder has another plan, or the last one is damaged.
         OSError: the folder cannot be written to.
     """
 
-    def __init__(self, directory, plan, writes=True):
+    def __init__(self, directory: pathlib.Path, plan: dict[str, Any], writes: bool = True) -> None:
         super().__init__()
         self.directory = pathlib.Path(directory)
-        self.plan, self.epoch, self.steps, self.history = plan, 0, None, []
+        self.plan, self.epoch = plan, 0
+        self.steps: int | None = None
+        self.history: list[dict[str, Any]] = []
         self._writes = writes
         if writes:
             with _explained(self):
@@ -50,8 +58,8 @@ class State(keras.callbacks.Callback):
             self._read(self.last)
 
     @property
-    def last(self):
-        """The file of the last state, or `None`."""
+    def last(self) -> pathlib.Path | None:
+        """Path of the JSON file of the last state, or `None`."""
         return next(iter(reversed(self._states())), None)
 
     def _states(self):
@@ -80,8 +88,8 @@ class State(keras.callbacks.Callback):
                 f"where there is { {key: plan.get(key) for key in differing} }"
             )
 
-    def restore(self, model):
-        """Give a compiled model the weights of the last state, and its optimizer. Without a state nothing happens."""
+    def restore(self, model: keras.Model) -> None:
+        """Load the last state into a compiled model and its optimizer. Without a state nothing is done."""
         if self.last:
             if not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
@@ -96,7 +104,7 @@ class State(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, "seconds": round(time.monotonic() - self._began, 3)}
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.history = [*self.history, {**row, **{name: float(value) for name, value in (logs or {}).items()}}]
-        # Where it was stopped in the middle of an epoch there is nothing to go on from, but for the epoch before.
+        # An epoch that was stopped in the middle is not saved: training resumes from the whole epoch before.
         if not self.model.stop_training:
             self.epoch = epoch + 1
             if self._writes:
@@ -122,11 +130,11 @@ class State(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def alone(directory):
-    """A context in which no other training has the folder of its state.
+def alone(directory: pathlib.Path) -> Iterator[None]:
+    """A context that locks the folder of a state for one training.
 
     Raises:
-        ValueError: another one has it.
+        ValueError: another training has locked it.
         OSError: the folder cannot be written to.
     """
     try:
@@ -142,13 +150,13 @@ def alone(directory):
         yield
     finally:
         lock.release()
-        with contextlib.suppress(OSError):  # where there is a state in it, or the folder is gone
+        with contextlib.suppress(OSError):  # the folder has a state in it, or is gone
             directory.rmdir()
 
 
 @contextlib.contextmanager
 def _explained(state):
-    """A context in which errors of writing say what is kept."""
+    """A context whose write errors say which state is kept."""
     try:
         yield
     except OSError as error:
@@ -157,12 +165,12 @@ def _explained(state):
 
 
 def _storable(variable):
-    """A variable as an array of a dtype that NumPy's files have; bfloat16 is part of float32."""
+    """A variable as an array that NumPy can save. bfloat16 becomes float32, which loses nothing."""
     array = keras.ops.convert_to_numpy(variable)
     return array.astype("float32") if array.dtype.kind == "V" else array
 
 
 def _variables(model):
-    """All that training changes: weights, states of random numbers, and the optimizer's. Metrics start anew anyway."""
+    """All variables that training changes: weights, random states, optimizer. (Metrics are reset every epoch.)"""
     of_metrics = {id(variable) for variable in model.metrics_variables}
     return [*(v for v in model.variables if id(v) not in of_metrics), *model.optimizer.variables]

@@ -1,28 +1,31 @@
-"""A training that must end in time: how many steps to plan, and when to stop at the latest."""
+"""Trainings with a time limit: how many steps to plan, and when to stop."""
 
 import time
 
 import keras
 
-# Of the time that is left for steps, what is planned; the rest is for steps that take longer than those measured.
+# Share of the remaining time that is planned. The rest is a reserve, as steps may take longer than the measured ones.
 PLANNED = 0.9
-# How many steps, and how many batches of a prediction, are measured.
+# Number of steps, and of batches of a prediction, that are timed.
 MEASURED, BATCHES = 5, 4
 
 
 def seconds_of_steps(model, batches):
-    """`(first, other)`: what the first training step takes, which compiles it, and any other. Changes the model."""
+    """`(first, other)`: seconds of the first training step, which includes compilation, and of a later one.
+
+    The model is trained by these steps.
+    """
     times = [time.monotonic()]
     for number in range(MEASURED):
         images, labels, weights = batches[number % len(batches)]
         logs = model.train_on_batch(images, labels, sample_weight=weights, return_dict=True)
-        float(logs["loss"])  # which waits for it
+        float(logs["loss"])  # waits until the step is done
         times.append(time.monotonic())
     return times[1] - times[0], (times[-1] - times[1]) / (MEASURED - 1)
 
 
 def seconds_of_prediction(model, images, batch_size):
-    """What a prediction for all images takes, from a few batches of them, in seconds."""
+    """An estimate of the seconds of a prediction for all images, from a few batches."""
     few = images[: BATCHES * batch_size]
     model.predict(few, batch_size=batch_size, verbose=0)
     began = time.monotonic()
@@ -31,12 +34,12 @@ def seconds_of_prediction(model, images, batch_size):
 
 
 class StopAfter(keras.callbacks.Callback):
-    """Ends a training after a number of steps, or when the time is up.
+    """Stops a training after a number of steps, or when time is up.
 
     Args:
-        steps: integer, how many there are in all.
-        done: integer, how many there were before.
-        deadline: by `time.monotonic()`; `None` for no limit.
+        steps: integer, total number of steps.
+        done: integer, number of steps that were done before.
+        deadline: when to stop, by `time.monotonic()`; `None` for no limit.
     """
 
     def __init__(self, steps, done=0, deadline=None):
@@ -46,6 +49,6 @@ class StopAfter(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.done += 1
         late = self.deadline is not None and time.monotonic() > self.deadline
-        # At the end of an epoch nothing has to be stopped in its middle.
+        # After the last step of an epoch, `fit` ends by itself.
         if late or (self.done >= self.steps and batch + 1 < self.params["steps"]):
             self.model.stop_training = True

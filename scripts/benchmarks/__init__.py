@@ -1,1 +1,1 @@
-"""What `scripts/benchmark.py` is made of: the networks it compares, what it counts, times and prints."""
+"""The parts of `scripts/benchmark.py`: networks, counts, measurements and tables."""

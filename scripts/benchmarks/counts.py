@@ -12,7 +12,7 @@ BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 @dataclasses.dataclass(frozen=True)
 class DAUCounts:
-    """One DAU layer on one image, in the form that builds no weights.
+    """The counts of one DAU layer on one image, in the form that does not build the weights.
 
     With z' = [z; 1] and K_j = [A_j | b_j], unit j computes z' . (K_j^T x) and z' . G_j z', where G_j = K_j^T K_j.
 
@@ -61,7 +61,7 @@ class DAUCounts:
 
     @property
     def materialised(self):
-        """Multiply-adds of an image where the weights are built: B x, A z + b, |u|, alpha u and its product with x."""
+        """Multiply-adds of an image if the weights are built: B x, A z + b, |u|, alpha u and its product with x."""
         return self.positions * self.d * (self.r + self.n * (self.r + 3))
 
     @property
@@ -81,7 +81,7 @@ class DAUCounts:
 
     @property
     def dynamic_weight_bytes(self):
-        """Bytes of the weights w_j(x) of all positions, where they are built."""
+        """Bytes of the weights w_j(x) of all positions, if they are built."""
         return self.positions * self.d * self.n * self.number
 
     @property
@@ -90,16 +90,17 @@ class DAUCounts:
         return self.d * (self.n * (self.r + 1) + self.r) * self.weight
 
     def intensity(self, batch, keeps_intermediate):
-        """Multiply-adds for each byte moved: input, weights and output once; the intermediate twice where it is kept.
+        """Multiply-adds per byte moved: input, weights and output once, and the intermediate twice if it is kept.
 
-        The machine's own number, multiply-adds a second over bytes a second, tells which of the two limits the layer.
+        Compared with the same ratio of the machine (multiply-adds per second over bytes per second), it tells which of
+        the two limits the layer.
         """
         moved = self.input_bytes + self.output_bytes + 2 * self.intermediate_bytes * keeps_intermediate
         return (self.multiply_adds * batch + self.gram) / (moved * batch + self.weight_bytes)
 
 
 def dau_layers(layout, image_size, dtype="float32", channels=6):
-    """`DAUCounts` of each layer of a CoDA-Net on square images that have `channels` channels once encoded."""
+    """`DAUCounts` of each layer of a CoDA-Net on square images with `channels` channels after the encoding."""
     policy = keras.dtype_policies.get(dtype)
     numbers = {"number": BYTES[policy.compute_dtype], "weight": BYTES[policy.variable_dtype]}
     layers, size = [], image_size

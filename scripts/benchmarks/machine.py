@@ -1,4 +1,4 @@
-"""What the benchmark runs on, and the memory there: the one place in the benchmark where backends differ."""
+"""The machine of the benchmark and its memory. Only here the benchmark differs by backend."""
 
 import ctypes
 import gc
@@ -50,7 +50,7 @@ def versions():
 
 
 def peak_memory():
-    """The most bytes that were in use at once: of the GPU where there is one, else of this process."""
+    """Peak memory in bytes, of the GPU if there is one, else of this process."""
     if not gpu():
         return _peak_of_process()
     backend, library = keras.backend.backend(), _library()
@@ -62,7 +62,7 @@ def peak_memory():
 
 
 def _peak_of_process():
-    # Not ru_maxrss where this is there: on Linux a new process starts from that of its parent.
+    # Preferred to ru_maxrss, which on Linux a new process inherits from its parent.
     for line in _lines("/proc/self/status"):
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
@@ -71,11 +71,11 @@ def _peak_of_process():
 
 
 def forget_peak():
-    """Give unused memory of this process back, and let its peak begin anew. Returns whether that can be done here."""
+    """Release unused memory of this process and reset its peak. Returns whether this is possible here."""
     if gpu():
         return False
     gc.collect()
-    # What compilation took and freed stays with the allocator otherwise, and would count as in use.
+    # Otherwise the allocator keeps memory freed after compilation, which would count as used.
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
     try:
@@ -86,7 +86,7 @@ def forget_peak():
 
 
 def available_memory():
-    """Bytes that can still be used, on the GPU where there is one, else in this process; `None` if not known."""
+    """Free bytes, on the GPU if there is one, else for this process; `None` if unknown."""
     backend, library = keras.backend.backend(), _library()
     if gpu():
         if backend == "torch":

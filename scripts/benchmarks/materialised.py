@@ -1,4 +1,4 @@
-"""Eq. (1) of the paper as it is written, with the dynamic weights in memory: what the benchmark compares with."""
+"""Eq. (1) of the paper literally, with the dynamic weights in memory: a baseline of the benchmark."""
 
 import math
 
@@ -13,9 +13,9 @@ SMALLEST_SQUARED_NORM = 1e-12
 
 
 class MaterialisedDAUConv2D(keras.layers.Layer):
-    """`DAUConv2D` with symmetric padding and the rescaling SQ, from weights w_j(x) that are built at every position.
+    """`DAUConv2D` with symmetric padding and the rescaling SQ, with weights w_j(x) that are built at every position.
 
-    The weights have the shapes and the order of `DAUConv2D`, so that `set_weights` takes those of one for the other.
+    Its variables have the shapes and the order of those of `DAUConv2D`, so that `set_weights` works between the two.
     """
 
     def __init__(self, filters, kernel_size, rank, strides=1, **kwargs):

@@ -1,4 +1,4 @@
-"""Time functions in turns, and the memory of one in a process of its own."""
+"""Time functions in turns, and measure the memory of one in a separate process."""
 
 import gc
 import json
@@ -20,25 +20,25 @@ JOBS = {
     "explain-all": "explanation, all classes",
 }
 
-# Of the bytes of all dynamic weights, how many times as much training takes at once (w, u and their gradients).
+# Training needs this many times the bytes of all dynamic weights at once: w, u and their gradients.
 MATERIALISED_COPIES = 4.0
-# After the first, which compiles.
+# Calls after the first one, which compiles.
 CALLS_FOR_MEMORY = 3
 
 
 def progress(text):
-    """Say on stderr what is going on."""
+    """Print progress on stderr."""
     print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
 def describe(error):
-    """An error in one line."""
+    """An error as one line."""
     lines = str(error).strip().splitlines()
     return f"failed: {type(error).__name__}{': ' + lines[0][:100] if lines else ''}"
 
 
 def check_memory(name, job, layers, batch):
-    """Raise MemoryError where materialised weights would plainly not fit."""
+    """Raise MemoryError if materialised weights clearly do not fit."""
     available = machine.available_memory()
     if name != "materialised" or available is None:
         return
@@ -56,14 +56,14 @@ def data(image_size, batch, classes):
 
 
 def training_step(model, images, labels):
-    """One step, until its last result is there."""
+    """Run a training step, and wait for its last result."""
     model.train_on_batch(images, labels)
-    # One number of the last weights to be changed: of a large network all would take long to copy from a GPU.
+    # One number of the last changed weights is enough. Copying all of them from a GPU would take long.
     return keras.ops.convert_to_numpy(keras.ops.ravel(model.trainable_variables[-1])[0])
 
 
 def functions(name, model, images, labels):
-    """What is timed of a network, by job. Each ends with its results in NumPy, so that nothing is left running."""
+    """The timed functions of a network, by job. Each returns its results in NumPy, so that it waits for the device."""
     found = {
         "train": lambda: training_step(model, images, labels),
         "inference": lambda: model.predict_on_batch(images),
@@ -79,11 +79,11 @@ def interleaved(timed, rounds, warmup):
 
     Args:
         timed: functions without arguments, by name.
-        rounds: how often each is timed.
-        warmup: how often each is called before.
+        rounds: number of timed calls of each.
+        warmup: number of calls of each before that.
 
     Returns:
-        By name, a list of seconds; or, of a function that raised an error, what it was.
+        By name, a list of seconds, or the error that the function raised.
     """
     seconds: dict = {name: [] for name in timed}
     for number in range(warmup + rounds):
@@ -110,7 +110,7 @@ def point(settings, image_size, batch, failed):
         settings: the options of `scripts/benchmark.py`.
         image_size: height and width.
         batch: images at once.
-        failed: by network, why a training step cannot be measured.
+        failed: dict from networks whose training step cannot be measured to the reason.
 
     Returns:
         A list of results, one for each network and job.
@@ -147,11 +147,11 @@ def point(settings, image_size, batch, failed):
 
 
 def memory(settings, name, image_size, batch):
-    """The peak memory of the first chosen job, measured in this process, which must have done nothing else.
+    """The peak memory of the first chosen job. This process must have done nothing else before.
 
     Returns:
-        A dictionary: `before`, bytes in use at most before the model was built, `peak`, and `compiled`, the peak after
-        the first call, which compiles; `None` where that is not known, as on GPUs.
+        A dict of bytes: `before`, the peak before the model was built; `peak`, the overall peak; and `compiled`, the
+        peak after the first call, which compiles (`None` if unknown, as on GPUs).
     """
     before = machine.peak_memory()
     layers = counts.dau_layers(settings.layout, image_size, settings.dtype)
@@ -172,8 +172,8 @@ def memory(settings, name, image_size, batch):
 
 
 def memory_of_child(command):
-    """What `memory` gives in a process of its own, which prints it as its last line."""
-    # Or JAX would take most of the GPU's memory at once.
+    """The result of `memory` in a separate process, which prints it as its last line."""
+    # Otherwise JAX reserves most of the GPU's memory.
     environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     child = subprocess.run(command, capture_output=True, text=True, env=environment)
     if child.returncode:

@@ -1,4 +1,4 @@
-"""The networks that are compared: this project's, the same with materialised weights, plain convolutions, ResNet-56."""
+"""The compared networks: this project's, the same with materialised weights, plain convolutions, ResNet-56."""
 
 import contextlib
 
@@ -25,9 +25,9 @@ def materialised(layout, image_shape, dtype=None):
 
 
 def floor(layout, image_shape, dtype=None):
-    """The convolutions alone: n (r + 1) + r filters a layer, of which the next gets the mean of r + 1 groups of n.
+    """The convolutions alone: a layer has n (r + 1) + r filters, and the next layer gets the mean of r + 1 groups of n.
 
-    The contraction with z and the norms are left out, and their multiply-adds with them.
+    The contraction with z and the norms are left out, with their multiply-adds.
     """
 
     def step(x, n, kernel_size, rank, stride, policy):
@@ -38,9 +38,9 @@ def floor(layout, image_shape, dtype=None):
             n * (rank + 1) + rank,
             kernel_size,
             strides=stride,
-            padding="same" if kernel_size % 2 else "valid",  # as symmetric padding, in the number of positions
+            padding="same" if kernel_size % 2 else "valid",  # the same number of positions as with symmetric padding
             use_bias=False,
-            # The mean keeps the scale of the activations: no numbers so small that they are slow.
+            # The mean keeps the scale of the activations, since very small (subnormal) numbers are slow.
             kernel_initializer=keras.initializers.VarianceScaling(rank + 1),
             data_format="channels_last",
             dtype=policy,
@@ -52,7 +52,7 @@ def floor(layout, image_shape, dtype=None):
 
 
 def _chain(name, step, layout, image_shape, dtype):
-    """A CoDA-Net with `step(x, n, kernel_size, rank, stride, policy)` in the place of its DAU layers."""
+    """A CoDA-Net with `step(x, n, kernel_size, rank, stride, policy)` in place of its DAU layers."""
     policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
     logits_dtype = at_least_float32(policy.variable_dtype)
     images = keras.Input(image_shape, name="images", dtype=policy.compute_dtype)
@@ -83,7 +83,7 @@ TITLES = {
 
 
 def build(name, layout, image_size, dtype, remat=False):
-    """The network called `name`, ready to be trained; `remat`: this project's DAU layers keep only their inputs."""
+    """The network called `name`, compiled. With `remat`, DAU layers keep only their inputs for the backward pass."""
     layers = [f"dau_{number}" for number in range(1, len(layout["filters"]) + 1)]
     with keras.RematScope("list_of_layers", layer_names=layers) if remat else contextlib.nullcontext():
         model = BUILDERS[name](layout, (image_size, image_size, 3), dtype)

@@ -1,1 +1,1 @@
-"""The parts of `scripts/gpu_*.py`: training on a GPU that is there for minutes only. See docs/gpu.md."""
+"""The parts of `scripts/gpu_*.py`: training on a GPU that is available for minutes. See docs/gpu.md."""

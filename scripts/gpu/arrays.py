@@ -1,14 +1,14 @@
-"""A data set in a folder of arrays, as `scripts/gpu_unpack.py` makes it."""
+"""A data set in a folder of arrays that `scripts/gpu_unpack.py` made."""
 
 import pathlib
 
 import numpy as np
 
 from keras_coda.data import Dataset
-from keras_coda.data.class_names import first_names
+from keras_coda.data.wordnet import first_names
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
-# There when all images are: until then some of TinyImageNet's arrays are zeros.
+# The file that marks complete arrays. Before, parts of TinyImageNet's arrays are zeros.
 COMPLETE = "complete"
 
 

@@ -1,4 +1,4 @@
-"""Whether the form of the contraction that training takes, such as the fused GPU kernels, computes what it should."""
+"""A check of the contraction that training uses, such as the fused GPU kernels."""
 
 import jax
 import jax.numpy as jnp
@@ -7,16 +7,15 @@ import numpy as np
 import keras_coda
 
 IMAGES, DRAWS = 64, 3
-# How many times the error of "direct" in the same dtype a form may have. Smaller errors than the second are never off.
+# Allowed error, as a multiple of that of "direct" in the same dtype; and an error that is always allowed.
 TOLERANCE, ALWAYS_FINE = 2.0, 0.005
 
 
 def excess(model, size):
-    """How much larger the error of the form that "auto" takes is than that of "direct", in the model's dtype.
+    """Compare the errors of the contractions "auto" and "direct" in the model's dtype.
 
-    The error is that of outputs and gradients in all weights and inputs against "direct" in float32, relative to the
-    norm; of the first, the middle and the last layer, on random inputs, drawn anew three times: a race between threads
-    does not show every time.
+    The errors are those of outputs and gradients against "direct" in float32, relative to the norm. The first, middle
+    and last layer are checked on three draws of random inputs, since a race between threads does not show every time.
 
     Args:
         model: a `CoDANet`.

@@ -1,4 +1,4 @@
-"""The log of a job: a line of JSON for each thing worth knowing, in a file and on the screen."""
+"""The log of a job: lines of JSON, in a file and on the screen."""
 
 import json
 import time
@@ -12,10 +12,10 @@ def seconds():
 
 
 class Log:
-    """Writes lines to a file, which is complete at any moment.
+    """Writes lines to a file, each at once.
 
     Args:
-        path: of the file; lines are added to those that are there.
+        path: path of the file, to which lines are appended.
     """
 
     def __init__(self, path):

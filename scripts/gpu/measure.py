@@ -1,4 +1,4 @@
-"""What a network's explanations reach, measured part by part, for as long as there is time."""
+"""Localisation and pixel removal within a time limit: measured part by part until time is up."""
 
 import time
 
@@ -14,7 +14,7 @@ REMOVED, POINTS = 0.25, 129
 
 
 def localisation(method, grids, until):
-    """Eq. (11) of a method on grids.
+    """The localisation (eq. 11) of a method on grids.
 
     Args:
         method: an `Attribution`.
@@ -35,7 +35,7 @@ def localisation(method, grids, until):
 
 
 def removal(model, images, labels, until):
-    """The probability of the label while pixels of the least contributions are removed.
+    """The probability of the label while the pixels with the smallest contributions are removed.
 
     Args:
         model: a `CoDANet`.

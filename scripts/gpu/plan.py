@@ -1,28 +1,28 @@
-"""How the minutes of a training are shared out, and the learning rate of each of its steps. Plain numbers."""
+"""The plan of a training: how its time is divided, and the learning rate of each step. Plain numbers."""
 
 import itertools
 from typing import NamedTuple
 
 import numpy as np
 
-# Seconds: to import, to check the kernels and to compile, by estimate; the least that is worth training; to save.
+# Estimated seconds for imports, kernel checks and compilation; for the shortest useful training; and for saving.
 BEFORE, LEAST, SAVING = 60, 30, 8
-# Of the time that is left for steps, what is planned; the rest is for steps that take longer than those measured.
+# Share of the remaining time that is planned. The rest is a reserve, as steps may take longer than the measured ones.
 PLANNED = 0.97
 
 
 class Stage(NamedTuple):
-    """A part of the training: images of `size` x `size` pixels for `share` of the time."""
+    """A part of the training: images of `size` x `size` pixels for a `share` of the time."""
 
     size: int
     share: float
 
 
 def stages(text, native):
-    """The stages that "32:0.7,64:0.3" names, from the first to the last.
+    """The stages in a text such as "32:0.7,64:0.3", from first to last.
 
     Args:
-        text: string; empty for one stage of the images as they are.
+        text: string; empty for one stage with the images in their own size.
         native: integer, the size of the images.
 
     Raises:
@@ -42,11 +42,11 @@ def stages(text, native):
 
 
 def check_time(seconds, trials, trial, measuring):
-    """Raise an error where a training of so many seconds would not be worth starting.
+    """Raise an error if the time is too short for a training.
 
     Args:
         seconds: number, of the whole job.
-        trials: integer, how many learning rates are tried; one is not tried.
+        trials: integer, number of learning rates to try. A single one is not tried.
         trial: number, seconds of each.
         measuring: number, seconds kept for the measurements at the end.
 
@@ -63,18 +63,18 @@ def check_time(seconds, trials, trial, measuring):
 
 
 def chunk(steps, most):
-    """How many steps are one call to the GPU, at most `most`: an epoch of `steps`, or an equal part of it."""
+    """Number of steps in a call to the GPU, at most `most`: an epoch of `steps`, or an equal part of it."""
     return steps // -(-steps // most)
 
 
 def steps_in(seconds, share, rest, a_step, at_most, of):
-    """The steps of a stage, a multiple of `of`.
+    """The number of steps of a stage, a multiple of `of`.
 
     Args:
         seconds: number, left for this stage and those after it.
-        share, rest: numbers, of the time: this stage's, and that of all that are left, this one among them.
+        share, rest: shares of the time, of this stage, and of this stage and all after it.
         a_step: number, seconds.
-        at_most: integer, where the time allows more.
+        at_most: integer, largest number of steps.
         of: integer.
 
     Raises:
@@ -90,13 +90,13 @@ def steps_in(seconds, share, rest, a_step, at_most, of):
 
 
 def learning_rates(highest, steps, warm_up, fall):
-    """The learning rate of each step: it grows to `highest`, stays, and falls to 0, each along a line.
+    """The learning rate of each step: it grows linearly to `highest`, stays there, and falls linearly to 0.
 
     Args:
         highest: number.
         steps: integer.
         warm_up: number of steps in which it grows.
-        fall: number in [0, 1], the part of the steps, at the end, in which it falls; 0 for none.
+        fall: share of the steps, at the end, in which it falls, in [0, 1].
 
     Returns:
         `(steps,)`, float32.
@@ -120,10 +120,10 @@ def best(losses):
 
 
 def schedule(recipe, fall):
-    """`(warm_up, fall)`: the parts of the steps in which the learning rate grows, and falls to 0 at the end.
+    """`(warm_up, fall)`: the shares of the steps in which the learning rate grows, and in which it falls to 0.
 
     Raises:
-        ValueError: the recipe has what this program does not do.
+        ValueError: the recipe has a schedule that this program does not support.
     """
     entries = dict(recipe.schedule)
     decay, warm_up = entries.pop("decay", "cosine"), entries.pop("warm_up", 0)
@@ -139,9 +139,11 @@ def schedule(recipe, fall):
 
 
 def batches(count, shape, seed):
-    """Indices of images `(steps, batch)`, one call's after another's, without an end. An epoch takes each image once.
+    """An endless iterator over indices `(steps, batch)` of images, one array for each call.
 
-    What is left of an epoch, less than a batch a call, is left out.
+    An epoch has each image once.
+
+    Images that do not fill the last call of an epoch are left out.
     """
     steps, batch = shape
     of_epoch = count // batch // steps * steps * batch

@@ -1,6 +1,6 @@
-"""The compiled programs of a training in JAX, with all images on the device: some steps, and a test.
+"""The compiled JAX programs of a training, with all images on the device: several steps, and a test.
 
-Each is compiled once, before it is called, so that nothing is compiled again unnoticed.
+Each is compiled once, ahead of its calls, so that nothing is recompiled unnoticed.
 """
 
 import jax
@@ -13,7 +13,7 @@ TESTED_AT_ONCE, RESIZED_AT_ONCE = 500, 5000
 
 
 def strongly_typed(values):
-    """Arrays whose dtypes do not give way to others: a program for them takes its own results again."""
+    """Arrays without JAX's weak types, so that a program compiled for them accepts its own results."""
     return [jax.lax.convert_element_type(value, value.dtype) for value in values]
 
 
@@ -32,7 +32,7 @@ def at_size(images, size):
 
 
 def augmented(key, images, flip, padding):
-    """Random crops of padded images, and random flips, for each image by itself; float32 in [0, 1]."""
+    """Random crops of padded images and random flips, for each image independently; float32 in [0, 1]."""
     n, height, width, channels = images.shape
     crop_key, flip_key = jax.random.split(key)
     if padding:
@@ -46,23 +46,22 @@ def augmented(key, images, flip, padding):
 
 
 def steps(model, optimizer, images, labels, native, flip, padding, shape):
-    """The program of some training steps.
+    """The program of several training steps.
 
-    Logits are sums over positions. For images of another size than `native`, T is changed in proportion to the pixels.
+    Logits are sums over positions. So for images of another size than `native`, T is scaled by the number of pixels.
 
     Args:
         model: a `CoDANet`.
         optimizer: a built Keras optimizer, of which the learning rate is a variable.
         images, labels: all training images and their labels, on the device.
-        native: integer, the size of images for which the model has its T.
+        native: integer, the image size for which the model has its T.
         flip: whether to flip.
         padding: integer, of crops, in pixels of the native size.
         shape: `(steps, batch)`.
 
     Returns:
         A function of `weights`, `variables` (of the optimizer), `indices` of `shape`, a `key` and learning `rates`
-        `(steps,)`, that gives new weights and variables, the loss of each step, and the part of the batches classified
-        correctly.
+        `(steps,)`, that returns new weights and variables, the loss of each step, and the accuracy on the batches.
     """
     loss_of = keras_coda.OneVsRestCrossentropy()
     fixed = [variable.value for variable in model.non_trainable_variables]
@@ -106,10 +105,10 @@ def steps(model, optimizer, images, labels, native, flip, padding, shape):
 
 
 def test(model, images, labels):
-    """The program that tests weights: a function of them that gives the accuracy on all these images."""
+    """The program of a test: a function of weights that returns the accuracy on all these images."""
     fixed = [variable.value for variable in model.non_trainable_variables]
     size = min(TESTED_AT_ONCE, len(images))
-    # Filled up to whole batches by the first images, which are not counted twice.
+    # Filled up to whole batches with the first images, which do not count twice.
     places = np.resize(np.arange(len(images)), (-(-len(images) // size), size)).astype("int32")
 
     def program(weights, images, labels, places):

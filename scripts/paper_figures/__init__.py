@@ -1,1 +1,1 @@
-"""What `scripts/figures.py` draws, a figure a file."""
+"""The figures of `scripts/figures.py`, one in each file."""

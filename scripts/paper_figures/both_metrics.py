@@ -9,8 +9,8 @@ def draw(evaluations, published=None):
     """Localisation above, removal of the least important pixels below.
 
     Args:
-        evaluations: `Evaluation`s. The first is drawn by method; of several, a right column has the contributions of
-            all, by temperature.
+        evaluations: `Evaluation`s. The first is drawn by method. If there are several, a right column has the
+            contributions of all by temperature.
         published: `Published` scores to draw beside them.
     """
     columns = 1 if len(evaluations) == 1 else 2

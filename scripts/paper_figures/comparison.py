@@ -7,7 +7,7 @@ METHODS = ("contributions", "occlusion_9", "occlusion_5", "grad_cam", "rise")
 
 
 def draw(subject, methods=METHODS, count=6):
-    """The most confident image of each class, at most `count`, and below each its maps."""
+    """At most `count` classes, each with its most confident image, and below it the maps."""
     indices = subject.most_confident()[:count]
     images, labels = subject.images[indices], subject.labels[indices]
     made = methods_of(subject.model, methods)

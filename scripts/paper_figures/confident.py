@@ -6,7 +6,7 @@ PAIRS_A_ROW = 4
 
 
 def draw(subject, count=20):
-    """Pairs of an image and its contribution map, one a class, the most confident first."""
+    """A pair of image and contribution map for each class, the most confident first."""
     indices = subject.most_confident()[:count]
     explanation = subject.model.explain(subject.images[indices], subject.labels[indices])
     cells: list[list] = []

@@ -16,7 +16,7 @@ COLUMNS = ["original", "", "noisy training data", "", "eigenvector"]
 
 
 def originals(dataset):
-    """The first test image of each of `DIGITS`, `(3, H, W)`, in [0, 1]."""
+    """The first test image of each digit in `DIGITS`, `(3, H, W)`, in [0, 1]."""
     first = [np.flatnonzero(dataset.y_test == digit)[0] for digit in DIGITS]
     images = dataset.x_test[first][..., 0]
     return images / 255.0 if np.issubdtype(images.dtype, np.integer) else images.astype("float64")
@@ -49,7 +49,7 @@ def maximise(inputs, epochs, learning_rate):
 
 
 def nearest(images, found):
-    """Which eigenvector is nearest to each image, these eigenvectors with the images' sign, and the similarities."""
+    """For each image: index of the nearest eigenvector, this eigenvector with the image's sign, and the similarity."""
     units = images / np.linalg.norm(images, axis=1, keepdims=True)
     similarities = units @ found.T
     order = np.argmax(np.abs(similarities), axis=1)
@@ -58,7 +58,7 @@ def nearest(images, found):
 
 
 def draw(dataset, samples=3072, deviation=0.3, epochs=20, learning_rate=1e-2):
-    """Originals, training samples and eigenvectors, a digit a row, as in the paper. Prints the similarities."""
+    """Originals, training samples and eigenvectors, with a row for each digit (paper). Prints the similarities."""
     keras.utils.set_random_seed(0)
     images = originals(dataset)
     shape = images.shape[1:]
@@ -77,5 +77,5 @@ def draw(dataset, samples=3072, deviation=0.3, epochs=20, learning_rate=1e-2):
 
 
 def _gray(pixels):
-    """A panel from the least value in black to the largest in white."""
+    """A panel in gray, with the least value in black and the largest in white."""
     return image((pixels - pixels.min()) / np.ptp(pixels))

@@ -6,7 +6,7 @@ from keras_coda.plots.panels import attribution, image, plot_panels
 
 
 def draw(subjects, count=4):
-    """Images that all subjects classify correctly, a row each, with the maps of each, sorted by temperature."""
+    """A row for each image that all subjects classify correctly, with the maps of all, sorted by temperature."""
     subjects = sorted(subjects, key=lambda subject: subject.temperature)
     highest = subjects[-1]
     indices = highest.most_confident(np.all([subject.correct for subject in subjects], axis=0))[:count]

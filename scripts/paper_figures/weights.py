@@ -17,7 +17,7 @@ def chosen(subject):
 
 
 def draw(subjects):
-    """Three images of each subject, a row each: the image, weights and contributions of both classes."""
+    """A row for each of three images of each subject: the image, and weights and contributions of both classes."""
     cells, rows, titles = [], [], []
     for subject in subjects:
         indices = chosen(subject)

@@ -7,6 +7,7 @@ they nor the package have changed.
 
 import base64
 import hashlib
+import os
 import pathlib
 import time
 
@@ -20,6 +21,8 @@ from mkdocs.structure.files import File
 FOLDER = "tutorials"
 SECONDS = 900
 log = get_plugin_logger(__name__)
+# The networks are so small that several threads mostly wait for each other, and long where other programs run, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def digest(cells, root):

@@ -10,6 +10,7 @@ from reference import relative_error
 
 import keras_coda
 from keras_coda import DAUConv2D, DAUDense, NotDynamicLinearError
+from keras_coda.contractions import set_contraction, setting
 from keras_coda.layers import InputEncoding, LogitScaling, SumPooling2D
 from keras_coda.linear_maps import follows_graph
 
@@ -74,37 +75,68 @@ def assert_exact(explanation, logits, tolerance=1e-5):
     assert np.abs(explanation.logits - logits).max() <= tolerance * largest
 
 
-@pytest.mark.parametrize("make", [residual, rearranged, twice], ids=lambda make: make.__name__)
-def test_sums_are_the_models_logits(rng, drawn, make):
+def daus(model):
+    return [layer for layer in model.layers if hasattr(layer, "a_kernel")]
+
+
+def scaled(net, x):
+    """What `head` does."""
+    return net.shift(x.sum((1, 2)) / 3, 0.5)
+
+
+def residual_by_hand(net, model, x):
+    first, second, third, last = daus(model)
+    x = net.dau(x, first)
+    x = x + net.dau(x, second)
+    x = np.concatenate([x + net.dau(x, third), 1.5 * x], axis=3)
+    x = np.concatenate([x, net.shift(1.25 * x, -0.25)], axis=3)
+    return scaled(net, net.dau(x, last))
+
+
+def twice_by_hand(net, model, x):
+    first, second = daus(model)
+    x = net.dau(net.dau(net.dau(x, first), first), second)
+    for _ in range(2):
+        x = x + net.convolve(x, *model.layers[-3].layers[1].get_weights())
+    return scaled(net, x)
+
+
+def rearranged_by_hand(net, model, x):
+    """Keras' bilinear resize of 7 to 3 columns and 3 to 5 rows is by the centres of pixels, without anti-aliasing."""
+    x = np.pad(net.dau(x, daus(model)[0])[:, ::-1][:, ::2], [(0, 0), (1, 0), (0, 2), (0, 0), (0, 0)])
+    first, second = np.split(np.moveaxis(x, 2, 1), 2, axis=3)
+    x = np.concatenate([second, np.roll(first, 1, axis=2)], axis=3)
+    x = np.einsum("hi,wj,nijcd->nhwcd", resize_matrix(5, x.shape[1]), resize_matrix(3, x.shape[2]), x)
+    kernel, bias = model.layers[-1].get_weights()
+    return net.shift(np.einsum("nik,io->nok", x.reshape(len(x), 60, -1), kernel), bias)
+
+
+def resize_matrix(size, before):
+    centres = np.clip((np.arange(size) + 0.5) * before / size - 0.5, 0, before - 1)
+    return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(before)))
+
+
+def assert_equal_to_float64(explanation, net, want):
+    """Logits, weights of all sources and bias, of all classes."""
+    weights = explanation.weights if isinstance(explanation.weights, tuple) else (explanation.weights,)
+    flat = np.concatenate([w.reshape(*w.shape[:2], -1) for w in weights], axis=-1)
+    assert relative_error(explanation.logits, net.value(want)) < 1e-5
+    assert relative_error(flat, want[..., :-1]) < 1e-5
+    assert np.abs(explanation.bias - want[..., -1]).max() < 1e-5 * np.abs(explanation.logits).max()
+
+
+@pytest.mark.parametrize(
+    ("make", "by_hand"),
+    [(residual, residual_by_hand), (rearranged, rearranged_by_hand), (twice, twice_by_hand)],
+    ids=["residual", "rearranged", "twice"],
+)
+def test_sums_are_the_models_logits(rng, drawn, make, by_hand):
     model, images = set_weights(make(drawn), drawn), rng.random((2, *SHAPE), "float32")
     explanation = keras_coda.explain(model, images, "all")
     assert_exact(explanation, model.predict(images, verbose=0))
     assert explanation.contribution_map.shape[:4] == (2, explanation.logits.shape[1], 4, 5)
-
-
-def test_a_residual_network_by_its_matrices(rng, drawn):
-    """Equal to (I + W_2) W_1 in float64, and the bias to what a bias in the middle adds through W_3."""
-    first, second, third = (dau(3, drawn) for _ in range(3))
-    middle = layers.Conv2D(3, 1, **LAST)
-    inputs = keras.Input(SHAPE)
-    x = first(inputs)
-    model = keras.Model(inputs, SumPooling2D(**LAST)(third(middle(x + second(x)))))
-    set_weights(model, drawn)
-    images = rng.random((2, *SHAPE), "float32")
-    got = keras_coda.explain(model, images, "all")
-
-    kernel, bias = (np.array(w, "float64") for w in middle.get_weights())
-    of = [reference.Convolution(*map(np.array, (s.a_kernel, s.b_kernel, s.bias))) for s in (first, second, third)]
-    outputs, product = of[0](images)
-    more, matrix = of[1](outputs)
-    outputs, product = outputs + more, product + matrix @ product
-    pointwise = np.kron(np.eye(20), kernel[0, 0].T)
-    outputs, product = outputs @ kernel[0, 0] + bias, pointwise @ product
-    outputs, matrix = of[2](outputs)
-    pool = np.tile(np.eye(3), 20)
-    assert relative_error(got.logits, outputs.sum((1, 2))) < 1e-5
-    assert relative_error(got.weights.reshape(2, 3, -1), pool @ matrix @ product) < 1e-5
-    assert relative_error(got.bias, pool @ matrix @ np.tile(bias, 20)) < 1e-5
+    net = reference.Affine(reference.encode(images) if make is residual else images)
+    assert_equal_to_float64(explanation, net, by_hand(net, model, *net.inputs()))
 
 
 def test_two_inputs(rng, drawn):
@@ -115,6 +147,12 @@ def test_two_inputs(rng, drawn):
     arrays = [rng.random((3, *SHAPE), "float32"), rng.standard_normal((3, 4)).astype("float32")]
     explanation = keras_coda.explain(model, arrays, "all")
     assert_exact(explanation, model.predict(arrays, verbose=0))
+    net = reference.Affine(arrays[1], reference.encode(arrays[0]))
+    y, x = net.inputs()
+    convolution, dense = daus(model)
+    joined = np.concatenate([net.dau(x, convolution).sum((1, 2)), net.dau(y, dense)], axis=1)
+    kernel, bias = model.layers[-1].get_weights()
+    assert_equal_to_float64(explanation, net, net.shift(np.einsum("nik,io->nok", joined, kernel), bias))
     # In the order in which the tensors come: the input, then what the encoding makes.
     assert [c.shape for c in explanation.contributions] == [(3, 2, 4), (3, 2, 4, 5, 6)]
     assert [m.shape for m in explanation[:2].contribution_map] == [(2, 2, 4), (2, 2, 4, 5)]
@@ -160,6 +198,18 @@ def test_piecewise_linear_layers_on_request(rng, drawn):
     _, (gradient,) = gradients(lambda x: model(x, training=False)[:, 1], [images], np.ones(2, "float32"))
     np.testing.assert_allclose(explanation.contributions[:, 1], images * gradient, atol=1e-5)
 
+    of = {type(layer): [np.array(w, "float64") for w in layer.get_weights()] for layer in model.layers}
+    net = reference.Affine(images)
+    x = net.relu(net.convolve(*net.inputs(), *of[layers.Conv2D]))
+    normalization = next(layer for layer in model.layers if isinstance(layer, layers.BatchNormalization))
+    x = net.max_pool(net.relu(net.normalize(x, normalization) + x, slope=0.1), 2)
+    depthwise, pointwise, bias = of[layers.SeparableConv2D]
+    x = net.relu(net.convolve(x, depthwise * pointwise, bias, padding="valid"))
+    chosen = net.value(x).reshape(2, -1, 5).argmax(1)[:, None, :, None]
+    x = np.take_along_axis(x.reshape(2, -1, 5, x.shape[-1]), chosen, axis=1)[:, 0]
+    kernel, bias = of[layers.Dense]
+    assert_equal_to_float64(explanation, net, net.shift(np.einsum("nik,io->nok", x, kernel), bias))
+
 
 def test_batch_normalization_after_training_steps(rng, drawn):
     inputs = keras.Input(SHAPE)
@@ -171,6 +221,10 @@ def test_batch_normalization_after_training_steps(rng, drawn):
     explanation = keras_coda.explain(model, images, "all")
     assert_exact(explanation, model.predict(images, verbose=0))
     assert np.abs(explanation.bias - 0.5).max() > 1e-3
+    first, second = daus(model)
+    net = reference.Affine(images)
+    x = net.normalize(net.dau(*net.inputs(), first), model.layers[2])
+    assert_equal_to_float64(explanation, net, scaled(net, net.dau(x, second)))
 
 
 # What an explanation must not be of: something else than the model computes.
@@ -256,6 +310,21 @@ def test_settings_made_later_are_explained(rng, drawn):
     explanation = keras_coda.explain(model, x, "all")
     assert_exact(explanation, ops.convert_to_numpy(model(x)))
     assert relative_error(explanation.logits, 2 * before) > 1e-2
+
+
+def test_set_contraction_is_followed(rng, drawn, monkeypatch):
+    made = []
+    direct = setting.DirectContraction
+    monkeypatch.setattr(setting, "DirectContraction", lambda *arguments: made.append(arguments) or direct(*arguments))
+    dense = DAUDense(2, 2, a_initializer=drawn, b_initializer=drawn, bias_initializer=drawn)
+    model, x = keras.Sequential([keras.Input((4,)), dense]), rng.random((2, 4), "float32")
+    with set_contraction("blocked"):
+        blocked = keras_coda.explain(model, x, "all")
+    assert not made
+    with set_contraction("direct"):
+        explanation = keras_coda.explain(model, x, "all")
+    assert made
+    np.testing.assert_allclose(explanation.contributions, blocked.contributions, atol=1e-5)
 
 
 def test_nothing_of_the_layers_is_changed(rng, drawn):

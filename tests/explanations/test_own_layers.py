@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import reference
 from own_layers import blocks
 
 import keras_coda
 from keras_coda import NotDynamicLinearError
+from keras_coda.linear_maps import known, rules
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,16 @@ def test_it_trains_and_explains_exactly(page, tmp_path):
     total = explanation.contributions.sum((1, 2, 3), dtype="float64") + explanation.bias
     assert np.abs(total - logits[np.arange(16), explanation.targets]).max() < 1e-5 * np.abs(logits).max()
     assert np.abs(explanation.bias).max() > 1e-3
+    net = reference.Affine(reference.encode(images[:4]))
+    kernels = [np.array(layer.kernel, "float64") for layer in model.layers if hasattr(layer, "kernel")]
+    x = net.bcos(*net.inputs(), kernels[0])
+    x = x + net.bcos(x, kernels[1])
+    x = net.normalize(x, next(layer for layer in model.layers if hasattr(layer, "moving_mean")))
+    x = net.bcos(x + net.bcos(x, kernels[2]), kernels[3])
+    want = net.shift(x.sum((1, 2)) / 4, model.layers[-1].bias)
+    want = want[np.arange(4), explanation.targets[:4]]
+    assert reference.relative_error(explanation.weights[:4].reshape(4, -1), want[:, :-1]) < 1e-5
+    np.testing.assert_allclose(explanation.bias[:4], want[:, -1], atol=1e-5 * np.abs(logits).max())
     model.save(tmp_path / "bcos.keras")
     loaded = keras.saving.load_model(tmp_path / "bcos.keras")
     np.testing.assert_allclose(keras_coda.explain(loaded, images[:16]).logits, logits, atol=1e-5)
@@ -51,3 +63,23 @@ def test_a_call_that_differs_is_found_out(page):
     model = keras.Model(inputs, keras.layers.Flatten()(Forgetful(2)(inputs)))
     with pytest.raises(NotDynamicLinearError, match="something else than its `linear_map`"):
         keras_coda.explain(model, np.ones((1, 4, 4, 1), "float32"))
+
+
+def test_an_entry_of_the_table(page, rng, monkeypatch):
+    """For explanations, for DeepLIFT, and checked."""
+    inputs = keras.Input((3, 3, 2))
+    model = keras.Model(
+        inputs, keras.layers.Dense(2)(keras.layers.Flatten()(page["ChannelScale"](name="scale")(inputs)))
+    )
+    images = rng.random((2, 3, 3, 2), "float32")
+    explanation = keras_coda.explain(model, images, "all")
+    scale, kernel = model.layers[1].scale, np.array(model.layers[-1].kernel, "float64")
+    want = (images * np.array(scale, "float64")).reshape(2, 1, -1) * kernel.T
+    assert reference.relative_error(explanation.contributions.reshape(2, 2, -1), want) < 1e-5
+    lifted = keras_coda.attributions.DeepLIFT(model)(images, "all")
+    np.testing.assert_allclose(lifted, explanation.contributions, atol=1e-6)
+    wrong = known.Known(linear_map=rules.identity_layer)
+    monkeypatch.setitem(known.LAYERS, page["ChannelScale"], wrong)
+    explainer = keras_coda.Explainer(model)
+    with pytest.raises(NotDynamicLinearError, match=r"'scale' .* something else"):
+        explainer.explain(images)

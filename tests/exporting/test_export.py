@@ -1,8 +1,9 @@
 """Exported files, run by their own runtimes, against the model's own outputs and explanations."""
 
 import importlib.util
-import json
+import re
 import shutil
+import sys
 import threading
 
 import keras
@@ -85,6 +86,19 @@ def test_any_size(model, images, tmp_path, form):
     assert metadata_of(path)["outputs"]["contribution_map"] == ["batch", "height", "width"]
 
 
+@needs_onnx
+@pytest.mark.skipif(BACKEND != "torch", reason="other backends keep no size")
+def test_one_size_only(tmp_path):
+    """Keras' own padding on PyTorch is traced with the size of one image."""
+    inputs = keras.Input((None, None, 3))
+    x = keras_coda.DAUConv2D(3, 2, 2, strides=3, padding="same")(keras_coda.layers.InputEncoding()(inputs))
+    model = keras.Model(inputs, keras_coda.layers.SumPooling2D()(x))
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ValueError, match=r"ONNX for images of one size: name it.*\(None, None, 3\)"):
+        keras_coda.export(model, path)
+    assert not path.exists()
+
+
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """A network of which weights are worth fewer bits, and its file."""
@@ -107,18 +121,16 @@ def test_weights_in_fewer_bits(wide, images, tmp_path, weights, tolerance):
     model, full = wide
     path = tmp_path / "small.onnx"
     shutil.copyfile(full, path)
-    facts = metadata_of(full)
-    FORMATS["onnx"].load().finish(path, facts["outputs"], json.dumps(facts), weights)
+    FORMATS["onnx"].load().finish(path, {**metadata_of(full), "weights": weights})
     images = (images * 255).astype("uint8")
     explanation, outputs = model.explain(images), RUN["onnx"](path, images)
     errors = [relative_error(outputs[name], getattr(explanation, name)) for name in ("logits", "contribution_map")]
     assert 1e-5 < max(errors) < tolerance  # stored in fewer bits, and not in far too few
 
 
-@needs_onnx
-def test_keras_own_export_whatever_is_set(images, tmp_path):
-    """Of a network that has not been called, and of a model of Keras' own."""
-    network = small_coda_net(**TINY, image_shape=images.shape[1:])
+@pytest.mark.parametrize("form", HERE)
+def test_keras_own_export_whatever_is_set(images, tmp_path, form):
+    """Of a model of Keras' own, whose `export` knows nothing of this package."""
     layers = keras_coda.layers
     chain = keras.Sequential(
         [
@@ -128,13 +140,37 @@ def test_keras_own_export_whatever_is_set(images, tmp_path):
             layers.SumPooling2D(),
         ]
     )
-    chain(images)
+    # Without more arguments a file of `torch.export` takes one image.
+    images = images[:1] if form == "torch" else images
+    path = tmp_path / f"chain{FORMATS[form].suffix}"
     with keras_coda.set_contraction("blocked"):
-        for model in (network, chain):
-            path = tmp_path / f"{model.name}.onnx"
-            model.export(str(path), format="onnx", verbose=False)
-            [outputs] = RUN["onnx"](path, images).values()
-            assert relative_error(outputs, model.predict(images, verbose=0)) < 1e-5
+        want = chain.predict(images, verbose=0)
+        chain(images)  # Keras wants models of its own to have been called
+        chain.export(str(path), format=form, verbose=False)
+    [outputs] = RUN[form](path, images).values()
+    assert relative_error(outputs, want) < 1e-5
+
+
+@needs_onnx
+def test_export_of_a_network_that_was_never_called(images, tmp_path):
+    network, path = small_coda_net(**TINY, image_shape=images.shape[1:]), tmp_path / "network.onnx"
+    network.export(str(path), format="onnx", verbose=False)
+    [outputs] = RUN["onnx"](path, images).values()
+    assert relative_error(outputs, network.predict(images, verbose=0)) < 1e-5
+
+
+@pytest.mark.parametrize("form", HERE[:1])
+def test_hybrid(images, tmp_path, form):
+    """Its maps are of the size of its stem's features, and its stem takes integers as they are."""
+    inputs = keras.Input((None, None, 3))
+    scaled = keras.layers.Rescaling(1 / 255)(inputs)
+    stem = keras.Model(inputs, keras.layers.Conv2D(4, 3, 2, "same", activation="relu", name="cut")(scaled))
+    model = keras_coda.models.hybrid(stem, "cut", [CLASSES], [3], [2])
+    path = tmp_path / f"hybrid{FORMATS[form].suffix}"
+    keras_coda.export(model, path, [3, 1], image_shape=(8, 6, 3), input_dtype="uint8")
+    images = (255 * images).astype("uint8")
+    check(RUN[form](path, images), keras_coda.explain(model, images, np.array([[3, 1]] * 3)))
+    assert metadata_of(path)["outputs"]["contribution_map"] == ["batch", 2, 4, 3]
 
 
 def test_refusals(model, tmp_path):
@@ -152,19 +188,32 @@ def test_refusals(model, tmp_path):
         keras_coda.export(model, path, weights="int4")
     with pytest.raises(ValueError, match=r"`input_dtype` must be one of .*Received: 'float16'"):
         keras_coda.export(model, path, input_dtype="float16")
-    with pytest.raises(ValueError, match=r"`classes` must be 4 names.*Received: \['cat'\]"):
-        keras_coda.export(model, path, classes=["cat"])
+    for wrong in (["cat"], [*NAMES, "bat"], [1, 2, 3, 4], "abcd"):
+        with pytest.raises(ValueError, match=rf"`classes` must be 4 names.*Received: {re.escape(repr(wrong))}"):
+            keras_coda.export(model, path, classes=wrong)
+    for wrong in ([4], [-1], [], [0.5]):
+        with pytest.raises(ValueError, match=rf"`explain` must list classes.*Received: {re.escape(repr(wrong))}"):
+            keras_coda.export(model, path, wrong)
     with pytest.raises(ValueError, match=r"`explain` must list classes.*Received: \['bird'\]"):
         keras_coda.export(model, path, ["bird"], classes=NAMES)
     with pytest.raises(ValueError, match=r"`explain` must be .*Received: 'best'"):
         keras_coda.export(model, path, "best")
     with pytest.raises(ValueError, match=r"`image_shape` must be of the form \(None, None, 3\). Received: \(8, 6, 1\)"):
         keras_coda.export(model, path, image_shape=(8, 6, 1))
-    with pytest.raises(ValueError, match=r"takes images of one size.*Received: image_shape=\(None, None, 3\)"):
-        keras_coda.export(model, path)
+    for name in set(WRITTEN) - {name for name, form in FORMATS.items() if BACKEND in form.any_size}:
+        with pytest.raises(ValueError, match=r"takes images of one size.*Received: image_shape=\(None, None, 3\)"):
+            keras_coda.export(model, tmp_path / f"model{FORMATS[name].suffix}")
     with pytest.raises(ValueError, match=r"Expected a model in float32.*bfloat16"):
         keras_coda.export(small_coda_net(dtype="bfloat16"), path)
     assert not path.exists()
+
+
+@pytest.mark.one_backend
+def test_a_package_that_is_not_installed(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx_ir", None)
+    monkeypatch.delitem(sys.modules, "keras_coda.exporting.onnx_file", raising=False)
+    with pytest.raises(ImportError, match=r"'onnx' needs onnx onnx-ir onnxruntime.*pip install onnx onnx-ir onnxrun"):
+        keras_coda.export(model, tmp_path / "model.onnx", image_shape=(8, 6, 3))
 
 
 def test_a_form_for_one_thread():

@@ -105,8 +105,8 @@ class TestPixelRemoval:
     @pytest.mark.parametrize(
         ("arguments", "error"),
         [
-            ({"maps": np.zeros((2, 4, 3))}, r"`maps` must be one an image, of shape \(2, 3, 4\)"),
-            ({"maps": np.zeros((2, 3, 4, 2))}, r"`maps` must be one an image, of shape \(2, 3, 4\)"),
+            ({"maps": np.zeros((2, 4, 3))}, r"`maps` must be of shape \(2, 3, 4\)"),
+            ({"maps": np.zeros((2, 3, 4, 2))}, r"`maps` must be of shape \(2, 3, 4\)"),
             ({"maps": np.zeros((1, 3, 4))}, r"Received: shape \(1, 3, 4\)"),
             ({"maps": np.full((2, 3, 4), np.nan)}, "must be finite"),
             ({"targets": [0, 3]}, "0..2"),

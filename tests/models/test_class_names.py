@@ -1,5 +1,6 @@
 """A model knows what it is: the names of its classes, the size and the range of its images."""
 
+import functools
 import json
 import warnings
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from small_models import CLASSES, IMAGE_SHAPE, small_coda_net
 
-from keras_coda import CoDANet, presets
+from keras_coda import CoDANet, plots, presets
 from keras_coda.attributions import Gradient
 
 NAMES = ["bird", "cat", "dog", "all"]
@@ -75,6 +76,28 @@ def test_targets_by_name(model, images):
         model.explain(images, "horse")
     with pytest.raises(ValueError, match=r"where the model has `class_names`. Expected: integers. Received: 'cat'"):
         small_coda_net().explain(images, "cat")
+
+
+def titles(figure):
+    return [title for ax in figure.axes if (title := ax.get_title().split("\n")[0])]
+
+
+def test_galleries_say_the_names_by_themselves(model, images):
+    explanation = model.explain(images, [[1, 2], [0, 1]])
+    gallery = functools.partial(plots.plot_explanation_gallery, images, data_format=model.data_format)
+    assert [*explanation.class_names] == [*explanation[:1].class_names] == NAMES
+    assert titles(gallery(explanation)) == ["cat", "dog", "bird", "cat"]
+    assert titles(gallery(explanation, list("abcd"))) == ["b", "c", "a", "b"]
+    assert titles(plots.plot_explanation_gallery(images[1:], explanation[1], data_format="channels_last")) == [
+        "bird",
+        "cat",
+    ]
+    # An inner layer has no classes, and other models have no names.
+    assert model.explain(images, layer="dau_1", target=(0, 0, 0)).class_names is None
+    unnamed = small_coda_net().explain(images, [[1], [0]])
+    assert unnamed.class_names is None
+    assert all(isinstance(value, np.ndarray) for value in vars(unnamed).values())
+    assert titles(gallery(unnamed)) == ["class 1", "class 0"]
 
 
 def test_images_of_another_size_are_warned_about(model, images):

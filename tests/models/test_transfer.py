@@ -76,7 +76,7 @@ def test_frozen_layers_stay_and_others_learn(preset, images):
         ({"classes": ["a", "a"]}, "names that differ"),
         ({"classes": "ab"}, "names that differ"),
         ({"freeze": ["dau_7"]}, r"Expected names of layers.*Received: \['dau_7'\]"),
-        ({"freeze": ["*"]}, "A layer at least must stay trainable"),
+        ({"freeze": ["*"]}, "At least one layer must stay trainable"),
         ({"freeze": "dau_1"}, "Expected a list"),
     ],
 )

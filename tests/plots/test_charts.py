@@ -36,7 +36,7 @@ def test_boxes_are_the_quartiles(rng):
     scores = {"contributions": rng.random(100), "mine": rng.random(100)}
     _, ax = charts.chart()
     charts.plot_boxes(ax, scores, {"mine": {"mean": 0.5, "median": 0.5, "q25": 0.25, "q75": 0.75}}, chance=0.1)
-    spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches]
+    spans = [(box.get_path().get_extents().x0, box.get_path().get_extents().x1) for box in ax.patches]
     expected = [np.percentile(values, [25, 75]) for values in scores.values()]
     np.testing.assert_allclose(spans, [*expected, (0.25, 0.75)])
     assert [label.get_text() for label in ax.get_yticklabels()] == ["contributions", "mine"]

@@ -322,7 +322,7 @@ def test_logits_and_targets_that_do_not_fit_are_errors(logits, targets, message)
 
 
 def pictures(figure):
-    """Those axes of a figure that show images, as rows of a gallery."""
+    """The axes of a figure that show images, as rows of a gallery."""
     rows = {}
     for ax in figure.axes:
         if ax.images:

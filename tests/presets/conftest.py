@@ -1,4 +1,4 @@
-"""A small preset, and the Hub's real client before a Hub on this machine."""
+"""A small preset, and the Hub's real client with a Hub on this machine."""
 
 import sys
 import time
@@ -22,7 +22,7 @@ def preset(tmp_path_factory):
 
 
 def forget_client():
-    """The client reads its environment when it is imported: have it imported anew."""
+    """The client reads its environment on import. So it is imported again."""
     names = [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]
     return {name: sys.modules.pop(name) for name in names}
 
@@ -44,7 +44,7 @@ def set_environment(monkeypatch):
 
 @pytest.fixture
 def hub(set_environment, tmp_path, monkeypatch):
-    """An empty Hub, and an empty cache. The client waits for nothing."""
+    """An empty Hub and an empty cache. The client does not wait before it retries."""
     pytest.importorskip("huggingface_hub")
     for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)

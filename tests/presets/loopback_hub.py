@@ -117,6 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self):
         path = self.path.partition("?")[0]
+        # A Space "user/repo" is among the repositories as "space:user/repo".
+        path = re.sub(r"^/api/spaces/(?=[^/]+/[^/]+)", "/api/models/space:", path)
+        path = re.sub(r"^/spaces/", "/space:", path)
         self.body = b"".join(self.chunks())
         self.server.requests.append((self.command, path))
         try:
@@ -214,12 +217,17 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refusal(401)
         wanted = json.loads(self.body)
         repo_id = f"{wanted['organization']}/{wanted['name']}"
+        url = {"url": f"{self.server.url}/{repo_id}"}
+        if wanted.get("type") == "space":
+            assert wanted["sdk"]
+            url = {"url": f"{self.server.url}/spaces/{repo_id}"}
+            repo_id = f"space:{repo_id}"
         if repo_id in self.server.repositories:
-            self.send(409, json.dumps({"url": f"{self.server.url}/{repo_id}"}).encode())
+            self.send(409, json.dumps(url).encode())
             return
         private = wanted.get("visibility") == "private" or wanted.get("private", False)
         self.server.repositories[repo_id] = Repository(private)
-        self.send_json({"url": f"{self.server.url}/{repo_id}"})
+        self.send_json(url)
 
     @_route("POST", r"/api/models/([^/]+/[^/]+)/branch/([^/]+)")
     def branch(self, repo_id, name):

@@ -1,4 +1,4 @@
-"""Results are written into a preset's metadata as a whole or not at all, and into no preset that has a name."""
+"""Results are written into a preset's metadata as a whole or not at all, and never into a preset with a name."""
 
 import builtins
 import shutil
@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from keras_coda import presets
-from keras_coda.presets.handle import bundled
+from keras_coda.presets.names import bundled
 
 pytestmark = pytest.mark.one_backend
 
@@ -32,7 +32,7 @@ def test_results_are_added_and_replaced(folder, preset, monkeypatch):
     assert after == before
     assert {**contents(folder), "metadata.json": contents_before["metadata.json"]} == contents_before
     assert presets.load(folder).count_params() == preset[1].count_params()
-    # The folder's name alone is a path, too, where there is no preset of that name.
+    # The name of a folder is a path, too, if no preset has this name.
     monkeypatch.chdir(folder.parent)
     presets.add_results("tiny", {"localisation": 0.75})
     assert presets.metadata(folder)["results"]["localisation"] == 0.75
@@ -81,7 +81,7 @@ def test_a_read_only_folder_leaves_the_file_as_it_was(folder, monkeypatch):
     before, real = contents(folder), builtins.open
 
     def refuses_to_write(path, mode="r", *arguments, **options):
-        if "w" in mode:  # root may write to what is read-only
+        if "w" in mode:  # root may write to read-only files
             raise PermissionError(13, "Permission denied", str(path))
         return real(path, mode, *arguments, **options)
 

@@ -1,10 +1,10 @@
-"""The presets that come with the package are what their recipes say, and explain exactly."""
+"""The presets in the package fit their recipes, and explain exactly."""
 
 import numpy as np
 import pytest
 
 from keras_coda import attributions, data, metrics, presets, recipes
-from keras_coda.presets.handle import bundled
+from keras_coda.presets.names import bundled
 
 
 @pytest.mark.parametrize("name", sorted(bundled()))
@@ -22,7 +22,7 @@ def test_presets_in_the_package(name, rng):
 
 @pytest.fixture(scope="module")
 def other_digits():
-    """Digits of scikit-learn in MNIST's format, which needs no download: 20 x 20 pixels in the middle of 28 x 28."""
+    """Digits of scikit-learn in MNIST's format, without a download: 20 x 20 pixels in the middle of 28 x 28."""
     _, (images, labels) = data.load_digits(20)
     return np.pad(images, [(0, 0), (4, 4), (4, 4), (0, 0)]), labels
 

@@ -36,14 +36,14 @@ def saved(weights, tmp_path):
 
 
 def logits_and_contributions(weights, images, rescaling):
-    """Eq. (1), (2), (8) and (9) for channels-first images, encoded; in float64, with all weights w_j built."""
+    """Eq. (1), (2), (8) and (9) for encoded channels-first images, in float64, with all weights w_j built."""
     encoded = torch.tensor(images, dtype=torch.float64)
     encoded.requires_grad_()
     x = encoded
     layers = list(zip(*[iter(weights.values())] * 3, strict=True))
     for (b_kernel, a_kernel, bias), n, k, stride in zip(layers, FILTERS, KERNELS, STRIDES, strict=True):
         padding = (k - 1) // 2
-        # The dynamic weights are constants of this input, so that the gradient of the output is W(x).
+        # The dynamic weights are treated as constants, so that the gradient of the output is W(x).
         z = functional.conv2d(x.detach(), b_kernel.double(), stride=stride, padding=padding)
         w = functional.conv2d(z, a_kernel.double(), bias.double())
         count, _, height, width = w.shape

@@ -1,4 +1,4 @@
-"""Presets from the Hub by its real client: what is there is loaded whole, also from the cache, or an error says why."""
+"""Presets from the Hub by its real client: they load, also from the cache, or an error says why."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ from loopback_hub import TOKEN
 
 import keras_coda
 from keras_coda import presets
-from keras_coda.presets.known import KNOWN
+from keras_coda.presets.names import KNOWN
 
 pytestmark = pytest.mark.one_backend
 
@@ -36,7 +36,7 @@ def same(model, other):
 
 
 def altered(folder, tmp_path):
-    """A preset of other weights."""
+    """A preset with other weights."""
     model = presets.load(folder)
     model.set_weights([weight + 1 for weight in model.get_weights()])
     facts = presets.metadata(folder)
@@ -49,7 +49,7 @@ def cached(tmp_path, file):
     return path
 
 
-# What is there is loaded.
+# Loading.
 
 
 def test_exactly_three_files_are_downloaded(hub, repository, preset):
@@ -87,7 +87,7 @@ def test_by_the_name_of_a_network_at_the_commit_that_was_released(hub, repositor
     released = {info.name: info.released for info in presets.list()}
     assert released[name]
     assert not released["m_coda_cifar10"]
-    # A commit does not change: the second time nothing is asked.
+    # A commit does not change, so the second call makes no request.
     before = len(hub.requests)
     assert same(presets.load(name), preset[1])
     assert len(hub.requests) == before
@@ -134,7 +134,7 @@ def test_a_token_opens_a_private_repository(hub, preset, set_environment):
 def test_a_broken_download_goes_on_where_it_broke(hub, repository, preset, monkeypatch):
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 40)  # 10 MB; what there is of a chunk is asked for again
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 40)  # 10 MB; an incomplete chunk is downloaded again
 
     def interfere(method, path):
         return 99 if method == "GET" and path.endswith("h5") and hub.asked("GET", "h5") == 1 else None
@@ -218,7 +218,7 @@ def test_four_processes_at_once(hub, repository, preset):
 DAMAGES = {
     "shorter": lambda content: content[:-9],
     "other": lambda content: b"{" + content[1:].swapcase(),
-    # The files of text would still be read, to a preset of other logits or names.
+    # The JSON files would still load, as a preset with other logits or names.
     "plausible": lambda content: content.replace(b'"temperature": 5.0', b'"temperature": 7.0').replace(b"s 3", b"s 4"),
 }
 
@@ -318,7 +318,7 @@ def test_a_part_in_the_cache_is_not_taken_for_the_whole(hub, repository, set_env
     set_environment(HF_HUB_OFFLINE="1")
     assert presets.metadata(HANDLE)["dataset"] == "My Noise"
     fails(HANDLE, "HF_HUB_OFFLINE is set")
-    # Other tools leave no list of the repository's files there, by which the client knew.
+    # Other tools do not write the list of the repository's files into the cache.
     (tmp_path / f"cache/hub/models--user--tiny/trees/{repository.branches['main']}.json").unlink()
     set_environment()
     fails(HANDLE, "Missing: ['config.json', 'model.weights.h5']", "missing in the cache alone")

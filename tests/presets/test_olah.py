@@ -1,4 +1,4 @@
-"""Presets from olah, a mirror of the Hub written by others, that serves git repositories on this machine."""
+"""Presets from olah, an independent mirror of the Hub, which serves git repositories on this machine."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def git(folder, *arguments):
 
 
 def commit(folder, files, large):
-    """Commit files, of which the weights may be stored apart, as they are on the Hub, with a pointer in their place."""
+    """Commit files. The weights may be stored separately (Git LFS) as on the Hub, with a pointer in their place."""
     for path in files.iterdir():
         content = path.read_bytes()
         if large and path.suffix == ".h5":

@@ -1,4 +1,4 @@
-"""Weights in float16, and in parts: what is saved is loaded, and what is damaged or missing is refused by name."""
+"""Weights in float16 and in parts: they load as saved, and damaged or missing files are refused by name."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from loopback_hub import TOKEN
 from small_models import CLASSES, small_coda_net
 
 from keras_coda import presets
-from keras_coda.presets import handle, weights
+from keras_coda.presets import names, weights
 
 pytestmark = pytest.mark.one_backend
 
@@ -29,7 +29,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def folder(saved, tmp_path):
-    """One of its own for a test to spoil."""
+    """A copy that a test may damage."""
     return pathlib.Path(shutil.copytree(saved[0], tmp_path / "tiny"))
 
 
@@ -68,7 +68,7 @@ def test_float16_takes_half_of_the_bytes_in_one_file(tmp_path):
     model = small_coda_net(ranks=[64, 64, 64])
     folders = [presets.save(model, tmp_path / d, **FACTS, weights_dtype=d) for d in ("float32", "float16")]
     sizes = [(folder / "model.weights.h5").stat().st_size for folder in folders]
-    assert sizes[0] - sizes[1] == pytest.approx(2 * model.count_params(), rel=0.05)  # HDF5 fills up blocks
+    assert sizes[0] - sizes[1] == pytest.approx(2 * model.count_params(), rel=0.05)  # HDF5 pads its blocks
     assert "weights_parts" not in presets.metadata(folders[1])
     check_weights(presets.load(folders[1]), rounded(model))
 
@@ -129,7 +129,7 @@ def test_a_preset_in_parts_is_replaced_by_one_in_a_single_file(folder, saved):
 
 
 def test_a_checkout_has_presets_in_its_zoo(folder, saved, monkeypatch):
-    monkeypatch.setattr(handle, "ZOO", folder.parent)
+    monkeypatch.setattr(names, "ZOO", folder.parent)
     shutil.copytree(folder, folder.parent / "xl_coda_tinyimagenet")
     (folder.parent / "page_alone").mkdir()
     listed = {preset.name: preset.released for preset in presets.list()}

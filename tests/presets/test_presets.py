@@ -1,4 +1,4 @@
-"""Presets: what `save` writes, `load` gives back, on every backend; and what is altered or hostile is refused."""
+"""Presets: `load` gives what `save` wrote, on every backend, and altered or hostile presets are refused."""
 
 import builtins
 import copy
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import keras_coda
 from keras_coda import linear_maps, presets
-from keras_coda.presets import handle
+from keras_coda.presets import names
 
 FILES = {"config.json", "model.weights.h5", "metadata.json"}
 FACTS = {"dataset": "Noise", "classes": ["cat", "dög", "eel"]}
@@ -43,7 +43,7 @@ def coda_net(**kwargs):
 
 
 def sequential():
-    """A chain of a user's own, with a nested model in it."""
+    """A user's own chain, with a nested model in it."""
     inner = keras.Sequential([keras.layers.Flatten(), keras_coda.DAUDense(3, 2, a_regularizer="l2")])
     return keras.Sequential(
         [
@@ -82,7 +82,7 @@ def digests(folder):
 
 
 def content_digest(value):
-    """As metadata.json has it."""
+    """The checksum of JSON content in metadata.json."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -96,7 +96,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def folder(saved, tmp_path):
-    """A preset of its own for a test to spoil, without checksums of what is spoiled."""
+    """A preset that a test may damage, without checksums of the JSON files."""
     return without_checksums(pathlib.Path(shutil.copytree(saved["sequential"][0], tmp_path / "preset")))
 
 
@@ -108,12 +108,12 @@ def edit(path, change):
 
 
 def without_checksums(folder):
-    """Make of a preset one as it was written before there were checksums, in which any edit is read."""
+    """Turn a preset into one of the oldest form, without checksums, so that edits are read."""
     edit(folder / "metadata.json", lambda facts: [facts.pop(key) for key in ("config_sha256", "metadata_sha256")])
     return folder
 
 
-# What is saved is what is loaded.
+# Saving and loading.
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -124,7 +124,7 @@ def test_a_loaded_model_is_the_saved_one(saved, kind):
     assert type(loaded) is type(model)
     config = model.get_config()
     if kind == "coda_net":
-        config["class_names"] = FACTS["classes"]  # which it has learned from the metadata
+        config["class_names"] = FACTS["classes"]  # which come from the metadata
     assert json.dumps(loaded.get_config()) == json.dumps(config)
     np.testing.assert_allclose(predict(loaded), predict(model), rtol=1e-6, atol=1e-6)
     assert not loaded.compiled
@@ -222,7 +222,7 @@ CROSS_BACKEND = textwrap.dedent(
 )
 
 
-# From each, and to each.
+# Each backend reads what another one wrote.
 NEXT = {"tensorflow": "torch", "torch": "jax", "jax": "tensorflow"}
 
 
@@ -272,7 +272,7 @@ def test_unreleased_weights_are_an_error_that_says_what_there_is(name, monkeypat
         presets.load(name)
     with pytest.raises(presets.PresetError, match="not released"):
         presets.metadata(name)
-    # The large ones take seconds to build: see which would be.
+    # The large ones take seconds to build, so only the call is checked.
     monkeypatch.setattr(keras_coda.CoDANet, "from_size", lambda *arguments, **options: arguments)
     assert presets.load(name, load_weights=False) == NAMES[name][:2]
 
@@ -285,7 +285,7 @@ def test_an_untrained_architecture_has_a_name():
 
 
 def test_bundled_presets_are_listed_and_loaded_by_name(saved, tmp_path, monkeypatch):
-    monkeypatch.setattr(handle, "BUNDLED", tmp_path)
+    monkeypatch.setattr(names, "BUNDLED", tmp_path)
     shutil.copytree(saved["coda_net"][0], tmp_path / "tiny")
     shutil.copytree(saved["coda_net"][0], tmp_path / "s_coda_cifar10")
     shutil.copytree(saved["coda_net"][0], tmp_path / ".tiny.half-written")
@@ -434,7 +434,7 @@ def test_every_key_of_the_metadata_is_needed(folder):
 @settings(deadline=None, max_examples=40, derandomize=True)
 @given(position=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_no_bit_of_the_texts_changes_what_is_loaded(saved, tmp_path_factory, file, position, bit):
-    """A stride of 3 instead of 2, or the names of two classes exchanged, would be found out by nobody."""
+    """A stride of 3 instead of 2, or two exchanged class names, would otherwise stay unnoticed."""
     original = saved["coda_net"][0]
     folder = pathlib.Path(shutil.copytree(original, tmp_path_factory.mktemp("altered") / "preset"))
     content = bytearray((folder / file).read_bytes())
@@ -501,7 +501,7 @@ def as_large(facts):
 @pytest.mark.parametrize("load_weights", [True, False])
 @pytest.mark.parametrize("change", [None, as_large])
 def test_a_small_file_gets_no_large_network(saved, tmp_path, monkeypatch, change, load_weights):
-    """A rank of a million: of 270 million parameters, whether or not the metadata say so. None of them is drawn."""
+    """A rank of a million gives 270 million parameters, in the metadata or not. None of them may be initialized."""
     folder = without_checksums(pathlib.Path(shutil.copytree(saved["coda_net"][0], tmp_path / "preset")))
     edit(folder / "config.json", lambda config: config["config"].update(ranks=[10**6, 2]))
     if change is not None:
@@ -511,7 +511,7 @@ def test_a_small_file_gets_no_large_network(saved, tmp_path, monkeypatch, change
     with pytest.raises(presets.PresetError, match="parameters"):
         presets.load(folder, load_weights=load_weights)
     monkeypatch.undo()
-    # Nor is it drawn later, when another network is made.
+    # Nor later, when another network is made.
     assert sum(array.size for array in coda_net().get_weights()) == saved["coda_net"][1].count_params()
 
 
@@ -538,7 +538,7 @@ def test_a_small_file_gets_no_long_network(saved, tmp_path, count):
 
 
 def spoil(file):
-    """Ways in which a file is none, or none that may be read."""
+    """Paths that are no regular file, or that cannot be read."""
     yield "directory", lambda: file.mkdir()
     yield "pipe", lambda: os.mkfifo(file)
     yield "device", lambda: file.symlink_to("/dev/zero")
@@ -643,10 +643,10 @@ HOSTILE = {
     "__tensor__": {"class_name": "__tensor__", "config": {"value": [1.0], "dtype": "float32"}},
     "__bytes__": {"class_name": "__bytes__", "config": {"value": "a"}},
     "__typespec__": {"class_name": "__typespec__", "spec_name": "system", "module": "os", "config": []},
-    # Loaded by Keras from a package of its family, whatever it holds.
+    # Keras loads these from any package of its family.
     "keras_cv.hostile.Payload": instance("keras_cv.hostile", "Payload"),
     "hostile_module.Payload": instance("hostile_module", "Payload"),
-    # Classes that are registered in this process, but that no preset needs.
+    # Classes that are registered in this process, but not allowed in presets.
     "x.RegisteredInitializer": {
         **instance("x", "RegisteredInitializer"),
         "registered_name": "test_presets>RegisteredInitializer",
@@ -756,7 +756,7 @@ def test_any_other_value_anywhere_gives_a_preset_error_or_a_model(saved, tmp_pat
     assert str(folder) in message
 
 
-# What cannot be loaded is not saved, and a failed save leaves nothing behind.
+# Models that could not be loaded are not saved, and a failed save leaves nothing behind.
 
 
 def with_layer(layer):
@@ -860,7 +860,7 @@ def test_overwrite_replaces_nothing_but_presets(saved, tmp_path):
 
 
 def test_a_write_that_fails_leaves_the_folder_as_it_was(saved, tmp_path):
-    """The disk takes no file of more than 100 kB: the weights, after config.json, do not fit."""
+    """The disk accepts no file above 100 kB: config.json fits, and the weights do not."""
     resource = pytest.importorskip("resource")
     target = presets.save(saved["coda_net"][1], tmp_path / "preset", **FACTS)
     before = digests(target)

@@ -8,11 +8,13 @@ import pathlib
 import re
 import shutil
 
+import keras
 import numpy as np
 import pytest
 from loopback_hub import TOKEN, Repository
 from PIL import Image
 
+import keras_coda
 from keras_coda import presets
 from keras_coda.presets.model_card import model_card
 
@@ -168,7 +170,9 @@ def test_private_is_private_or_refused(hub, preset):
     presets.publish(preset[0], "user/tiny", token=TOKEN, private=True)
     assert hub.repositories["user/tiny"].private
     hub.repositories["user/public"] = Repository()
-    with pytest.raises(presets.PresetError, match=r"Expected a private repository.*'user/public', which is public"):
+    with pytest.raises(
+        presets.PresetError, match=r"Expected a private repository.*'user/public', a model that is public"
+    ):
         presets.publish(preset[0], "user/public", token=TOKEN, private=True)
     assert set(published(hub, "user/public")) == {".gitattributes"}
 
@@ -227,11 +231,21 @@ def test_the_script(hub, preset, set_environment, tmp_path, monkeypatch, capsys)
     assert "publish.py: 'hf://user/tiny' was not published" in capsys.readouterr().err
     set_environment(HF_TOKEN=TOKEN)
     Image.new("RGB", (30, 20), "red").save(tmp_path / "red.png")
-    options = ["--revision", "v1", "--private", "--message", "from a script", "--images", str(tmp_path / "red.png")]
+    options = [
+        "--space",
+        "--revision",
+        "v1",
+        "--private",
+        "--message",
+        "from a script",
+        "--images",
+        str(tmp_path / "red.png"),
+    ]
     assert script.main([str(preset[0]), "user/tiny", *options]) == 0
     assert capsys.readouterr().out.startswith(f"{hub.url}/user/tiny/commit/")
     assert hub.repositories["user/tiny"].messages[-1] == "from a script"
     assert "explanations.png" in published(hub, branch="v1")
+    assert "app.py" in published(hub, "space:user/tiny")
 
 
 def test_names_on_the_card_are_text_and_nothing_else(preset):
@@ -250,3 +264,47 @@ def test_names_on_the_card_are_text_and_nothing_else(preset):
     assert "\x1b" not in text
     assert "\n# Title" not in body
     assert r"&lt;script&gt;alert(1)&lt;/script&gt; \[x\](http://evil) \| \`b\` \*c\* \# Title\\x1b" in body
+
+
+def test_a_space_has_the_preset_and_its_page(hub, preset, tmp_path):
+    folder = shutil.copytree(preset[0], tmp_path / "tiny")
+    (folder / "explanations.png").write_bytes(b"a picture")
+    url = presets.publish(folder, "user/tiny", token=TOKEN, revision="v1", private=True, space=True)
+    assert url.startswith(f"{hub.url}/user/tiny/commit/")
+    assert "app.py" not in published(hub, branch="v1")
+    space = hub.repositories["space:user/tiny"]
+    assert space.private
+    assert space.messages == ["initial commit", "Preset tiny"]
+    files = published(hub, "space:user/tiny")
+    assert set(files) == {".gitattributes", "README.md", "app.py", "requirements.txt", *PRESET}
+    assert {name: files[name] for name in PRESET} == {name: (folder / name).read_bytes() for name in PRESET}
+    card = front_matter(files["README.md"])
+    assert (card["title"], card["sdk"], card["app_file"]) == ("tiny", "gradio", "app.py")
+    assert (card["license"], card["models"]) == ("apache-2.0", ["user/tiny"])
+    assert re.fullmatch(r"6\.\d+\.\d+", card["sdk_version"])
+    assert files["app.py"] == (SCRIPTS.parent / "examples" / "space" / "app.py").read_bytes()
+    assert files["requirements.txt"].decode() == f"keras-coda[jax]=={keras_coda.__version__}\n"
+    # Once more, to what is there.
+    presets.publish(folder, "user/tiny", token=TOKEN, message="again", private=True, space=True)
+    assert space.messages[-1] == "again"
+
+
+def test_a_space_that_is_refused_is_told_apart(hub, preset):
+    hub.interfere = lambda method, path: 403 if "space:" in path else None
+    with pytest.raises(presets.PresetError, match=r"The Space of 'hf://user/tiny' was not published.*HTTP 403"):
+        presets.publish(preset[0], "user/tiny", token=TOKEN, space=True)
+    assert set(PRESET) < set(published(hub))
+    hub.interfere = lambda method, path: None
+    hub.repositories["space:user/tiny"] = Repository()
+    hub.repositories["user/tiny"].private = True
+    with pytest.raises(presets.PresetError, match=r"'user/tiny', a space that is public"):
+        presets.publish(preset[0], "user/tiny", token=TOKEN, private=True, space=True)
+
+
+def test_keras_own_load_model_takes_what_is_published(hub, preset, monkeypatch):
+    presets.publish(preset[0], "user/tiny", token=TOKEN, images=images(preset[1]))
+    # Keras has imported the client before this test's environment was set.
+    monkeypatch.setattr("keras.src.saving.saving_lib.huggingface_hub", importlib.import_module("huggingface_hub"))
+    model = keras.saving.load_model("hf://user/tiny")
+    assert type(model) is keras_coda.CoDANet
+    np.testing.assert_array_equal(model.predict(images(model), verbose=0), preset[1].predict(images(model), verbose=0))

@@ -1,4 +1,4 @@
-"""An evaluation leaves its scores, their conditions and a page that refers to nothing outside, and goes on."""
+"""An evaluation writes its scores, their conditions and a self-contained page, and can be resumed."""
 
 import html.parser
 import json
@@ -15,7 +15,7 @@ SMALL = {"grids": 2, "removed": 4, "points": 3, "sanity": 2, "shown": 2, "verbos
 
 
 class Reader(html.parser.HTMLParser):
-    """Tables and addresses of a page, of which all tags must be closed."""
+    """Tables and addresses of a page. All tags must be closed."""
 
     def __init__(self, text):
         super().__init__()
@@ -128,7 +128,7 @@ def test_what_is_measured_is_for_the_presets_metadata(subject, folder):
 
 
 def test_the_top_accuracy_is_that_of_ranks(rng):
-    """Of a network that is often wrong: its labels are of all ranks."""
+    """A network that is often wrong: its labels have all ranks."""
     model = presets.load("xs_coda_digits", load_weights=False)
     subject = reports.Subject(model, digits(100)._replace(y_test=rng.integers(0, 10, 100)))
     ranks = (subject.outputs > subject.of_label[:, np.newaxis]).sum(1)
@@ -177,7 +177,7 @@ def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_pa
     assert {row[0]: row[-1] for row in removal} == {"method": "published", "contributions": "", "Grad-CAM": "0.7500 *"}
     note = reports.report.OTHER_DEFINITION
     assert note in "".join(Reader((folder / reports.REPORT).read_text(encoding="utf-8")).text)
-    # By the definition of the published scores, nothing has to be marked.
+    # With the definition of the published scores nothing is marked.
     methods = reports.methods_of(subject.model, METHODS, definition="paper_code")
     reports.evaluate(subject, tmp_path / "theirs", methods, **SMALL, published=reports.Published(path))
     page = Reader((tmp_path / "theirs" / reports.REPORT).read_text(encoding="utf-8"))

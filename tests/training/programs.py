@@ -1,4 +1,4 @@
-"""A training in a process of its own, for `test_state.py`: from a small recipe, killed on the way where asked.
+"""A training in a separate process, for `test_state.py`: by a small recipe, and killed at a batch if asked for.
 
 python programs.py DIRECTORY [EPOCH BATCH]
 """
@@ -11,7 +11,7 @@ import sys
 import keras
 
 if keras.backend.backend() != "tensorflow":
-    sys.modules["tensorflow"] = None  # Keras would import it, in every process, to set its seed.
+    sys.modules["tensorflow"] = None  # Keras would import TensorFlow in every process to set its seed.
 
 from keras_coda import cli, data
 from keras_coda.data import dataset as dataset_module
@@ -23,7 +23,7 @@ dataset_module._LOADERS["digits"] = lambda data_dir: few
 
 
 class Deadly(Batches):
-    """Batches of which one kills, as `kill -9` does."""
+    """Batches, one of which kills the process as `kill -9` does."""
 
     def shuffle(self, epoch):
         super().shuffle(epoch)

@@ -17,7 +17,7 @@ from keras_coda.training.state import State
 
 @pytest.fixture
 def recipe():
-    """A recipe for digits, as small as shows that it works."""
+    """A recipe for digits, as small as possible."""
     small = {"filters": [8, 10], "kernel_sizes": [3, 1], "ranks": [8, 8], "strides": [2, 1], "temperature": 3.0}
     model = {**small, "add_negative": False}
     return recipes.Recipe("tiny", "Digits.", "digits", model, learning_rate=0.05, batch_size=32, epochs=20)
@@ -54,7 +54,7 @@ def test_a_preset_comes_out_with_what_was_measured(recipe, few_digits, tmp_path)
 
 
 def _interrupt_at(stop):
-    """What interrupts a training as Ctrl-C would, before an epoch."""
+    """A callback that interrupts a training before an epoch, as Ctrl-C does."""
 
     def on_epoch_begin(state, epoch, logs=None):
         if epoch == stop:
@@ -76,7 +76,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(recipe, tmp_path, monk
     lines = capsys.readouterr().out
     assert "Epoch 3/4" in lines
     assert "Epoch 2/4" not in lines
-    # The optimizer went on too: all 40 steps are counted, which the learning rate depends on.
+    # The optimizer has resumed, too: it counts all 40 steps, on which the learning rate depends.
     assert int(model.optimizer.iterations) == 40
 
 
@@ -92,7 +92,7 @@ def test_a_wrong_target_is_refused_before_training(recipe, tmp_path):
 
 
 class Poisoned(Batches):
-    """Batches that are not finite from the third epoch on."""
+    """Batches with NaN from the third epoch on."""
 
     def shuffle(self, epoch):
         super().shuffle(epoch)
@@ -121,7 +121,7 @@ def test_a_training_that_diverges_ends_with_the_last_good_epoch(recipe, few_digi
 
 
 def test_what_is_not_finite_is_not_drawn(recipe, few_digits, tmp_path, monkeypatch):
-    """Maps are drawn after epochs 1, 2, 3 of 3; in the third they cannot be."""
+    """Maps would be drawn after epochs 1, 2 and 3 of 3. After the third the network has NaN."""
     monkeypatch.setattr(fitting, "Batches", Poisoned)
     with pytest.raises(FloatingPointError, match=r"in epoch 3\..*after epoch 2.*last_good"):
         training.train(recipe, tmp_path / "preset", epochs=3, verbose=0, logs=tmp_path / "logs")
@@ -160,7 +160,7 @@ def test_a_training_in_bfloat16_goes_on(recipe, few_digits, tmp_path, monkeypatc
 
 
 def test_of_two_trainings_into_one_folder_the_second_is_refused_before_it_trains(recipe, few_digits, tmp_path):
-    """The second one starts in the middle of the first, of another seed."""
+    """A second training, with another seed, starts in the middle of the first."""
     errors = []
 
     class Second(keras.callbacks.Callback):
@@ -230,7 +230,7 @@ def test_tensorboard_needs_logs(recipe, tmp_path):
 
 
 class Clock:
-    """Time that passes with training steps alone: `measured` seconds each at first, and `seconds` in the training."""
+    """A clock that only training steps advance: by `measured` seconds at first, and by `seconds` in the training."""
 
     def __init__(self, monkeypatch, measured, seconds):
         self.now = 0.0
@@ -257,7 +257,7 @@ class Clock:
 def test_a_training_is_fitted_to_the_time(recipe, few_digits, tmp_path, monkeypatch):
     Clock(monkeypatch, 1.0, 1.0)
     model, results = training.train(recipe, tmp_path / "preset", epochs=100, limit_minutes=1, verbose=0, logs=tmp_path)
-    # Of 60 seconds 5 went into measuring, 1 is for compiling again, and 9 tenths of the others are planned.
+    # Of 60 seconds, 5 were used for measuring, 1 is for compiling again, and 9 tenths of the others are planned.
     assert int(model.optimizer.iterations) == 48
     assert results["epochs"] == pytest.approx(4.8)
     assert float(model.optimizer.learning_rate) == pytest.approx(0, abs=1e-8)  # the end of the cosine
@@ -301,7 +301,7 @@ def test_a_network_trained_in_low_precision_is_saved_in_float32(recipe, few_digi
     difference = max(
         np.abs(got - want).max() for got, want in zip(model.get_weights(), exact.get_weights(), strict=True)
     )
-    assert 1e-5 < difference < 0.2  # it was in low precision, and went the same way
+    assert 1e-5 < difference < 0.2  # low precision, with about the same training
 
 
 def test_the_optimizer_is_the_recipes(recipe, few_digits, tmp_path):

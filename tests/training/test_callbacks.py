@@ -1,4 +1,4 @@
-"""Callbacks that do not wait for every step."""
+"""Callbacks that read the loss about once a second."""
 
 import keras
 import pytest
@@ -9,7 +9,7 @@ from keras_coda.training.callbacks import Callbacks, StopOnNaN
 
 
 class Loss:
-    """A value on a device, of which each reading is counted, and lets the clock catch up with the device."""
+    """A value on a device. Each reading is counted, and makes the clock catch up with the device."""
 
     def __init__(self, value, device):
         self.value, self.device = value, device
@@ -21,7 +21,7 @@ class Loss:
 
 
 class Device:
-    """One that takes some seconds for a step, while the host goes on at once."""
+    """A device that takes some seconds for a step, while the host continues at once."""
 
     def __init__(self, monkeypatch, seconds):
         self.seconds, self.now, self.busy_until, self.readings = seconds, 0.0, 0.0, 0
@@ -31,7 +31,7 @@ class Device:
         return self.now
 
     def epoch(self, callbacks, steps, losses=None):
-        """How far the host was ahead at most, in seconds."""
+        """The largest lead of the host, in seconds."""
         ahead = 0.0
         callbacks.on_epoch_begin(0)
         for step in range(steps):
@@ -69,7 +69,7 @@ def test_logs_are_read_about_once_a_second(model, monkeypatch):
     device, seen = Device(monkeypatch, 0.01), Seen()
     ahead = device.epoch(listed([seen], model, 1000), 1000)
     assert seen.steps == [*range(1000)]
-    assert 10 <= device.readings <= 20  # of 10 seconds; the first steps are read more often
+    assert 10 <= device.readings <= 20  # 10 seconds; the first steps are read more often
     assert ahead <= 1.01
     assert seen.losses[0] == seen.losses[999] == 1.0
 

@@ -31,7 +31,7 @@ def test_a_warm_up_grows_with_the_steps_or_the_epochs(warm_up_by):
 
 @pytest.mark.parametrize("epochs", [60, 20, 7, 1])
 def test_the_warm_up_of_l_is_the_published_one(epochs):
-    """The learning rate of each of its 15 epochs, also where 60 epochs are squeezed into fewer."""
+    """The learning rate of each of its 15 epochs, also if 60 epochs are squeezed into fewer."""
     recipe = recipes.load("l_coda_imagenet100")
     steps = epochs * 1979
     schedule = fitting.optimizer(recipe, steps)._learning_rate

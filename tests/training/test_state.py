@@ -21,7 +21,7 @@ RECIPE = {
     "name": "tiny",
     "description": "",
     "dataset": "digits",
-    # With the random other classes of the penalty, and the moments of Adam, there is more to keep than weights.
+    # The penalty draws random classes, and Adam has moments: the state has more than weights.
     "model": {"filters": [4, 10], "kernel_sizes": [3, 1], "ranks": [2, 2], "strides": [2, 1], "penalty": 0.5},
     "learning_rate": 0.01,
     "batch_size": 8,
@@ -109,7 +109,7 @@ def test_a_damaged_state_is_refused_and_the_one_before_is_kept(model, tmp_path, 
     else:
         path.unlink()
     if (suffix, damage) == (".json", "gone"):
-        # As when it was killed before the state was whole.
+        # As after a kill before the state was complete.
         assert State(tmp_path / "state", {}).epoch == 1
         return
     with pytest.raises(ValueError, match=r"epoch_00002\.json and epoch_00002\.npz are not.*epoch_00001"):
@@ -128,7 +128,7 @@ def test_the_state_of_another_training_is_refused(model, tmp_path):
 
 
 def test_on_a_full_disk_the_last_state_is_kept(model, tmp_path):
-    """A limit of the size of files, which the kernel keeps, in the place of a disk that is full."""
+    """A limit on the size of files, set in the kernel, instead of a full disk."""
     state = State(tmp_path / "state", {})
     fit(model, state, 1)
     before = {path: path.read_bytes() for path in (tmp_path / "state").iterdir()}

@@ -1,7 +1,7 @@
 """Matrix products on blocks of patches on PyTorch, on the CPU: `keras_coda.contractions.blocked` with fixed buffers.
 
-PyTorch runs one operation after the other, and to allocate a new array of a block's size in each takes as long as a
-third of the products. Here each function allocates one, and writes all blocks into it.
+PyTorch allocates a new array for the result of each operation. For blocks, that takes a third of the products' time.
+Here each function allocates one buffer, and writes all blocks into it.
 """
 
 import math
@@ -10,9 +10,9 @@ import torch
 
 # Numbers in the largest intermediate of a block: 4 MiB of float32, see docs/benchmarks.md.
 BLOCK = 2**20
-# Patches in a block. Fewer would read a kernel that is larger than the cache too often.
+# Patches in a block. With fewer, kernels larger than the cache would be read too often.
 PATCHES = 2048
-# From this patch size on, K^T x is kept for the backward pass, see docs/benchmarks.md.
+# K^T x is kept for the backward pass where patches have at least this many numbers, see docs/benchmarks.md.
 KEPT_FROM = 256
 # Rows at once of the upper triangle of z z^T.
 TRIANGLE_ROWS = 16
@@ -59,7 +59,7 @@ def z_gradient(x, y, kernel):
 
 
 def z_gradient_of_kept(kept, y, rank):
-    """`z_gradient` from what `products_and_kept` kept, and `y (M, n)`: `(M, rank)`."""
+    """`z_gradient` from the second result of `products_and_kept`, and `y (M, n)`: `(M, rank)`."""
     z = y.new_empty(len(y), rank)
     for projections, (rows, ranks, _, block) in zip(kept, _blocks(y, rank, y.shape[1]), strict=True):
         torch.mul(projections, y[rows].unsqueeze(1), out=block)
@@ -69,14 +69,14 @@ def z_gradient_of_kept(kept, y, rank):
 
 def kernel_gradient(x, z, y):
     """`x (M, d)`, `z (M, r)` and `y (M, n)` give `(d, r, n)`, in float32 at least."""
-    # In low precision the sums over all patches, and under loss scaling the products, could overflow.
+    # In float16 the sums over all patches could overflow. With loss scaling so could the products.
     dtype = torch.promote_types(x.dtype, torch.float32)
     x, z, y = x.to(dtype), z.to(dtype), y.to(dtype)
     shape = x.shape[1], z.shape[1], y.shape[1]
     parts = _parts(math.prod(shape))
     totals = x.new_zeros(parts, *shape)
     matrices = totals.flatten(2)
-    # All of the rank at once in parts: to some columns only, PyTorch adds one part after the other, with all threads.
+    # With several parts, the whole rank at once: PyTorch adds to a slice of columns part by part, with all threads.
     for rows, ranks, columns, block in _blocks(x, *shape[1:], whole_rank=parts > 1):
         _outer(z[rows, ranks], y[rows], out=block)
         _add_products(matrices[..., columns], _cut(x[rows], parts), _cut(block.flatten(1), parts))
@@ -84,11 +84,11 @@ def kernel_gradient(x, z, y):
 
 
 def quadratic(z, gram):
-    """`z (M, r)` and `gram (r, r, n)`, symmetric, give z . G_j z: `(M, n)`. Half the products of the general sum."""
+    """`z (M, r)` and symmetric `gram (r, r, n)` give z . G_j z: `(M, n)`. By symmetry, half of the products suffice."""
     z = z.to(gram.dtype)
     rank, units = gram.shape[1:]
     y = z.new_zeros(len(z), units)
-    # What is left out below the diagonal counts twice above it.
+    # Entries above the diagonal count twice, since those below are left out.
     pieces = [gram[a, a.start :].clone() for a in _triangle(rank)]
     for piece in pieces:
         piece[:, len(piece) :] *= 2.0
@@ -120,21 +120,21 @@ def quadratic_gradient(z, y):
 
 
 def _triangle(rank):
-    """Rows that make up the upper triangle of z z^T, as slices."""
+    """The blocks of rows that make up the upper triangle of z z^T, as slices."""
     return [slice(start, min(start + TRIANGLE_ROWS, rank)) for start in range(0, rank, TRIANGLE_ROWS)]
 
 
 def _triangle_blocks(z, parts):
-    """Of z z^T of some rows each piece of the triangle.
+    """The upper triangle of z z^T of each row, in pieces, for one block of rows after the other.
 
-    For each the rows, as a slice, the number of the piece, and the piece, its rows cut: `(parts, rows / parts, -1)`.
+    Yields the block's rows as a slice, the number of the piece, and the piece: `(parts, rows / parts, -1)`.
     """
     rank = z.shape[1]
     rows = max(BLOCK // (TRIANGLE_ROWS * rank * parts), 1) * parts
     buffer = z.new_empty(min(rows, len(z)) * TRIANGLE_ROWS * rank)
     for start in range(0, len(z), rows):
         block = _cut(z[start : start + rows], parts)
-        # Pieces are of different sizes: each part has its own share of the buffer, for one thread to write.
+        # Each part has its own share of the buffer, since pieces differ in size. One thread writes to a share.
         shares = buffer[: block.numel() * TRIANGLE_ROWS].view(len(block), -1)
         for i, a in enumerate(_triangle(rank)):
             shape = *block.shape[:2], a.stop - a.start, rank - a.start
@@ -149,17 +149,17 @@ def _outer(z, y, out):
 
 
 def _parts(size):
-    """The number of partial sums over rows: one for each thread, or a single one where a sum has many numbers (`size`).
+    """The number of partial sums over rows: one for each thread, or a single one if a sum has many numbers (`size`).
 
-    In one product MKL's threads share the columns, and read rows that another thread wrote. Where their processors have
-    no cache in common, the next to write there waits: up to four times as long for all.
+    In a single product, MKL's threads divide the columns, and read rows that other threads wrote. On processors without
+    a shared cache, later writes to these rows then wait, which takes up to four times as long.
     """
     threads = torch.get_num_threads()
     return threads if threads * size <= 2 * BLOCK else 1
 
 
 def _cut(rows, parts):
-    """Rows `(m, ...)` in as many parts as divide them, `parts` at most: `(parts, m / parts, ...)`."""
+    """Cut rows `(m, ...)` into equal parts, at most `parts` of them: `(parts, m / parts, ...)`."""
     return rows.unflatten(0, (math.gcd(len(rows), parts), -1))
 
 
@@ -171,11 +171,11 @@ def _add_products(totals, x, y):
 def _blocks(like, rank, units, reused=True, whole_rank=False):
     """Blocks of the rows of `like` and of the rank.
 
-    For each the rows and the ranks, as slices, the columns that these are in `(d, r n)`, and a buffer
-    `(rows, ranks, n)`, which the next block gets again where it is `reused`.
+    Yields the block's rows and ranks as slices, the columns of these ranks in a matrix `(d, r n)`, and a buffer
+    `(rows, ranks, n)`. If `reused`, all blocks share the buffer.
     """
     count = len(like)
-    # In low precision each part of a sum over the rank would be rounded: all of the rank at once.
+    # In low precision, the whole rank at once, since partial sums over the rank would be rounded.
     whole_rank = whole_rank or like.dtype not in (torch.float32, torch.float64)
     threads = torch.get_num_threads()
     patches = max(BLOCK // (rank * units * threads), 1) * threads if whole_rank else PATCHES

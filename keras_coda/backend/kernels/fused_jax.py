@@ -1,8 +1,7 @@
 """The trilinear form of a DAU layer and its derivatives on NVIDIA GPUs, in Pallas, for JAX.
 
-The kernels are those of `keras_coda.backend.kernels.fused_torch`, and are lowered to Triton as well. JAX 0.11 warns
-that this will go in favour of Mosaic GPU, which copies blocks by a unit of the chip that wants rows of a multiple of
-16 bytes.
+The kernels are those of `keras_coda.backend.kernels.fused_torch`, and are compiled by Triton as well. JAX 0.11 warns
+that Mosaic GPU will replace Triton. Mosaic GPU copies blocks by hardware that needs rows of a multiple of 16 bytes.
 """
 
 import functools
@@ -17,12 +16,12 @@ from jax.experimental.pallas import triton
 
 from keras_coda.backend.kernels.tiles import tiles
 
-# K^T x never reaches the memory to be kept there, see `keras_coda.contractions.trilinear`.
+# K^T x is never written to memory, so that it cannot be kept, see `keras_coda.contractions.trilinear`.
 KEPT_FROM = math.inf
 DTYPES = ("float32", "bfloat16", "float16")
-# Programs in `kernel_gradient`, which is free to split the sum over patches: some for each multiprocessor.
+# Programs in `kernel_gradient`, several for each multiprocessor. It can split the sum over patches into any number.
 PROGRAMS = 512
-# Patches in a part of that sum, at most: each number is added to the sum of those before, and rounded.
+# The most patches in a part of that sum. Within a part, rounding errors add up.
 PART = 2**13
 
 
@@ -67,7 +66,7 @@ def kernel_gradient(x, z, y):
     blocks = (pl.cdiv(d, t.inputs), pl.cdiv(r, t.ranks), pl.cdiv(n, t.units))
     steps = pl.cdiv(len(x), t.patches)
     parts = max(min(steps, PROGRAMS // (blocks[0] * blocks[1] * blocks[2])), pl.cdiv(len(x), PART), 1)
-    # Each part of the sum in rows of its own: with atomics, rounding would differ from run to run.
+    # Each part of the sum has its own rows. With atomic additions, rounding would differ from run to run.
     function = functools.partial(_kernel_gradient, steps=pl.cdiv(steps, parts), t=t)
     grid = (blocks[0], blocks[1] * blocks[2], parts)
     sums = _call(function, grid, t, (parts * d, r * n), jnp.float32, x, z, y)
@@ -79,7 +78,7 @@ def quadratic(z, gram):
     if z.dtype != jnp.bfloat16:
         z = z.astype(gram.dtype)
         return products(z, z, gram)
-    # A number in float32 as the sum of two in bfloat16 keeps 16 of its 24 bits, at the speed of bfloat16.
+    # As the sum of two bfloat16 numbers, a float32 number keeps 16 of its 24 bits. This has the speed of bfloat16.
     high = gram.astype(z.dtype)
     low = (gram - high.astype(gram.dtype)).astype(z.dtype)
     return products(jnp.concatenate([z, z], 1), z, jnp.concatenate([high, low]), dtype=gram.dtype)
@@ -118,20 +117,20 @@ def _call(function, grid, t, shape, dtype, *arrays):
 
 
 def _rows(ref, row, column, shape):
-    """The block of `shape` at `(row, column)` of a matrix, and where it is inside of it."""
+    """The block of `shape` at `(row, column)` of a matrix, and a mask of what is inside the matrix."""
     i = row + lax.broadcasted_iota(jnp.int32, shape, 0)
     j = column + lax.broadcasted_iota(jnp.int32, shape, 1)
     return ref.at[i, j], (i < ref.shape[0]) & (j < ref.shape[1])
 
 
 def _load(ref, row, column, shape):
-    """That block, zeros outside of the matrix."""
+    """The values of that block, with zeros outside of the matrix."""
     block, inside = _rows(ref, row, column, shape)
     return triton.load(block, mask=inside, other=0.0)
 
 
 def _kernel_block(ref, row, end, r, j, ranks, units, t):
-    """The block `(inputs, ranks units)` from `row`, rank r and unit j on of K as a matrix, and where it is inside."""
+    """The block `(inputs, ranks units)` of K as a matrix, from `row`, rank r and unit j on, and its mask."""
     shape = (t.inputs, t.ranks * t.units)
     i = row + lax.broadcasted_iota(jnp.int32, shape, 0)
     column = lax.broadcasted_iota(jnp.int32, shape, 1)
@@ -151,14 +150,14 @@ def _interpreted():
 
 
 def _dot(a, b):
-    if _interpreted():  # Not on GPUs, but on CPUs XLA lacks products of bfloat16 with a result in float32.
+    if _interpreted():  # On CPUs, XLA has no products of bfloat16 numbers with a float32 result.
         return jnp.dot(a.astype(jnp.float32), b.astype(jnp.float32), precision=lax.Precision.HIGHEST)
     precision = lax.DotAlgorithmPreset.TF32_TF32_F32_X3 if a.dtype == jnp.float32 else None
     return jnp.dot(a, b, precision=precision, preferred_element_type=jnp.float32)
 
 
 def _products(x_ref, z_ref, kernel_ref, y_ref, *, units, t):
-    """K^T x of one block of ranks after the other, each multiplied with z in float32 as soon as it is there."""
+    """Compute K^T x for one block of ranks after the other, and multiply each with z in float32."""
     row, j = pl.program_id(0) * t.patches, pl.program_id(1) * t.units
     steps = pl.cdiv(x_ref.shape[1], t.inputs)
     kx = jnp.zeros((t.patches, t.ranks * t.units), jnp.float32)
@@ -175,14 +174,14 @@ def _products(x_ref, z_ref, kernel_ref, y_ref, *, units, t):
 
         return lax.cond(lax.rem(i, steps) == steps - 1, multiply, _same, kx, y)
 
-    # One loop and not two, so that loads run ahead from one block of ranks into the next.
+    # One loop instead of two, so that loads for the next block of ranks start early.
     _, y = lax.fori_loop(0, pl.cdiv(z_ref.shape[1], t.ranks) * steps, step, (kx, y))
     block, inside = _rows(y_ref, row, j, y.shape)
     triton.store(block, y.astype(y_ref.dtype), mask=inside)
 
 
 def _z_gradient(x_ref, y_ref, kernel_ref, z_ref, *, t):
-    """As `_products`, but each block is multiplied with y, summed over the units, and written."""
+    """As `_products`, but multiply each block with y, sum over the units, and write the result."""
     row, units = pl.program_id(0) * t.patches, y_ref.shape[1]
     steps, blocks = pl.cdiv(x_ref.shape[1], t.inputs), pl.cdiv(units, t.units)
     kx = jnp.zeros((t.patches, t.ranks * t.units), jnp.float32)
@@ -214,7 +213,7 @@ def _same(*arrays):
 
 
 def _input_gradient(z_ref, y_ref, kernel_ref, x_ref, *, t):
-    """The products z_r y_j of one block of ranks after the other, rounded, and with K summed over in float32."""
+    """Compute z_r y_j, rounded, for one block of ranks after the other, and sum its products with K in float32."""
     row, d = pl.program_id(0) * t.patches, pl.program_id(1) * t.inputs
     units, blocks = y_ref.shape[1], pl.cdiv(z_ref.shape[1], t.ranks)
 
@@ -225,7 +224,7 @@ def _input_gradient(z_ref, y_ref, kernel_ref, x_ref, *, t):
             z = _load(z_ref, row, i * t.ranks, (t.patches, t.ranks))
             zy = (z[:, :, None] * y[:, None, :]).reshape(t.patches, -1)
             x += _dot(zy, _load_kernel(kernel_ref, d, i * t.ranks, j * t.units, units, t).T)
-            # Always x, but so the product is waited for, see `keras_coda.backend.kernels.fused_torch`.
+            # The result is always x. This waits for the product, see `keras_coda.backend.kernels.fused_torch`.
             return jnp.where(i < blocks, x, 0.0)
 
         return lax.fori_loop(0, blocks, block_of_ranks, x)
@@ -237,7 +236,7 @@ def _input_gradient(z_ref, y_ref, kernel_ref, x_ref, *, t):
 
 
 def _kernel_gradient(x_ref, z_ref, y_ref, sums_ref, *, steps, t):
-    """One block of K's gradient, transposed, from `steps` blocks of patches: so z y can stay in registers."""
+    """One block of K's gradient from `steps` blocks of patches. It is transposed, so that z y can stay in registers."""
     (_, d_end), ranks, units = x_ref.shape, z_ref.shape[1], y_ref.shape[1]
     blocks = pl.cdiv(units, t.units)
     d, part = pl.program_id(0) * t.inputs, pl.program_id(2)

@@ -2,8 +2,8 @@
 
     sum over d, r, j of  x_d z_r y_j K_drj        (see `keras_coda.contractions.trilinear`)
 
-What is as wide as r n for each patch is made and used in blocks of `ranks x units` columns, in registers and shared
-memory. The K of a layer stays in the L2 cache, as every program reads all of it.
+Intermediate results with r n columns, such as K^T x, are computed in blocks of `ranks x units` columns. A block stays
+in registers and shared memory. Every program reads all of K, which therefore stays in the L2 cache.
 """
 
 import math
@@ -15,15 +15,15 @@ import triton.language as tl
 
 from keras_coda.backend.kernels.tiles import tiles
 
-# K^T x never reaches the memory to be kept there, see `keras_coda.contractions.trilinear`.
+# K^T x is never written to memory, so that it cannot be kept, see `keras_coda.contractions.trilinear`.
 KEPT_FROM = math.inf
 DTYPES = ("float32", "bfloat16", "float16")
-# Of the matrix products of float32: three on tensor cores for one. "ieee", without them, is slower and no more exact,
-# and "tf32" would miss float32's precision.
+# For float32: three products on tensor cores for each one. "ieee", without tensor cores, is slower and not more exact;
+# "tf32" is less exact than float32.
 PRECISION = "tf32x3"
-# Programs for each multiprocessor in `kernel_gradient`, which is free to split the sum over patches.
+# Programs for each multiprocessor in `kernel_gradient`. It can split the sum over patches into any number of parts.
 PROGRAMS = 4
-# Patches in a part of that sum, at most: each number is added to the sum of those before, and rounded.
+# The most patches in a part of that sum. Within a part, rounding errors add up.
 PART = 2**13
 
 
@@ -68,7 +68,7 @@ def kernel_gradient(x, z, y):
     steps = triton.cdiv(len(x), t.patches)
     parts = max(min(steps, _programs(x.device) // (blocks[0] * blocks[1])), triton.cdiv(len(x), PART), 1)
     part = triton.cdiv(steps, parts) * t.patches
-    # Each part of the sum in a place of its own: with atomics, rounding would differ from run to run.
+    # Each part of the sum has its own memory. With atomic additions, rounding would differ from run to run.
     sums = x.new_empty((parts, d, r, n), dtype=torch.float32)
     _launch(_kernel_gradient, (*blocks, parts), t, x, z, y, sums, len(x), d, r, n, part=part)
     return sums[0] if parts == 1 else sums.sum(0)
@@ -79,7 +79,7 @@ def quadratic(z, gram):
     if z.dtype != torch.bfloat16:
         z = z.to(gram.dtype)
         return products(z, z, gram)
-    # A number in float32 as the sum of two in bfloat16 keeps 16 of its 24 bits, at the speed of bfloat16.
+    # As the sum of two bfloat16 numbers, a float32 number keeps 16 of its 24 bits. This has the speed of bfloat16.
     high = gram.to(z.dtype)
     low = (gram - high.to(gram.dtype)).to(z.dtype)
     return products(torch.cat([z, z], 1), z, torch.cat([high, low]), dtype=gram.dtype)
@@ -112,7 +112,7 @@ def _programs(device):
 
 def _launch(function, grid, t, first, second, third, result, rows, d, r, n, **others):
     """Run `function` of three tensors on `rows` patches, and return the tensor that it writes."""
-    # Of tensors without numbers, with which Keras finds out shapes, only the shape.
+    # For meta tensors, with which Keras infers shapes, only the shape matters.
     if all(grid) and not result.is_meta:
         with torch.cuda.device_of(first):
             function[grid](
@@ -134,7 +134,7 @@ def _launch(function, grid, t, first, second, third, result, rows, d, r, n, **ot
 
 @triton.jit
 def _rows(pointer, row, rows, column, COLUMNS: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr):
-    """Pointers to the block at `(row, column)` of a matrix `(rows, COLUMNS)`, and where they are inside of it."""
+    """Pointers to the block at `(row, column)` of a matrix `(rows, COLUMNS)`, and a mask of those inside the matrix."""
     i = tl.arange(0, BM)[:, None]
     j = column + tl.arange(0, BC)[None, :]
     # Only the first row's offset can take 64 bits.
@@ -144,14 +144,14 @@ def _rows(pointer, row, rows, column, COLUMNS: tl.constexpr, BM: tl.constexpr, B
 
 @triton.jit
 def _load(pointer, row, rows, column, COLUMNS: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr):
-    """That block, zeros outside of the matrix."""
+    """The values of that block, with zeros outside of the matrix."""
     pointers, inside = _rows(pointer, row, rows, column, COLUMNS, BM, BC)
     return tl.load(pointers, mask=inside, other=0.0)
 
 
 @triton.jit
 def _kernel_columns(r, j, R: tl.constexpr, N: tl.constexpr, BR: tl.constexpr, BN: tl.constexpr):
-    """Offsets in a row of `kernel` of the `BR x BN` columns from rank r and unit j on, and which are inside of it."""
+    """Offsets of the `BR x BN` columns from rank r and unit j on in a row of `kernel`, and a mask of those inside."""
     column = tl.arange(0, BR * BN)
     r += column // BN
     j += column % BN
@@ -193,7 +193,7 @@ def _products(
     BN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """K^T x of one block of ranks after the other, each multiplied with z in float32 as soon as it is there."""
+    """Compute K^T x for one block of ranks after the other, and multiply each with z in float32."""
     row = tl.program_id(0) * BM
     j = tl.program_id(1) * BN
     STEPS: tl.constexpr = (D + BD - 1) // BD
@@ -201,7 +201,7 @@ def _products(
     z = tl.zeros((BM, BR), z_pointer.dtype.element_ty)
     kx = tl.zeros((BM, BR * BN), tl.float32)
     y = tl.zeros((BM, BN), tl.float32)
-    # One loop and not two, so that loads run ahead from one block of ranks into the next.
+    # One loop instead of two, so that loads for the next block of ranks start early.
     for i in range((R + BR - 1) // BR * STEPS):
         r, d = i // STEPS * BR, i % STEPS * BD
         if i % STEPS == 0:
@@ -233,7 +233,7 @@ def _z_gradient(
     BN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """As `_products`, but each block is multiplied with y, summed over the units, and written."""
+    """As `_products`, but multiply each block with y, sum over the units, and write the result."""
     row = tl.program_id(0) * BM
     STEPS: tl.constexpr = (D + BD - 1) // BD
     UNITS: tl.constexpr = (N + BN - 1) // BN
@@ -276,7 +276,7 @@ def _input_gradient(
     BN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """The products z_r y_j of one block of ranks after the other, rounded, and with K summed over in float32."""
+    """Compute z_r y_j, rounded, for one block of ranks after the other, and sum its products with K in float32."""
     row = tl.program_id(0) * BM
     d = tl.program_id(1) * BD
     x = tl.zeros((BM, BD), tl.float32)
@@ -286,11 +286,11 @@ def _input_gradient(
         for r in range(0, R, BR):
             block = _load_kernel(kernel_pointer, d, r, j, D, R, N, BD, BR, BN)
             zy = tl.reshape(z[:, :, None] * y[:, None, :], (BM, BR * BN))
-            # The next z, to arrive while this one is worked on. Past the last rank all is masked.
+            # Load the next z while this one is in use. Past the last rank, everything is masked.
             z = _load(z_pointer, row, rows, r + BR, R, BM, BR)
             x = tl.dot(zy, tl.trans(block), x, input_precision=PRECISION)
-            # Always x, but so the product is waited for. Before Triton 3.9 the next zy could else be written over this
-            # one while that is still read: https://github.com/triton-lang/triton/issues/9433
+            # The result is always x. This waits for the product. Before Triton 3.9, the next zy could otherwise
+            # overwrite this one while it is read: https://github.com/triton-lang/triton/issues/9433
             x = tl.where(r < R, x, 0.0)
     pointers, inside = _rows(x_pointer, row, rows, d, D, BM, BD)
     tl.store(pointers, x.to(x_pointer.dtype.element_ty), mask=inside)
@@ -313,7 +313,7 @@ def _kernel_gradient(
     BN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """One block of K's gradient, transposed, from `part` patches: so z y is an operand that can stay in registers."""
+    """One block of K's gradient from `part` patches. It is transposed, so that z y can stay in registers."""
     UNITS: tl.constexpr = (N + BN - 1) // BN
     d = tl.program_id(0) * BD
     r = tl.program_id(1) // UNITS * BR

@@ -36,7 +36,7 @@ def tiles(name, d, r, n, itemsize):
 
 
 def _block(size, least, most, padding=1.25):
-    """The largest power of two from `least` to `most` in which `size` is padded not much more than it has to be."""
+    """The largest power of two from `least` to `most` with little padding of `size`."""
     blocks = [2**i for i in range(least.bit_length() - 1, most.bit_length())]
     padded = [-(-size // block) * block for block in blocks]
     return max(block for block, total in zip(blocks, padded, strict=True) if total <= padding * min(padded))

@@ -1,21 +1,23 @@
-"""Whether what TFDS is about to download can be had."""
+"""A check before TFDS downloads: is the server reachable?"""
 
+import pathlib
 import urllib.parse
+from collections.abc import Iterable
 
 import requests
 
 TIMEOUT = 10
 
 
-def check_reachable(urls, root):
-    """Fail at once where TFDS' client would try again for minutes.
+def check_reachable(urls: Iterable[str], root: pathlib.Path) -> None:
+    """Fail at once if a server cannot be reached. TFDS' client would retry for minutes.
 
     Args:
         urls: addresses of files.
-        root: path of TFDS' data. A file that is in its downloads already is not asked for.
+        root: path of TFDS' data. Files that were downloaded before are not checked.
 
     Raises:
-        OSError: there is no connection to the server of one of them. (That it answers is enough.)
+        OSError: there is no connection to a server. Any answer of the server is accepted.
     """
     known = [path.read_text() for path in (root / "downloads").glob("*.INFO")]
     for url in urls:

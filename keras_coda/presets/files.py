@@ -1,36 +1,36 @@
-"""The JSON files of a preset: regular files of a bounded size, read strictly, and what tells whether they changed."""
+"""The files of a preset: their names, and how its JSON files are read."""
 
 import hashlib
 import json
 import math
+import pathlib
 import stat
+from collections.abc import Callable
+from typing import Any
 
 from keras_coda.presets.errors import PresetError
 
-# The largest networks of the paper need some kilobytes.
+CONFIG, WEIGHTS, METADATA = FILES = ("config.json", "model.weights.h5", "metadata.json")
+# Largest size of a JSON file. Those of the paper's largest networks have some kilobytes.
 MOST_BYTES = 4 * 2**20
 
 
-def read(path, expected):
-    """The text of a file.
-
-    Args:
-        path: a `pathlib.Path`.
-        expected: the files that there should be, for the error.
+def read(path: pathlib.Path) -> str:
+    """The text of a JSON file of a preset.
 
     Raises:
-        PresetError: the file is missing, is none (a directory, a pipe, a device), too large, no text, or not readable.
+        PresetError: the file is missing, is no regular file, is too large, is not UTF-8, or cannot be read.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise PresetError(f"{path} is no regular file. Expected: one, of JSON text")
+            raise PresetError(f"{path} must be a regular file of JSON text. Received: another kind of file")
         if status.st_size > MOST_BYTES:
             raise PresetError(f"{path} must have at most {MOST_BYTES:,} bytes. Received: {status.st_size:,}")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise PresetError(
-            f"{path.parent} is no preset, or not a whole one: {path.name} is missing. Expected: {expected}"
+            f"{path.parent} is no complete preset: {path.name} is missing. Expected: {', '.join(FILES)}"
         ) from error
     except UnicodeDecodeError as error:
         raise PresetError(f"{path} is not valid JSON: {error}") from error
@@ -38,16 +38,16 @@ def read(path, expected):
         raise PresetError(f"{path} cannot be read: {error}") from error
 
 
-def parse(text, source, change=None):
-    """The value of JSON text without NaN, infinite numbers, or a name twice in an object.
+def parse(text: str, source: Any, change: Callable[[dict], dict] | None = None) -> Any:
+    """The value of JSON text, in which numbers are finite and the names in an object differ.
 
     Args:
         text: string.
-        source: what the error calls it.
-        change: function of a dict that returns another, for every object in the text. Default: they stay.
+        source: name of the text in error messages.
+        change: function that is applied to every object (a dict) in the text and returns its replacement.
 
     Raises:
-        PresetError: the text is none.
+        PresetError: the text is not such JSON.
     """
 
     def finite(number):
@@ -59,7 +59,7 @@ def parse(text, source, change=None):
     def without_repetition(pairs):
         value = dict(pairs)
         if len(value) < len(pairs):
-            raise ValueError(f"the names of an object must differ, and these do not: {[name for name, _ in pairs]}")
+            raise ValueError(f"the names in an object must differ. Received: {[name for name, _ in pairs]}")
         return value if change is None else change(value)
 
     try:
@@ -68,7 +68,7 @@ def parse(text, source, change=None):
         raise PresetError(f"{source} is not valid JSON: {error}") from error
 
 
-def digest(value):
-    """The SHA-256 of a JSON value, which does not depend on spaces, the order of names or how a number is written."""
+def digest(value: Any) -> str:
+    """The SHA-256 of a JSON value. It does not depend on white space, the order of names or the notation of numbers."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

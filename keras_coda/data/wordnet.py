@@ -1,14 +1,15 @@
-"""Names of classes for people."""
+"""Readable names of WordNet classes."""
 
 import collections
+from collections.abc import Sequence
 
 
-def first_names(wnids, words):
-    """The first name of each class of WordNet, with its number where two have the same.
+def first_names(wnids: Sequence[str], words: str) -> list[str]:
+    """The first name of each WordNet class. If two classes have the same, their numbers are added.
 
     Args:
-        wnids: strings, numbers of classes in WordNet, such as "n02124075".
-        words: string, lines of a number, a tab and names separated by commas: ImageNet's words.txt.
+        wnids: WordNet numbers of the classes, such as "n02124075".
+        words: content of ImageNet's words.txt: lines with a number, a tab, and names separated by commas.
 
     Returns:
         A list of strings.

@@ -1,4 +1,4 @@
-"""A page that classifies images and shows why: python examples/gradio_app.py [PRESET].
+"""A page that classifies images and shows why: python examples/space/app.py [PRESET].
 
 The preset is a name, a folder or "hf://user/repo"; without one, the folder that this file lies in, as in a Space.
 """
@@ -11,33 +11,42 @@ import numpy as np
 from PIL import Image
 
 import keras_coda
-from keras_coda.images import to_pixels
+from keras_coda.images import read_image
 
-# Numbers of pixels beyond which an image is refused.
-Image.MAX_IMAGE_PIXELS = LARGEST = 25_000_000
+# Pixels and bytes beyond which an image is refused, before it is decoded.
+MOST_PIXELS, LARGEST = 25_000_000, "20mb"
+
+
+class ImageFile(gradio.Image):
+    """Gradio's image, given on as the path of the file: decoded by `read_image` alone, whose errors are clear."""
+
+    is_template = True  # Gradio: shown as its parent is.
+
+    def preprocess(self, payload):
+        return None if payload is None else payload.path
 
 
 def make_app(preset):
     """The page for a preset, a `gradio.Interface`."""
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS
     model, facts = keras_coda.presets.load(preset), keras_coda.presets.metadata(preset)
-    classes = facts["classes"]
 
-    def explain(image):
-        """An image to the probabilities of its classes and the map of the most probable one."""
-        if image is None:
+    def explain(path):
+        """An image file to the probabilities of its classes, and the map of the most probable one."""
+        if path is None:
             raise gradio.Error("Choose an image first.")
-        if image.width * image.height > LARGEST:
-            raise gradio.Error(f"The image has {image.width} x {image.height} pixels. At most: {LARGEST:,}.")
-        pixels = to_pixels(image, facts["image_shape"], facts["data_format"])
+        try:
+            pixels = read_image(path, facts["image_shape"], facts["data_format"])
+        except (ValueError, OSError) as error:
+            raise gradio.Error(str(error).replace(str(path), "The file")) from error
         explanation = model.explain(pixels[np.newaxis])
         probabilities = 1 / (1 + np.exp(-explanation.logits[0].astype("float64")))
-        return {name: float(p) for name, p in zip(classes, probabilities, strict=True)}, picture(
-            explanation.contribution_map[0]
-        )
+        classes = dict(zip(facts["classes"], probabilities.tolist(), strict=True))
+        return classes, picture(explanation.contribution_map[0])
 
     return gradio.Interface(
         explain,
-        gradio.Image(type="pil", label="Image"),
+        ImageFile(type="filepath", sources=["upload", "clipboard"], label="Image"),
         [gradio.Label(num_top_classes=5, label="Classes"), gradio.Image(label="What each pixel contributes")],
         title=facts["name"],
         description="Red speaks for the class, blue against it. The contributions add up to the logit.",
@@ -54,4 +63,5 @@ def picture(contribution_map, side=256):
 
 
 if __name__ == "__main__":
-    make_app(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent).queue(max_size=16).launch()
+    page = make_app(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent)
+    page.queue(max_size=16).launch(max_file_size=LARGEST, show_error=True)

@@ -1,0 +1,30 @@
+"""An exported file as a web service: FILE=my_photos.onnx uvicorn --app-dir examples fastapi_app:app.
+
+`curl --data-binary @IMAGE localhost:8000/explain` gives the probabilities of the classes and the map of the likeliest.
+"""
+
+import io
+import os
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from onnx_client import Classifier
+
+LARGEST = 10_000_000  # bytes of an image file
+classifier = Classifier(os.environ["FILE"])
+app = FastAPI()
+
+
+@app.post("/explain")
+async def explain(request: Request):
+    """The body is an image file, which is read no further than may be."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST:
+            raise HTTPException(413, f"Expected an image file of at most {LARGEST:,} bytes.")
+    try:
+        probabilities, contribution_map = await run_in_threadpool(classifier, io.BytesIO(body))
+    except ValueError as error:
+        raise HTTPException(415, str(error)) from error
+    return {"probabilities": probabilities, "contribution_map": contribution_map.tolist()}

@@ -1,0 +1,53 @@
+"""What `keras-coda export` does: a preset as a file that explains itself."""
+
+import pathlib
+
+from keras_coda import exporting, presets
+from keras_coda.exporting.export import INPUT_DTYPES
+
+EXPORT = """\
+Writes a preset to a file that other programs run, and that gives with every answer its exact explanation: .onnx,
+.tflite (LiteRT), .pt2 (torch.export), or a folder (SavedModel). Which of them the Keras backend writes, and which
+packages that needs, is in docs/export.md. A file that is there is replaced."""
+
+EXPORT_EXAMPLES = """\
+examples:
+  keras-coda export ./my_photos my_photos.onnx
+  keras-coda export xs_coda_cifar10 cifar10.onnx --explain cat dog --weights float16"""
+
+
+def add_arguments(command):
+    """Add the arguments of `keras-coda export` to its parser."""
+    command.add_argument("preset", help="a name or folder")
+    command.add_argument("file", type=pathlib.Path, help="what to write; its suffix is the format")
+    command.add_argument(
+        "--explain",
+        nargs="+",
+        default=["predicted"],
+        metavar="CLASS",
+        help='classes that have a map, or "all" (default: the predicted one)',
+    )
+    command.add_argument("--size", type=int, help="pixels on each side of the images (default: the preset's)")
+    command.add_argument("--input-dtype", default="float32", choices=INPUT_DTYPES, help="(default: %(default)s)")
+    command.add_argument(
+        "--weights", default="float32", choices=("float32", "float16", "int8"), help="(default: %(default)s)"
+    )
+
+
+def run(arguments):
+    """Export a preset; returns the line to say."""
+    facts = presets.metadata(arguments.preset)
+    shape, explain = [*facts["image_shape"]], arguments.explain
+    if arguments.size is not None:
+        start = 1 if facts["data_format"] == "channels_first" else 0
+        shape[start : start + 2] = [arguments.size] * 2
+    path = exporting.export(
+        presets.load(arguments.preset, dtype="float32"),
+        arguments.file,
+        explain[0] if explain in (["predicted"], ["all"]) else explain,
+        classes=facts["classes"],
+        image_shape=shape,
+        input_dtype=arguments.input_dtype,
+        weights=arguments.weights,
+    )
+    return f"Wrote {path}: {' x '.join(map(str, shape))} images to {len(facts['classes'])} classes, with their maps"
