@@ -238,9 +238,10 @@ def _activation(graph):
         if not _changes_nothing(operation):
             break
         step = made_by.get(step.sources[0])
-    # What weighs its inputs and does nothing more gives logits.
-    weighs = step is not None and isinstance(step.operation, (keras.layers.Dense, keras.layers.Conv2D, DAU))
-    return "softmax", weighs and getattr(step.operation, "activation", None) in (None, keras.activations.linear)
+    # Layers with weights and without an activation give logits.
+    last = None if step is None else step.operation
+    has_weights = isinstance(last, (keras.layers.Dense, keras.layers.Conv2D, DAU))
+    return "softmax", has_weights and getattr(last, "activation", None) in (None, keras.activations.linear)
 
 
 def _changes_nothing(operation):
