@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS, MOST_PIXELS = ("JPEG", "PNG", "WEBP"), 25_000_000
 
@@ -45,7 +45,8 @@ class Classifier:
                 image = image.convert("L" if channels == 1 else "RGB")
         except Exception as error:  # Pillow raises all kinds for damaged files
             expected = f"a {' or '.join(FORMATS)} file of 8 bits a channel and at most {MOST_PIXELS:,} pixels"
-            raise ValueError(f"Expected {expected}. {error}") from error
+            received = "Received: no such file" if isinstance(error, UnidentifiedImageError) else error
+            raise ValueError(f"Expected {expected}. {received}") from error
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
         pixels = np.asarray(image).reshape(1, height, width, channels)
         pixels = np.moveaxis(pixels, -1, 1) if first else pixels

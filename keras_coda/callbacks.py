@@ -40,7 +40,7 @@ class Localisation(keras.callbacks.Callback):
     Example:
 
     >>> curve = keras_coda.callbacks.Localisation(x_test, y_test, size=3)
-    >>> model.fit(x_train, y_train, epochs=10, callbacks=[curve]).history["localisation"]
+    >>> model.fit(x_train, y_train, epochs=2, callbacks=[curve]).history["localisation"]
     """
 
     def __init__(self, images: Any, labels: Any, size: int = 2, count: int = 16, seed: int = 0, every: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""What `keras-coda export` does: a preset as a file that explains itself."""
+"""The command `keras-coda export`: a preset as a file for other programs."""
 
 import pathlib
 
@@ -6,9 +6,9 @@ from keras_coda import exporting, presets
 from keras_coda.exporting.export import INPUT_DTYPES
 
 EXPORT = """\
-Writes a preset to a file that other programs run, and that gives with every answer its exact explanation: .onnx,
-.tflite (LiteRT), .pt2 (torch.export), or a folder (SavedModel). Which of them the Keras backend writes, and which
-packages that needs, is in docs/export.md. A file that is there is replaced."""
+Writes a preset to a file for other programs, which gives the exact explanation with every answer: .onnx, .tflite
+(LiteRT), .pt2 (torch.export), or a folder (SavedModel). docs/export.md says which of them each Keras backend can write,
+and which packages that needs. An existing file is replaced."""
 
 EXPORT_EXAMPLES = """\
 examples:
@@ -19,7 +19,7 @@ examples:
 def add_arguments(command):
     """Add the arguments of `keras-coda export` to its parser."""
     command.add_argument("preset", help="a name or folder")
-    command.add_argument("file", type=pathlib.Path, help="what to write; its suffix is the format")
+    command.add_argument("file", type=pathlib.Path, help="file to write; its suffix is the format")
     command.add_argument(
         "--explain",
         nargs="+",
@@ -27,7 +27,7 @@ def add_arguments(command):
         metavar="CLASS",
         help='classes that have a map, or "all" (default: the predicted one)',
     )
-    command.add_argument("--size", type=int, help="pixels on each side of the images (default: the preset's)")
+    command.add_argument("--size", type=int, help="height and width of the images (default: the preset's)")
     command.add_argument("--input-dtype", default="float32", choices=INPUT_DTYPES, help="(default: %(default)s)")
     command.add_argument(
         "--weights", default="float32", choices=("float32", "float16", "int8"), help="(default: %(default)s)"
@@ -35,7 +35,7 @@ def add_arguments(command):
 
 
 def run(arguments):
-    """Export a preset; returns the line to say."""
+    """Export a preset. Returns the line to print."""
     facts = presets.metadata(arguments.preset)
     shape, explain = [*facts["image_shape"]], arguments.explain
     if arguments.size is not None:

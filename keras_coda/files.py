@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and their checksums."""
+"""Files that are written as a whole or not at all, locks, and checksums."""
 
 import contextlib
 import glob
@@ -13,9 +13,9 @@ except ImportError:  # Windows
 
 @contextlib.contextmanager
 def written_whole(path, binary=False):
-    """A file to write, of text in UTF-8 or of bytes, which takes the name `path` when all of it is written.
+    """A context that gives a file to write, for UTF-8 text or bytes. It gets the name `path` when it is complete.
 
-    What a killed process left of it is removed.
+    Incomplete files of killed processes are removed.
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         with contextlib.suppress(OSError), open(left, "ab") as file:
@@ -32,7 +32,7 @@ def written_whole(path, binary=False):
 
 
 def _is_held(file):
-    """Take the lock of an open file, which ends with the process; whether it could be taken. Not on Windows."""
+    """Lock an open file until the process ends. Returns whether this was possible; on Windows it is not."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (AttributeError, OSError):  # no locks here, or another process has it
@@ -41,15 +41,15 @@ def _is_held(file):
 
 
 class Lock:
-    """A file that one at a time holds, which ends with the process, however hard.
+    """A file as a lock, which one object can hold. It is released when the process ends, even by a kill.
 
     Windows has no such locks: there it is always free.
 
     Args:
-        path: of the file, which is created.
+        path: path of the file, which is created.
 
     Attributes:
-        taken: whether it is held by this object now. Another one, of this process or not, may hold it.
+        taken: whether this object holds the lock. If not, another one does, in this or another process.
     """
 
     def __init__(self, path):
@@ -63,12 +63,12 @@ class Lock:
             except BlockingIOError:
                 self._file.close()
                 self.taken = False
-            # Not of a file that its holder has removed since it was opened.
+            # The former holder may have removed the file since it was opened. Then try again.
             if self.taken and path.exists() and os.path.samestat(os.fstat(self._file.fileno()), path.stat()):
                 return
 
     def release(self):
-        """Remove the file, and let others make it."""
+        """Remove the file, so that others can lock it."""
         if self.taken:
             self._path.unlink(missing_ok=True)
             self._file.close()

@@ -62,15 +62,18 @@ def test_unknown_data_sets_are_refused_by_name():
         data.load("nonsense")
 
 
-@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
-def test_cifar_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng, name, classes):
+@pytest.mark.parametrize(
+    ("name", "classes", "file_format"),
+    [("cifar10", 10, "tfrecord"), ("cifar100", 100, "tfrecord"), ("cifar10", 10, "array_record")],
+)
+def test_cifar_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng, monkeypatch, name, classes, file_format):
     """TFDS' own builder, with this test's images instead of downloaded ones."""
     tfds = pytest.importorskip("tensorflow_datasets")
     images = {
         "train": rng.integers(0, 256, (7, 32, 32, 3), "uint8"),
         "test": rng.integers(0, 256, (3, 32, 32, 3), "uint8"),
     }
-    builder = tfds.builder(name, data_dir=tmp_path)
+    builder = tfds.builder(name, data_dir=tmp_path, file_format=file_format)
     features = builder.info.features
     features["label"].names = [f"class {label}" for label in range(classes)]
     if name == "cifar100":
@@ -83,6 +86,10 @@ def test_cifar_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng, name, cla
 
     builder._split_generators = lambda *_: {split: examples(split) for split in images}
     builder.download_and_prepare()
+    if file_format == "array_record":
+        # Read by TFDS' data source, as where there is no TensorFlow.
+        monkeypatch.setattr(tfds, "load", None)
+        without_tensorflow(monkeypatch)
     dataset = data.load(name, tmp_path)
     for split, found, labels in (("train", dataset.x_train, dataset.y_train), ("test", dataset.x_test, dataset.y_test)):
         assert found.dtype == "uint8"
@@ -90,6 +97,17 @@ def test_cifar_of_tfds_comes_as_arrays_with_its_classes(tmp_path, rng, name, cla
         np.testing.assert_array_equal(sorted(map(bytes, found)), sorted(map(bytes, images[split])))
         np.testing.assert_array_equal(labels, found.max((1, 2, 3)) % classes)
     assert dataset.classes == [f"class {label}" for label in range(classes)]
+
+
+def without_tensorflow(monkeypatch):
+    monkeypatch.setattr("keras_coda.data.dataset.find_spec", lambda name: None)
+
+
+def test_without_tensorflow_a_data_set_says_what_it_needs(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+    without_tensorflow(monkeypatch)
+    with pytest.raises(ImportError, match=r"mnist needs TensorFlow.*pip install tensorflow\. Or .*array_record"):
+        data.load("mnist", tmp_path)
 
 
 def test_without_a_network_a_data_set_says_at_once_what_to_do(tmp_path, monkeypatch):

@@ -108,6 +108,7 @@ def test_examples(name, names):
     model = keras_coda.presets.load("xs_coda_digits")  # examples train and freeze it
     model.compile(keras_coda.optimizers.Adam(), keras_coda.OneVsRestCrossentropy(), metrics=["accuracy"])
     for owner, line, found in examples(module.__file__):
+        keras_coda.set_contraction("auto")
         known = {**vars(module), **names, "model": model}
         for example in found:
             if example.options.get(doctest.SKIP):

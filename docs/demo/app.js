@@ -161,10 +161,10 @@ function addPixels(count) {
   }
   const added = all ? map : order.slice(0, count).map((pixel) => map[pixel]);
   const { positive, negative } = forAndAgainst(added);
-  at("bias").textContent = signed(description.bias);
-  at("positive").textContent = positive.toFixed(2);
-  at("negative").textContent = Math.abs(negative).toFixed(2);
-  at("total").textContent = signed(sums[count]);
+  at("bias").textContent = signed(description.bias, 3);
+  at("positive").textContent = positive.toFixed(3);
+  at("negative").textContent = Math.abs(negative).toFixed(3);
+  at("total").textContent = signed(sums[count], 3);
   at("total-name").textContent = all ? "logit" : "so far";
   at("path").setAttribute("d", `M${points.slice(0, count + 1).join("L")}`);
   at("rest").setAttribute("d", `M${points.slice(count).join("L")}`);

@@ -100,7 +100,8 @@ pyplot.show()
 #
 # A map that explains a network must change when the network does. So give the layers
 # random weights, from the last one to the first, and see whether the map stays (Adebayo
-# et al., 2018). 1 is "the same map", 0 "nothing in common".
+# et al., 2018). 1 is "the same map", 0 "nothing in common", below 0 "for and against
+# have changed places". Step 0 is the network as it was trained.
 
 # %%
 for name, make in {

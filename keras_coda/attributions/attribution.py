@@ -30,6 +30,11 @@ class Attribution:
 
     Raises:
         ValueError: the model is not of this form, or `input` is neither.
+
+    Example:
+
+    >>> keras_coda.attributions.InputXGradient(model)(images, targets="all").shape
+    (2, 10, 16, 16, 1)
     """
 
     _arguments: tuple[tuple, dict]
@@ -117,7 +122,7 @@ class Attribution:
         Example:
 
         >>> keras_coda.attributions.Gradient(model).maps(images, targets=3).shape
-        (32, 224, 224)
+        (2, 16, 16)
         """
         attributions = self(images, targets, verbose)
         targets = to_indices(targets, getattr(self.classifier.model, "class_names", None))

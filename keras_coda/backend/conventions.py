@@ -24,8 +24,8 @@ def at_least_float32(dtype: str) -> str:
 
 
 def keras_exports():
-    """Whether this code is called by `keras.Model.export` or an `ExportArchive`, which tell their layers nothing."""
-    frame = sys._getframe()
+    """Whether `keras.Model.export` or an `ExportArchive` calls this code. Keras has no public way to find out."""
+    frame: Any = sys._getframe()
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith("keras.src.export."):
             return True

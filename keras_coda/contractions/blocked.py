@@ -104,7 +104,7 @@ def _width(kernel):
 
 
 def _cut(arrays, width):
-    """Cut arrays `(M, ...)` into blocks `(blocks, rows, ...)`, so that `rows * width` is about `BLOCK`."""
+    """Cut arrays `(M, ...)` into blocks `(blocks, rows, ...)`, so that `rows * width` is at most about `BLOCK`."""
     count = ops.shape(arrays[0])[0]
     largest = max(BLOCK // width, 1)
     # Not -(-count // largest): ONNX rounds a division of integers towards zero.

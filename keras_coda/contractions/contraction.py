@@ -35,7 +35,7 @@ class Contraction:
         self.scale: Tensor | None = None
 
     def _scaled(self, z):
-        """Set `scale`, and return z / scale. The scale is a power of two near the patch's largest |z_i|, at least 1."""
+        """Set `scale`, and return z / scale: the largest power of two up to a patch's largest |z_i|, and at least 1."""
         if keras.backend.standardize_dtype(z.dtype) != "float16":
             return z
         wide = ops.cast(z, "float32")

@@ -58,6 +58,7 @@ def set_contraction(form: str) -> contextlib.AbstractContextManager:
     >>> keras_coda.set_contraction("direct")
     >>> with keras_coda.set_contraction("blocked"):
     ...     model.fit(images, labels)
+    >>> keras_coda.set_contraction("auto")
     """
     global _setting
     _check(form)
@@ -111,6 +112,9 @@ def contraction(dtype: str | None = None) -> str:
     Args:
         dtype: string, the compute dtype of the layers. Default: that of Keras' dtype policy.
 
+    Returns:
+        A string.
+
     Example:
 
     >>> keras_coda.contraction("bfloat16")  # on a CPU
@@ -128,7 +132,15 @@ def contraction(dtype: str | None = None) -> str:
 
 
 def make_contraction(layer, inputs: Tensor) -> Contraction:
-    """The `Contraction` of a DAU layer for inputs x, in the form that is set."""
+    """The `Contraction` of a DAU layer for its inputs, in the chosen form.
+
+    Args:
+        layer: a built DAU layer.
+        inputs: tensor x, in the layer's compute dtype.
+
+    Returns:
+        A `Contraction`.
+    """
     form = "direct" if backend.is_exporting(inputs) else contraction(layer.compute_dtype)
     if form == "direct":
         return DirectContraction(layer, inputs)

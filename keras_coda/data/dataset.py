@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,8 @@ def _tfds(name, test="test"):
         from keras_coda.data.reachable import check_reachable
 
         builder = tfds.builder(name, data_dir=data_dir)
+        if find_spec("tensorflow") is None:
+            return _without_tensorflow(builder, ("train", test))
         if not builder.is_prepared():
             try:
                 check_reachable(builder.url_infos or (), builder.data_dir_root)
@@ -52,6 +55,22 @@ def _tfds(name, test="test"):
         return Dataset(train["image"], train["label"], held_out["image"], held_out["label"], names)
 
     return load
+
+
+def _without_tensorflow(builder, splits):
+    """A data set that is prepared as array_record, all that TFDS does without TensorFlow."""
+    if not (builder.is_prepared() and builder.info.file_format.value == "array_record"):
+        raise ImportError(
+            f"{builder.name} needs TensorFlow, which is not installed: pip install tensorflow. Or prepare it elsewhere "
+            f'by tfds.builder("{builder.name}", file_format="array_record").download_and_prepare() and copy the folder '
+            f"{builder.name} from ~/tensorflow_datasets into {builder.data_dir_root}: that is read without TensorFlow"
+        )
+    parts = []
+    for split in splits:
+        source = builder.as_data_source(split)
+        examples = source.__getitems__(range(len(source)))
+        parts += [np.stack([example["image"] for example in examples]), np.array([e["label"] for e in examples])]
+    return Dataset(*parts, builder.info.features["label"].names)
 
 
 def _imagenet100(data_dir):
@@ -126,7 +145,8 @@ def load(
 
     Raises:
         ValueError: the name is unknown, the file lacks an array, or the folder has another layout.
-        ImportError: TFDS is needed, and not installed.
+        ImportError: TFDS or TensorFlow is needed, and not installed. Only data sets that TFDS has prepared as
+            array_record are read without TensorFlow.
         OSError: the download fails, or has to be done by hand. The message says which files go where.
 
     Example:

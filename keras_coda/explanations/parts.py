@@ -39,10 +39,10 @@ def split(model: keras.Model, graph: Graph, layer: Any, source: Any) -> tuple[Gr
     """
     if layer is None:
         if len(graph.outputs) != 1:
-            names = getattr(model, "output_names", [])
+            heads = getattr(model, "output_names", [])
             raise NotDynamicLinearError(
                 f"Model {model.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs. Expected: one "
-                f"output. Choose one by `layer`, the layer that computes it: one of {list(names)}."
+                f"output. Choose one by `layer`, the layer that computes it: one of {list(heads)}."
             )
         outputs = graph.outputs
     else:
@@ -128,7 +128,7 @@ def _uses(graph, layer, argument):
 
 
 def names_of(layer):
-    """The name of a layer, or a list of them; names stay what they are."""
+    """The name of a layer, or of each layer in a list. Names are returned as they are."""
     if isinstance(layer, (list, tuple)):
         return [names_of(one) for one in layer]
     return getattr(layer, "name", layer)

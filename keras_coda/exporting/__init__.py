@@ -1,4 +1,4 @@
-"""Models as files that other programs run, each answer with its explanation."""
+"""Models as files for other programs, which give an explanation with every answer."""
 
 from keras_coda.exporting.export import export
 from keras_coda.exporting.formats import FORMATS, metadata_of

@@ -8,21 +8,21 @@ from keras_coda.explanations.targets import PREDICTED
 from keras_coda.layers.input_encoding import to_unit_range
 
 PROBABILITIES = ("sigmoid", "softmax")
-# In the order in which every backend lists the entries of a dict.
+# In alphabetical order, in which every backend lists the entries of a dict.
 OUTPUTS = ("contribution_map", "logits", "probabilities", "residual")
 
 
 class ExplainedModel(keras.Model):
-    """Images to logits, probabilities and contribution maps, with the classes to explain built in.
+    """A model from images to logits, probabilities and contribution maps of fixed classes.
 
     Args:
         model: a CoDA-Net, or any built model that `keras_coda.explain` takes, with outputs `(N, classes)`.
         explained: "predicted", or integers, the classes that have a contribution map.
-        probabilities: "sigmoid" (paper, eq. 9) or "softmax": what makes probabilities of logits.
+        probabilities: "sigmoid" (paper, eq. 9) or "softmax", the function from logits to probabilities.
 
     Attributes:
         in_unit_range: whether the model takes images in [0, 1]: a CoDA-Net, or one that begins with an `InputEncoding`.
-            Of these, integers are divided by 255; any other model gets them as floats of the same value.
+            Then integers are divided by 255. Any other model gets them as floats of the same value.
 
     Input shape:
         As the model takes images; floats, or integers.
@@ -33,7 +33,7 @@ class ExplainedModel(keras.Model):
 
     Raises:
         NotDynamicLinearError: the model cannot be explained, see `Explainer`.
-        ValueError: contributions come from several layers, and so would be several maps.
+        ValueError: contributions come from several layers, so there would be several maps.
     """
 
     def __init__(self, model, explained="predicted", probabilities="sigmoid"):
@@ -52,13 +52,13 @@ class ExplainedModel(keras.Model):
         self.build(model.input_shape)
 
     def build(self, input_shape):
-        # It has no weights of its own; in this method, as Keras shows PyTorch a model's weights after it.
+        # It has no weights of its own. Set here, since Keras registers a model's weights with PyTorch after `build`.
         self.built = True
 
     def map_size(self, image_shape):
-        """Height and width of the maps of images of a shape without the batch axis; `None` where they follow from it.
+        """Height and width of the maps for images of a shape (without batch axis); `None` if they depend on the images.
 
-        They are those of the images, but of a hybrid network, whose maps have the size of its stem's features.
+        They equal those of the images, except for a hybrid network: its maps have the size of the stem's features.
         """
         parts = self.explainer._parts
         [source] = parts.before.run([keras.KerasTensor((None, *image_shape))], lambda layer: layer.compute_output_spec)
@@ -74,9 +74,9 @@ class ExplainedModel(keras.Model):
 
 
 def explanation(explainer, images, targets):
-    """The logits, and the contribution maps and residuals of some classes, of every image.
+    """Logits, and the contribution maps and residuals of some classes, of every image.
 
-    All that is taken of an `Explainer` here: that it is called with a tensor of targets, `(N, K)`.
+    This is the only call of an `Explainer` here: with a tensor of targets, `(N, K)`.
     """
     chosen = ops.convert_to_tensor([targets], dtype="int32")
     parts = explainer({"images": images, "targets": ops.broadcast_to(chosen, (ops.shape(images)[0], len(targets)))})

@@ -74,6 +74,7 @@ FORMATS = {
         Format("torch", ".pt2", ("torch",), "torch_file"),
     )
 }
+"""The formats by their names, each with its suffix, and the backends and packages that write it."""
 
 
 def find(path, name=None):

@@ -1,4 +1,4 @@
-"""LiteRT files (.tflite): the facts in a ZIP archive after the model, as TFLite's metadata has its files."""
+"""LiteRT files (.tflite). The facts are in a ZIP archive appended to the model, as in TFLite's metadata."""
 
 import json
 import zipfile
@@ -9,7 +9,7 @@ from keras_coda.exporting.formats import FILE
 
 
 def write(model, path, signature, weights, **arguments):
-    """Have Keras write the model, with the converter's own ways to store weights."""
+    """Let Keras write the model. The converter stores the weights."""
     if weights != "float32":
         arguments = {"optimizations": [tf.lite.Optimize.DEFAULT], **arguments}
     if weights == "float16":
@@ -18,12 +18,12 @@ def write(model, path, signature, weights, **arguments):
 
 
 def finish(path, facts):
-    """Append the archive, which interpreters pass over."""
+    """Append the archive, which interpreters ignore."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(FILE, json.dumps(facts))
 
 
 def read(path):
-    """The facts, text."""
+    """The facts as text."""
     with zipfile.ZipFile(path) as archive:
         return archive.read(FILE)

@@ -1,4 +1,4 @@
-"""ONNX files: outputs by name, no weight twice, and the facts as metadata."""
+"""ONNX files, with named outputs, weights stored once, and the facts as metadata."""
 
 import json
 import pathlib
@@ -14,17 +14,17 @@ from keras_coda import backend
 from keras_coda.exporting.formats import KEY
 
 ANY_SIZE = 2**31
-# Numbers in a weight from which on it is kept in fewer bits.
+# Weights with at least this number of elements are stored in fewer bits.
 WORTH = 1024
-# Lengths of axes of any size that a file is tried with: strides up to 4 leave all that they can leave.
+# Lengths with which axes of any size are tested. With strides up to 4 they have all possible remainders.
 OTHER_SIZES = ((47, 48, 49), (49, 50, 51))
 
 
 def write(model, path, signature, weights, **arguments):
-    """Have Keras write the model.
+    """Let Keras write the model.
 
     Raises:
-        ValueError: the file is of one size after all.
+        ValueError: the file accepts only one image size.
     """
     backend.export_onnx(model, str(path), signature, **arguments)
     [images] = signature
@@ -33,7 +33,7 @@ def write(model, path, signature, weights, **arguments):
 
 
 def finish(path, facts):
-    """Complete the file: names, weights once each in their dtype, metadata."""
+    """Complete the file: names of inputs and outputs, each weight once and in its dtype, metadata."""
     with tempfile.TemporaryDirectory() as folder:
         model = onnx_ir.load(_simplified(path, pathlib.Path(folder, "simplified.onnx")))
         common.LiftConstantsToInitializersPass()(model)
@@ -43,7 +43,7 @@ def finish(path, facts):
         for tidy in (
             common.RemoveUnusedNodesPass(),
             common.RemoveUnusedOpsetsPass(),
-            # The exporters write the paths of this machine there.
+            # The exporters write paths of this machine into these strings.
             common.ClearMetadataAndDocStringPass(),
         ):
             tidy(model)
@@ -56,7 +56,7 @@ def finish(path, facts):
 
 
 def _check_sizes(model, path, spec):
-    """An error where the size that the graph was traced with stayed in it, as it can of Keras' padding on PyTorch."""
+    """Raise an error if the graph depends on the traced size. Keras' padding on PyTorch can cause this."""
     cause = None
     try:
         right = all(_is_right(model, path, spec, others) for others in OTHER_SIZES)
@@ -72,7 +72,7 @@ def _check_sizes(model, path, spec):
 
 
 def _is_right(model, path, spec, others):
-    """Whether a file gives what its model gives, of an image with other lengths of the axes of any size."""
+    """Whether the file and its model agree on an image with other lengths of the axes of any size."""
     shape = [1, *(other if size is None else size for other, size in zip(others, spec.shape[1:], strict=True))]
     images = np.random.default_rng(0).uniform(0, 255 if spec.dtype == "uint8" else 1, shape).astype(spec.dtype)
     session = onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
@@ -87,14 +87,14 @@ def _is_close(got, want):
 
 
 def read(path):
-    """The facts, text."""
+    """The facts as text."""
     return onnx_ir.load(path).metadata_props[KEY]
 
 
 def _simplified(path, target):
-    """The graph with all computed that depends on weights alone, of which the exporters leave a copy for each use."""
+    """Precompute everything that depends on the weights alone. The exporters repeat it for each use of a weight."""
     options = _options()
-    # Standard operators alone: further optimisation is for one machine.
+    # Standard operators only: higher levels optimise for one machine.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -108,7 +108,7 @@ def _options():
 
 
 def _store(model, dtype):
-    """Keep large weights in fewer bits, from which the graph itself makes float32."""
+    """Store large weights in fewer bits. The graph converts them to float32."""
     for name, value in [*model.graph.initializers.items()]:
         array = value.const_value.numpy()
         if array.dtype != np.float32 or array.size < WORTH or array.ndim < 2:
@@ -132,7 +132,7 @@ def _store(model, dtype):
 
 
 def _to_int8(array, axis):
-    """Symmetric, with a scale for each slice along an axis."""
+    """Symmetric int8 values, with a scale for each slice along an axis."""
     others = tuple(a for a in range(array.ndim) if a != axis)
     scales = np.maximum(np.abs(array).max(axis=others), 1e-30) / 127
     aligned = np.expand_dims(scales, others)

@@ -14,6 +14,12 @@ def chain(model: keras.Model) -> list[keras.Operation]:
 
     Deprecated: use `linear_map(model, inputs)`, which takes all graphs.
 
+    Args:
+        model: a built Sequential or Functional model.
+
+    Returns:
+        A list of layers and operations. One that is used twice is there twice.
+
     Raises:
         NotDynamicLinearError: the model is not a chain: it has several inputs or outputs, joins branches, or is a
             subclassed model without a method `linear_map`.

@@ -422,6 +422,8 @@ def linear_map_through(layers: Iterable[keras.Layer], inputs: Tensor) -> tuple[T
 
     Example:
 
-    >>> outputs, W = keras_coda.linear_maps.linear_map_through([dau, pooling], images)
+    >>> layers = [keras_coda.DAUConv2D(4, 3, rank=2), keras_coda.layers.SumPooling2D()]
+    >>> _ = keras.Sequential(layers)(images)    # builds them
+    >>> outputs, W = keras_coda.linear_maps.linear_map_through(layers, images)
     """
     return Graph.of_layers(layers).linear_map([inputs])

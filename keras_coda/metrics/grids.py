@@ -22,9 +22,9 @@ class Grids:
 
     Example:
 
-    >>> grids = keras_coda.metrics.make_grids(model, x_test, y_test)
+    >>> grids = keras_coda.metrics.make_grids(model, x_test, y_test, count=20)
     >>> grids.images.shape
-    (500, 96, 96, 3)
+    (20, 48, 48, 1)
     """
 
     images: np.ndarray

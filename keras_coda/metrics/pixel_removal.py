@@ -37,8 +37,9 @@ def pixel_removal(
         maps: array `(N, H, W)`, the attributions for these classes.
         most_important_first: whether to start with the highest attribution. Default: with the lowest.
         fraction: number in (0, 1], the share of the pixels that is removed at the last point.
-        points: integer of at least 2, the number of points, from no pixel removed at equal steps. Each is rounded down
-            to whole pixels.
+        points: integer of at least 2, the number of points at equal steps. At the first, no pixel is removed. Numbers
+        of
+            pixels are rounded down.
         batch_size: integer, variants evaluated at once.
         verbose: 1 shows a progress bar.
 

@@ -7,6 +7,7 @@ from keras_coda.metrics.insertion_deletion import SIGMA
 from keras_coda.metrics.results import CURVES, LOCALISATION
 
 METRICS = (LOCALISATION, *CURVES)
+"""The names of what `measure` can measure."""
 
 
 @dataclasses.dataclass(frozen=True)

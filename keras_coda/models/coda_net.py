@@ -388,6 +388,7 @@ class CoDANet(ImageModel):
 
         Example:
 
+        >>> model = keras_coda.CoDANet([16, 10], [4, 1], [8, 8], [2, 1], penalty=0.5, image_shape=(16, 16, 1))
         >>> model.linear_map_penalty(images, labels)
         """
         encoding, *layers, _ = Graph.of(self).steps

@@ -169,7 +169,10 @@ def check_target(directory: str | os.PathLike, overwrite: bool) -> None:
 
 
 def remove_left(directory: str | os.PathLike) -> None:
-    """Remove what killed calls of `save` have left beside their folder. Nobody else may be writing there."""
+    """Remove the incomplete folders that killed calls of `save` have left beside theirs.
+
+    No other process may write to the folder now.
+    """
     target = pathlib.Path(directory).expanduser().resolve()
     for path in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 32}"):
         shutil.rmtree(path, ignore_errors=True)

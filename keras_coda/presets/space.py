@@ -1,22 +1,23 @@
-"""The page of a preset as a Space of the Hugging Face Hub: an image in; classes, probabilities and map out."""
+"""The page of a preset as a Space of the Hugging Face Hub, which classifies an image and shows its map."""
 
 import pathlib
+from typing import Any
 
 from keras_coda.presets import hub
 from keras_coda.version import __version__
 
-# A link to examples/space in a checkout, a folder in an installed package.
+# In a checkout this is a link to examples/space, in an installed package a folder.
 APP = pathlib.Path(__file__).parent / "space_app" / "app.py"
-# With which the app was tested.
+# The versions with which the app was tested.
 GRADIO, PYTHON = "6.31.0", "3.11"
 
 
-def space_files(facts, repo_id):
-    """What makes a Space of a folder with a preset: its further files.
+def space_files(facts: dict[str, Any], repo_id: str) -> dict[str, str]:
+    """The files that turn a folder with a preset into a Space.
 
     Args:
-        facts: dict, what `keras_coda.presets.metadata` gives.
-        repo_id: "user/repo" of the preset, which the Space refers to.
+        facts: metadata, see `keras_coda.presets.metadata`.
+        repo_id: "user/repo" of the preset, to which the Space refers.
 
     Returns:
         A dict from names of files to their text: README.md, app.py and requirements.txt.

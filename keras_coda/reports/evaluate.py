@@ -27,6 +27,7 @@ from keras_coda.version import __version__
 pd = Lazy("pandas", "pandas")
 
 REPORT = "report.html"
+"""The name of the page in the folder of an evaluation."""
 
 
 def evaluate(

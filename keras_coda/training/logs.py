@@ -59,7 +59,7 @@ class Maps(keras.callbacks.Callback):
     Example:
 
     >>> maps = keras_coda.callbacks.Maps(x_test[:4], y_test[:4], classes, "logs/maps")
-    >>> model.fit(x_train, y_train, epochs=8, callbacks=[maps])
+    >>> model.fit(x_train, y_train, epochs=2, callbacks=[maps])
     """
 
     def __init__(

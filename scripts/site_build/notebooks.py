@@ -23,6 +23,8 @@ SECONDS = 900
 log = get_plugin_logger(__name__)
 # The networks are so small that several threads mostly wait for each other, and long where other programs run, too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# And JAX compiles much here, and computes little.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 
 def digest(cells, root):

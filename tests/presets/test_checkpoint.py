@@ -123,7 +123,7 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_executed(tmp_path, monkeyp
     number = torch.zeros(1)
     for weights, message in (
         # 4 GiB of one number
-        ({**good, first: number.expand(2**10, 2**10, 2**5, 2**5)}, r"its tensors are of .* and the file is of"),
+        ({**good, first: number.expand(2**10, 2**10, 2**5, 2**5)}, r"its tensors have .* and the file has"),
         ({**good, first: good[first].to_sparse()}, "no dense tensors"),
         ({**good, first: good[first].to(torch.complex64)}, "no dense tensors"),
         ({**good, first: [1.0]}, "no dense tensors"),
@@ -144,7 +144,7 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_executed(tmp_path, monkeyp
     with zipfile.ZipFile(saved(good, tmp_path)) as plain, zipfile.ZipFile(tmp_path / "bomb.pt", "w", 8) as packed:
         for entry in plain.infolist():
             packed.writestr(entry.filename, plain.read(entry) + bytes(2**20))
-    with pytest.raises(presets.PresetError, match="its entries are of"):
+    with pytest.raises(presets.PresetError, match="its entries have"):
         presets.load_checkpoint(tmp_path / "bomb.pt", **given)
     path = saved(good, tmp_path)
     for settings, message in (

@@ -296,7 +296,7 @@ def test_what_is_not_there(hub, repository):
     fails(f"{HANDLE}@v9", "no such revision", "Check the branch")
     fails(f"{HANDLE}@{'0' * 40}", "no such revision")
     repository.commits[repository.branches["main"]].pop("model.weights.h5")
-    fails(HANDLE, "not a whole one", "Missing: ['model.weights.h5']")
+    fails(HANDLE, "no complete preset", "Missing: ['model.weights.h5']")
 
 
 def test_a_connection_that_always_breaks(hub, repository, preset):
@@ -321,7 +321,7 @@ def test_a_part_in_the_cache_is_not_taken_for_the_whole(hub, repository, set_env
     # Other tools do not write the list of the repository's files into the cache.
     (tmp_path / f"cache/hub/models--user--tiny/trees/{repository.branches['main']}.json").unlink()
     set_environment()
-    fails(HANDLE, "Missing: ['config.json', 'model.weights.h5']", "missing in the cache alone")
+    fails(HANDLE, "Missing: ['config.json', 'model.weights.h5']", "only the cache may lack them")
 
 
 @pytest.mark.parametrize(
