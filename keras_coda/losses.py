@@ -65,6 +65,8 @@ def check_labels(labels: Tensor, classes: int) -> None:
     Raises:
         ValueError: labels are not whole numbers, out of range, or of another shape; targets are not in [0, 1].
     """
+    if labels is None:
+        raise ValueError(f"{_expected(classes)} Received: None")
     dtype = str(labels.dtype) if isinstance(labels, np.ndarray) else keras.backend.standardize_dtype(labels.dtype)
     if isinstance(labels, np.ndarray) and labels.dtype.kind not in "biuf" and dtype != "bfloat16":
         raise ValueError(f"{_expected(classes)} Received: an array of {dtype}")

@@ -1,7 +1,11 @@
 """Float32 errors of DAU layers where b_j almost cancels A_j B x, as a function of |u_j| / |b_j|.
 
-python scripts/cancelling_norms.py
+python scripts/cancelling_norms.py           # the layers as they are
+python scripts/cancelling_norms.py --qr      # |u_j| by R_j z' with [A_j, b_j] = Q_j R_j, and what that takes (NumPy)
 """
+
+import argparse
+import time
 
 import keras
 import numpy as np
@@ -38,7 +42,37 @@ def errors(ratio, form, rescaling):
     return np.median(found), np.max(found)
 
 
+def norms_by_qr():
+    """Errors of |u_j| in float32 from Gram matrices and from R_j, and the CPU time of the decompositions for S."""
+    rng = np.random.default_rng(0)
+    print("| |u| / |b| | Gram matrices, largest | QR, largest |\n| --- | --- | --- |")
+    for ratio in RATIOS:
+        found = []
+        for _ in range(INPUTS * UNITS):
+            a, z = rng.uniform(-0.25, 0.25, (SIZE, RANK)).astype("float32"), rng.standard_normal(RANK).astype("float32")
+            product, direction = a.astype("float64") @ z, rng.standard_normal(SIZE)
+            direction *= np.linalg.norm(product) / np.linalg.norm(direction)
+            bias = (-product + ratio * direction).astype("float32")
+            both, extended = np.concatenate([a, bias[:, None]], axis=1), np.append(z, np.float32(1))
+            norm = np.linalg.norm(both.astype("float64") @ extended)
+            by_gram = np.sqrt(abs(extended @ (both.T @ both @ extended)))
+            found.append([abs(by_gram / norm - 1), abs(np.linalg.norm(np.linalg.qr(both, "r") @ extended) / norm - 1)])
+        print(f"| {ratio} | {np.max(found, axis=0)[0]:.0e} | {np.max(found, axis=0)[1]:.0e} |")
+    layers = [layer for layer in keras_coda.CoDANet.from_size("s").layers if hasattr(layer, "a_kernel")]
+    arrays = [keras.ops.convert_to_numpy(layer.a_kernel) for layer in layers]
+    kernels = [array.reshape(-1, *array.shape[-2:]).transpose(2, 0, 1) for array in arrays]
+    began = time.process_time()
+    for kernel in kernels:
+        np.linalg.qr(kernel, "r")
+    print(f"S: {time.process_time() - began:.2f} s of CPU time for the decompositions of all units, once a step")
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--qr", action="store_true")
+    if parser.parse_args().qr:
+        norms_by_qr()
+        return
     print(f"{keras.backend.backend()}, float32, d = {SIZE}, r = {RANK}: error of an output relative to |w| |x|")
     print("| |u| / |b| | form | L2, median | L2, largest | SQ, median | SQ, largest |")
     print("| --- | --- | --- | --- | --- | --- |")

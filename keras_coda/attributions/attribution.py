@@ -8,13 +8,17 @@ import numpy as np
 from keras_coda import backend
 from keras_coda.attributions.classifier import Classifier
 from keras_coda.explanations import targets as classes_to_explain
+from keras_coda.explanations.snapshot import is_same, snapshot
+from keras_coda.linear_maps import Graph
 from keras_coda.models.class_names import to_indices
 
 
 class Attribution:
     """A method that attributes a model's outputs to the pixels of its images.
 
-    All methods are called alike: `Method(model, **settings)(images, targets)`.
+    All methods are called alike: `Method(model, **settings)(images, targets)`. They attribute the outputs of the model
+    as it is at each call, with its layers' settings of that time. Methods can be copied and pickled, and used by
+    several threads.
 
     Args:
         model: a built Sequential or Functional Keras model that takes a batch of images and returns `(N, classes)`. Its
@@ -46,6 +50,8 @@ class Attribution:
         self.classifier = Classifier(model, input=input)
         self.input = input
         self.batch_size = batch_size
+        graph = Graph.of(model)
+        self._made_of = graph, snapshot(graph.operations)
 
     def __reduce__(self):
         """For copies and pickles: the method is made again, with the same settings, for a copy of the model."""
@@ -56,9 +62,19 @@ class Attribution:
 
         args, kwargs = self._arguments
         kwargs = {name: named(value) for name, value in kwargs.items()}
-        made_anew = ("classifier", "layer")
-        settings = {name: value for name, value in vars(self).items() if name[0] != "_" and name not in made_anew}
-        return _made, (type(self), [named(value) for value in args], kwargs), settings
+        return _made, (type(self), [named(value) for value in args], kwargs), self._settings()
+
+    def _settings(self):
+        """What may have been set since it was made: all that has a public name and is not of the model."""
+        of_model = ("classifier", "layer")
+        return {name: value for name, value in vars(self).items() if name[0] != "_" and name not in of_model}
+
+    def _follow_changes(self):
+        """Be made anew, with the settings of now, where the model has been given other layers or settings since."""
+        graph, (old, settings) = Graph.of(self.classifier.model), self._made_of
+        if not (graph.is_same(old) and is_same(snapshot(graph.operations), settings)):
+            args, kwargs = self._arguments
+            vars(self).update({**vars(type(self)(*args, **kwargs)), **self._settings()})
 
     def __call__(self, images: Any, targets: Any = None, verbose: int = 0) -> np.ndarray:
         """Attribute outputs to pixels.
@@ -79,6 +95,7 @@ class Attribution:
             ValueError: images of another shape or range, or NaN; a target out of range.
         """
         with backend.one_at_a_time:
+            self._follow_changes()
             return self._of_images(keras.ops.convert_to_numpy(images), targets, verbose)
 
     def _of_images(self, images, targets, verbose):

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_coda import backend
 from keras_coda.layers import InputEncoding, LogitScaling
+from keras_coda.layers.dau import DAU
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.layout import channel_axis
@@ -16,10 +17,17 @@ INPUTS = ("encoded", "image")
 # Keras records a new model at the layers that it is made of. Two threads at once would mix up these records.
 _making = threading.RLock()
 # Functions that return probabilities, and the same as operations of `keras.ops`, which have no public classes.
-_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid, keras.ops.softmax, keras.ops.sigmoid)
-_PROBABILITY_OPERATIONS = ("Softmax", "Sigmoid")
+_PROBABILITIES = tuple(
+    getattr(module, name)
+    for module in (keras.activations, keras.ops)
+    for name in ("softmax", "sigmoid", "hard_sigmoid", "sparsemax", "sparse_sigmoid")
+)
+_PROBABILITY_OPERATIONS = ("Softmax", "Sigmoid", "HardSigmoid", "Sparsemax", "SparseSigmoid")
 # Layers and operations that do not change values.
 _PASSED = ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast", "Copy", "Identity", "Dropout", "GetItem")
+
+# How near to 1 probabilities add up, in low precision, too.
+_NEAR = 0.01
 
 
 class Classifier:
@@ -33,7 +41,8 @@ class Classifier:
         model: a built Sequential or Functional model that takes a batch of images and returns `(N, classes)`.
         activation: the function from outputs to probabilities: "sigmoid", "softmax" or "linear" (the outputs are
             probabilities). Default: "sigmoid" after a `LogitScaling`, as in CoDA-Nets; "linear" after a softmax or
-            sigmoid; otherwise "softmax".
+            sigmoid; otherwise "softmax", and an error if the outputs turn out to be probabilities already, such as the
+            average of several networks.
         input: "encoded" or "image", the source in a model with an `InputEncoding`.
 
     Attributes:
@@ -44,7 +53,8 @@ class Classifier:
         channel_axis: the axis of channels, as a negative integer.
 
     Raises:
-        ValueError: the model is not of this form, or `input` is neither.
+        ValueError: the model is not of this form: it has several `InputEncoding`s, or a path around it; or `input` is
+            neither.
 
     Example:
 
@@ -74,7 +84,9 @@ class Classifier:
         self.data_format = "channels_first" if axis == 1 else "channels_last"
         last = self.data_format == "channels_last"
         self.channel_axis, self.pixel_axes = (-1, (-3, -2)) if last else (-3, (-2, -1))
-        self.activation = keras.activations.get(_activation(walk) if activation is None else activation)
+        name, certain = _activation(walk) if activation is None else (activation, True)
+        self.activation = keras.activations.get(name)
+        self._is_certain = certain
 
     def _split(self):
         """Make the network, and return the tensor that it starts from."""
@@ -89,10 +101,18 @@ class Classifier:
             before = keras.Model(inputs, encoding.input, name=f"{model.name}_before")
         self._before = before
         start = inputs if encoding is None else encoding.output
-        # A Functional model in any case, so that its graph can be run with other operations.
-        self.network: keras.Model = keras.Model(
-            start, outputs, name=f"{model.name}_from_{'encoding' if encodings else 'images'}"
-        )
+        name = f"{model.name}_from_{'encoding' if encodings else 'images'}"
+        try:
+            # A Functional model in any case, so that its graph can be run with other operations.
+            self.network: keras.Model = keras.Model(start, outputs, name=name)
+        except ValueError as error:
+            if encoding is None:
+                raise
+            raise ValueError(
+                f"Model {model.name!r} does not pass its images through one `InputEncoding`, once, so that there is no "
+                "one encoded image to which to attribute. Expected: every path from the images to the outputs passes "
+                f"it. Received: {len(encodings)} of them, the last of which is {encoding.name!r}"
+            ) from error
         if encoding is not None and self.input == "image":
             # Without the layer's check of the range, since noise may exceed it.
             dtype = encoding.compute_dtype if comes_first else inputs.dtype
@@ -158,8 +178,29 @@ class Classifier:
             return self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
 
     def probabilities(self, outputs: typing.Any) -> np.ndarray:
-        """The probabilities `(N, classes)`, from outputs `(N, classes)`."""
+        """The probabilities `(N, classes)`, from outputs `(N, classes)`.
+
+        Raises:
+            ValueError: they are probabilities already, though the model does not end with a softmax or sigmoid.
+        """
+        self.require_logits(outputs)
         return keras.ops.convert_to_numpy(self.activation(keras.ops.convert_to_tensor(outputs)))
+
+    def require_logits(self, outputs: typing.Any) -> None:
+        """Raise a `ValueError` where a softmax was guessed for outputs `(N, classes)` that are probabilities."""
+        if self._is_certain:
+            return
+        outputs = np.asarray(keras.ops.convert_to_numpy(outputs), "float64")
+        if np.all(outputs >= 0) and np.all(np.abs(outputs.sum(axis=-1) - 1) < _NEAR):
+            raise ValueError(
+                f"The outputs of model {self.model.name!r} add up to 1: they are probabilities already, though its "
+                'last operation is no softmax. Expected: logits, or `Classifier(model, activation="linear")`.'
+            )
+
+    def check_activation(self, activation: typing.Any, source: typing.Any) -> None:
+        """The same before an activation is applied in a compiled graph, which is no guess where it is another one."""
+        if activation is self.activation and not self._is_certain:
+            self.require_logits(self.outputs(source[:1]))
 
 
 def _single_output(model):
@@ -185,20 +226,28 @@ def _single_output(model):
 
 
 def _activation(graph):
-    """The name of the function from outputs to probabilities, by the last operation that changes values."""
+    """The name of the function from outputs to probabilities, by the last operation that changes values; if certain."""
     made_by = {number: step for step in graph.steps for number in step.results}
     step = made_by.get(graph.outputs[0])
     while step is not None:
         operation = step.operation
         if isinstance(operation, LogitScaling):
-            return "sigmoid"
+            return "sigmoid", True
         if _makes_probabilities(operation):
-            return "linear"
-        changes_nothing = type(operation).__name__ in _PASSED or (
-            isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.linear
-        )
-        step = made_by.get(step.sources[0]) if changes_nothing else None
-    return "softmax"
+            return "linear", True
+        if not _changes_nothing(operation):
+            break
+        step = made_by.get(step.sources[0])
+    # Layers with weights and without an activation give logits.
+    last = None if step is None else step.operation
+    has_weights = isinstance(last, (keras.layers.Dense, keras.layers.Conv2D, DAU))
+    return "softmax", has_weights and getattr(last, "activation", None) in (None, keras.activations.linear)
+
+
+def _changes_nothing(operation):
+    return type(operation).__name__ in _PASSED or (
+        isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.linear
+    )
 
 
 def _makes_probabilities(operation):

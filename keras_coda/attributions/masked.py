@@ -45,7 +45,11 @@ class MaskedScores(keras.Model):
 
         Returns:
             `(N, M, K)`, float32.
+
+        Raises:
+            ValueError: a softmax is guessed, and the model's outputs are probabilities already.
         """
+        self.classifier.check_activation(self.activation, source)
         variants = _Variants(source, targets, masks, count, batch_size, baseline, self.classifier.channel_axis)
         with backend.one_at_a_time:
             scores = self.predict(variants, verbose=verbose)

@@ -111,7 +111,7 @@ class Explainer(keras.Model):
 
     def __reduce__(self):
         """A copy, or a pickle, is a new explainer of a copy of the model. Layers are found by their names."""
-        layer, source = (parts.names(end) for end in (self._ends.layer, self._ends.source))
+        layer, source = (parts.names_of(end) for end in (self._ends.layer, self._ends.source))
         return type(self), (self.model, layer, source, self._policy, self.piecewise_linear)
 
     def explain(self, images: Any, target: Any = None, batch_size: int = 32, verbose: int = 0) -> Explanation:

@@ -50,14 +50,14 @@ def split(model: keras.Model, graph: Graph, layer: Any, source: Any) -> tuple[Gr
     if source is None:
         before, explained = graph.between(lambda step: is_source(step.operation), outputs)
         if not explained.steps:
-            raise ValueError(_ORDER.format(names(source), names(layer), [step.name for step in graph.steps]))
+            raise ValueError(_ORDER.format(names_of(source), names_of(layer), [step.name for step in graph.steps]))
         return before, explained
     sources = source if isinstance(source, (list, tuple)) else [source]
     uses = [step for one in sources for step in _uses(graph, one, "source")]
     before, explained = graph.between(lambda step: step in uses and step.results[0] not in outputs, outputs)
     past = [number for number in explained.inputs if number in graph.inputs]
     if past:
-        raise ValueError(_ORDER.format(names(source), names(layer), [step.name for step in graph.steps]))
+        raise ValueError(_ORDER.format(names_of(source), names_of(layer), [step.name for step in graph.steps]))
     return before, explained
 
 
@@ -118,7 +118,7 @@ def _uses(graph, layer, argument):
     uses = [step for step in graph.steps if step.operation is layer or step.name == layer]
     if not uses:
         found = [step.name for step in graph.steps]
-        raise ValueError(f"`{argument}` must be one of {found}. Received: {names(layer)!r}")
+        raise ValueError(f"`{argument}` must be one of {found}. Received: {names_of(layer)!r}")
     if len({id(step.operation) for step in uses}) > 1:
         raise ValueError(
             f"`{argument}` must be the layer itself where several have its name, as in models within models. Received: "
@@ -127,8 +127,8 @@ def _uses(graph, layer, argument):
     return uses
 
 
-def names(layer):
+def names_of(layer):
     """The name of a layer, or of each layer in a list. Names are returned as they are."""
     if isinstance(layer, (list, tuple)):
-        return [names(one) for one in layer]
+        return [names_of(one) for one in layer]
     return getattr(layer, "name", layer)

@@ -86,7 +86,8 @@ class CoDANet(ImageModel):
             `keras_coda.losses.OneVsRestCrossentropy`.
 
     Inside another Keras model, that model's `keras.Input` casts the images. For integer images it must be
-    `keras.Input(shape, dtype="uint8")`: cast to floats, they would be out of range.
+    `keras.Input(shape, dtype="uint8")`: cast to floats, they would be out of range, unless none of their values is
+    above 1. The same holds for the models that `keras.models.clone_model` returns.
 
     Example:
 

@@ -85,7 +85,7 @@ class ImageModel(keras.Model):
             for is_one, watched in _SOURCES:
                 if is_one(x):
                     return watched(x, check)
-            self._check_batch((x, y))
+            self._check_batch((x, y) if labels else (x,))
             return x
 
         try:
@@ -107,6 +107,8 @@ class ImageModel(keras.Model):
                 check_unit_range(images)
         # Other losses have targets of other forms.
         if len(batch) > 1 and isinstance(getattr(self, "loss", None), OneVsRestCrossentropy):
+            if batch[1] is None and _readable(batch[0]) is not None:
+                check_labels(None, self.output_shape[-1])
             labels = _readable(np.asarray(batch[1]) if isinstance(batch[1], (list, tuple)) else batch[1])
             if labels is not None:
                 check_labels(labels, self.output_shape[-1])

@@ -9,7 +9,7 @@ from keras import layers
 from small_models import LOGIT_BIAS, TEMPERATURE
 from tiny_models import CLASSES, IMAGE_SHAPE, draw_weights
 
-from keras_coda.attributions import Classifier, DeepLIFT, GradCAM, Gradient
+from keras_coda.attributions import RISE, Classifier, DeepLIFT, GradCAM, Gradient
 from keras_coda.layers import InputEncoding
 
 
@@ -154,6 +154,7 @@ SAME_PROBABILITIES = {
     "reshaped": (lambda: lambda x: keras.ops.reshape(layers.Softmax()(x), (-1, 2)), "linear"),
     "cast": (lambda: lambda x: layers.Activation("linear", dtype="float64")(keras.ops.sigmoid(x)), "linear"),
     "a layer as activation": (lambda: layers.Activation(layers.Softmax()), "linear"),
+    "hard sigmoid": (lambda: layers.Activation("hard_sigmoid"), "linear"),
     "logits": (lambda: layers.Identity(), "softmax"),
 }
 
@@ -165,6 +166,48 @@ def test_probabilities_are_told_by_the_last_operation_that_computes(name):
     inner = keras.Model(inputs, make()(layers.Dense(2)(layers.Flatten(data_format="channels_last")(inputs))))
     for model in (inner, wrapped(lambda: inner)):
         assert Classifier(model).activation is keras.activations.get(want)
+
+
+def two_heads(inputs):
+    x = layers.Flatten(data_format="channels_last")(inputs)
+    return layers.Average()([layers.Dense(2, activation="softmax")(x) for _ in range(2)])
+
+
+def exponentials(inputs):
+    x = keras.ops.exp(layers.Dense(2)(layers.Flatten(data_format="channels_last")(inputs)))
+    return x / keras.ops.sum(x, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("make", [two_heads, exponentials])
+def test_probabilities_get_no_second_softmax(make):
+    """Where the last operation does not tell, the outputs do."""
+    inputs, images = keras.Input(IMAGE_SHAPE), tiny_models.images()
+    model = keras.Model(inputs, make(inputs))
+    outputs = model.predict(images, verbose=0)
+    message = r"add up to 1: they are probabilities already, .* Expected: logits, or `Classifier\(model, activation="
+    with pytest.raises(ValueError, match=message):
+        Classifier(model).probabilities(outputs)
+    with pytest.raises(ValueError, match=message):
+        RISE(model, masks=2)(images, 1)
+    np.testing.assert_array_equal(Classifier(model, "linear").probabilities(outputs), outputs)
+    assert RISE(model, masks=2, activation="linear")(images, 1).shape == (2, 12, 10)
+
+
+def twice(inputs):
+    encoding = InputEncoding(data_format="channels_last")
+    return encoding(inputs) + encoding(keras.ops.flip(inputs, 2))
+
+
+def around(inputs):
+    return keras.ops.concatenate([InputEncoding(data_format="channels_last")(inputs), inputs], axis=-1)
+
+
+@pytest.mark.parametrize("make", [twice, around])
+def test_a_path_around_the_encoding_is_refused(make):
+    inputs = keras.Input(IMAGE_SHAPE)
+    model = keras.Model(inputs, layers.GlobalAveragePooling2D(data_format="channels_last")(make(inputs)))
+    with pytest.raises(ValueError, match="does not pass its images through one `InputEncoding`, once"):
+        Gradient(model)
 
 
 def test_a_wrapped_coda_net_has_its_own_probabilities():

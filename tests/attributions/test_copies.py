@@ -5,6 +5,7 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import keras
 import numpy as np
 import pytest
 import tiny_models
@@ -52,6 +53,21 @@ def test_every_method_can_be_pickled(model, name):
     settings = [key for key in vars(method) if key[0] != "_" and key not in ("classifier", "layer")]
     copied = pickle.loads(pickle.dumps(method))
     assert {key: getattr(copied, key) for key in settings} == {key: getattr(method, key) for key in settings}
+
+
+def test_a_method_follows_the_model():
+    """Activations and layers that are set later, which compiled graphs do not see."""
+    model, images = tiny_models.cnn(), tiny_models.images()
+    method = attributions.GuidedBackpropagation(model)
+    method.batch_size = 1
+    before, pull_back = method(images, 1), method._pull_back
+    assert method(images, 1) is not None
+    assert method._pull_back is pull_back  # compiled once, as long as nothing is changed
+    model.layers[0].activation = keras.activations.tanh
+    after = method(images, 1)
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_allclose(after, attributions.GuidedBackpropagation(model)(images, 1), atol=1e-6)
+    assert method.batch_size == 1
 
 
 def explained(dtype, **settings):

@@ -169,6 +169,10 @@ def test_layers_are_told_apart_by_more_than_their_names(images, drawn):
     for layer, want in ((first.layers[0], first(x)), (second.layers[0], model(x))):
         explanation = keras_coda.explain(model, x, "all", layer=layer)
         np.testing.assert_allclose(explanation.logits, ops.convert_to_numpy(want), atol=1e-6)
+    with pytest.raises(
+        ValueError, match=r"`layer` must be the layer itself where .* Received: 'same', the name of 2 layers"
+    ):
+        keras_coda.explain(model, x, layer="same")
 
 
 def dau(drawn):

@@ -259,6 +259,12 @@ def test_labels_that_are_no_classes(eager, data, method, make):
             getattr(model, method)(*arguments, verbose=0)
 
 
+def test_labels_that_are_not_there(model, data):
+    for call in (model.fit, model.evaluate, model.train_on_batch, model.test_on_batch):
+        with pytest.raises(ValueError, match=r"Labels must be in .* Received: None"):
+            call(data[0])
+
+
 def test_labels_that_are_no_numbers(model, data):
     names = np.array(["cat"] * len(data[0]))
     for call in (model.fit, model.evaluate, model.train_on_batch, model.test_on_batch):
