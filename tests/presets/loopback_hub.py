@@ -279,4 +279,5 @@ class _Handler(BaseHTTPRequestHandler):
             elif key == "lfsFile":
                 files[value["path"]] = self.server.large_files[value["oid"]]
         name = repository.commit(files, message, branch)
-        self.send_json({"commitUrl": f"{self.server.url}/{repo_id}/commit/{name}", "commitOid": name})
+        address = repo_id.replace("space:", "spaces/")
+        self.send_json({"commitUrl": f"{self.server.url}/{address}/commit/{name}", "commitOid": name})
