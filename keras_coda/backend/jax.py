@@ -59,8 +59,20 @@ def export_onnx(model, path, signature, **arguments):
     Returns:
         Whether the graph was traced with one size of images, and may hold it, where it is to take any. Never: sizes
         are symbols.
+
+    Raises:
+        ValueError: jax2onnx does not write the model for images of any size.
     """
-    model.export(path, format="onnx", input_signature=signature, **arguments)
+    try:
+        model.export(path, format="onnx", input_signature=signature, **arguments)
+    except Exception as error:
+        shape = tuple(signature[0].shape[1:])
+        if None not in shape or isinstance(error, ImportError):
+            raise
+        raise ValueError(
+            "jax2onnx does not write this model for images of any size: name it, such as image_shape=(32, 32, 3). "
+            f"Received: image_shape={shape}"
+        ) from error
     return False
 
 
