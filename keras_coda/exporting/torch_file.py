@@ -10,7 +10,10 @@ from keras_coda.exporting.formats import FILE
 
 
 def write(model, path, signature, weights, **arguments):
-    """Write the model by Keras, or without it for images of any size, as Keras would trace an image of 2 x 2 pixels."""
+    """Write the model.
+
+    Keras does so for images of a fixed size. For any size it would trace an image of 2 x 2 pixels, which is too small.
+    """
     [images] = signature
     axes = {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(images.shape) if size is None}
     if None not in images.shape[1:]:
