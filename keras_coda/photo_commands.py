@@ -27,7 +27,7 @@ def add_images(command: argparse.ArgumentParser, required: bool = False) -> None
         required=required,
         help="a folder of photos, FOLDER/CLASS/* or FOLDER/{train,validation,test}/CLASS/*",
     )
-    command.add_argument("--size", type=int, help="height and width to scale photos to (default: depends on their size)")
+    command.add_argument("--size", type=int, help="height and width to scale photos to (default: by their size)")
     command.add_argument("--freeze", nargs="+", metavar="LAYER", help='layers that are not trained, such as "dau_[12]"')
 
 

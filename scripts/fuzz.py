@@ -588,7 +588,7 @@ class Worker:
 
 
 def run(arguments):
-    """Run all cases. Returns the counts of outcomes by kind, the failures, and the largest growth of memory in bytes."""
+    """Run all cases. Returns the counts of outcomes by kind, the failures, and the largest growth of memory."""
     counts: dict = collections.defaultdict(collections.Counter)
     wrong, most = [], 0
     with tempfile.TemporaryDirectory() as name:
@@ -667,7 +667,7 @@ def main():
     print(f"| {' | '.join(['', 'cases', *outcomes])} |\n|{' --- |' * (len(outcomes) + 2)}")
     for kind, count in counts.items():
         print(f"| {' | '.join([kind, str(count.total()), *(str(count[outcome]) for outcome in outcomes)])} |")
-    print(f"{time.monotonic() - began:.0f} s, {most / 2**20:.0f} MiB more than before the first case, seed {arguments.seed}")
+    print(f"{time.monotonic() - began:.0f} s, {most / 2**20:.0f} MiB more than before the cases, seed {arguments.seed}")
     return 1 if wrong else 0
 
 

@@ -2,11 +2,11 @@
 
     KERAS_BACKEND=torch python scripts/kills.py --kills 100
 
-The training follows a shortened recipe xs_coda_digits. The evaluation compares two methods on the trained preset. A run
+The training follows a shortened recipe xs_coda_digits. The evaluation measures two methods on the trained preset. A run
 is started, killed by `kill -9` after a random time, and started again until it ends by itself. Runs are repeated until
-the requested number of kills is reached. Weights, metadata and tables must be equal to the last bit, except for measured
-seconds. No other files may be left. Training draws no pictures, which would take most of the time. The script needs
-PyTorch, because a JAX or TensorFlow process cannot be forked.
+the requested number of kills is reached. Weights, metadata and tables must be equal to the last bit, except for the
+measured seconds. No other files may be left. Training draws no pictures, which would take most of the time. The script
+needs PyTorch, because a JAX or TensorFlow process cannot be forked.
 """
 
 import argparse

@@ -85,7 +85,7 @@ def find(path, name=None):
     if name is None:
         known = {form.suffix: form for form in FORMATS.values()}
         if suffix not in known:
-            raise ValueError(f"`path` must end in one of {[*known]}, or `format` must be given. Received: {str(path)!r}")
+            raise ValueError(f"`path` must end in one of {[*known]}, or give `format`. Received: {str(path)!r}")
         form = known[suffix]
     elif name in FORMATS:
         form = FORMATS[name]

@@ -63,8 +63,8 @@ def _check_sizes(model, path, spec):
     if not right:
         pathlib.Path(path).unlink()
         raise ValueError(
-            "A layer of this model, such as one with padding='same' and strides larger than its kernel, can only be written "
-            "to ONNX for images of one size: name it, such as image_shape=(32, 32, 3). "
+            "A layer of this model, such as one with padding='same' and strides larger than its kernel, can only be "
+            "written to ONNX for images of one size: name it, such as image_shape=(32, 32, 3). "
             f"Received: image_shape={tuple(spec.shape[1:])}"
         ) from cause
 

@@ -1,4 +1,4 @@
-"""TensorFlow's SavedModel folders. The facts are in assets.extra, which is meant for files that the graph does not read."""
+"""TensorFlow's SavedModel folders. The facts are in assets.extra, which is for files that the graph does not read."""
 
 import json
 
