@@ -386,11 +386,16 @@ class CoDANet(ImageModel):
         Returns:
             A float scalar. With "target_and_other" classes, the mean over two rows for each image.
 
+        Raises:
+            ValueError: the model has no `penalty`, so that it cannot draw other classes.
+
         Example:
 
         >>> model = keras_coda.CoDANet([16, 10], [4, 1], [8, 8], [2, 1], penalty=0.5, image_shape=(16, 16, 1))
         >>> model.linear_map_penalty(images, labels)
         """
+        if not self.penalty and self.penalized_classes != "all":
+            raise ValueError("Expected a model with a `penalty` above 0. Received: penalty=0")
         encoding, *layers, _ = Graph.of(self).steps
         encoded = encoding.operation(to_unit_range(x, check=False), training=True)
         outputs, W = linear_map_through([step.operation for step in layers], encoded)

@@ -110,10 +110,10 @@ def subclassed():
 
 UNFIT = {
     "two inputs": (two_inputs, "several inputs.*with 2 inputs and 1 outputs"),
-    "two heads": (two_heads, "several heads.*with 1 inputs and 2 outputs"),
+    "two heads": (two_heads, "several outputs.*with 1 inputs and 2 outputs"),
     "subclassed": (subclassed, "Expected a built Sequential or Functional Keras model.*Received: <Subclassed"),
     "not built": (lambda: keras.Sequential([layers.Flatten(), layers.Dense(2)]), "Expected a built.*<Sequential"),
-    "maps": (lambda: keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 1)]), r"outputs \(N, classes\)"),
+    "maps": (lambda: keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 1)]), r"return \(N, classes\)"),
 }
 
 

@@ -21,6 +21,11 @@ def images(rng):
     return rng.random((2, *IMAGE_SHAPE)).astype("float32")
 
 
+def test_a_model_without_penalty_has_no_other_classes(images):
+    with pytest.raises(ValueError, match="Received: penalty=0"):
+        small_coda_net().linear_map_penalty(images, np.array([0, 1]))
+
+
 def test_all_classes(images):
     model = small_coda_net(penalty=1.0, penalized_classes="all")
     want = rows_of(model, images).mean()
