@@ -1,4 +1,4 @@
-"""The command `keras-coda export`: a preset as a file for other programs."""
+"""The command `keras-coda export`, which writes a preset to a file for other programs."""
 
 import pathlib
 
@@ -6,9 +6,9 @@ from keras_coda import exporting, presets
 from keras_coda.exporting.export import INPUT_DTYPES
 
 EXPORT = """\
-Writes a preset to a file for other programs, which gives the exact explanation with every answer: .onnx, .tflite
-(LiteRT), .pt2 (torch.export), or a folder (SavedModel). docs/export.md says which of them each Keras backend can write,
-and which packages that needs. An existing file is replaced."""
+Writes a preset to a file for other programs. The file returns an exact explanation with every prediction. Formats are
+.onnx, .tflite (LiteRT), .pt2 (torch.export), or a folder (SavedModel). docs/export.md says which formats each Keras
+backend can write, and which packages that needs. An existing file is replaced."""
 
 EXPORT_EXAMPLES = """\
 examples:
@@ -18,14 +18,14 @@ examples:
 
 def add_arguments(command):
     """Add the arguments of `keras-coda export` to its parser."""
-    command.add_argument("preset", help="a name or folder")
+    command.add_argument("preset", help="name or folder of a preset")
     command.add_argument("file", type=pathlib.Path, help="file to write; its suffix is the format")
     command.add_argument(
         "--explain",
         nargs="+",
         default=["predicted"],
         metavar="CLASS",
-        help='classes that have a map, or "all" (default: the predicted one)',
+        help='classes that get a contribution map, or "all" (default: the predicted class)',
     )
     command.add_argument("--size", type=int, help="height and width of the images (default: the preset's)")
     command.add_argument("--input-dtype", default="float32", choices=INPUT_DTYPES, help="(default: %(default)s)")

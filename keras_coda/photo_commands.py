@@ -10,8 +10,8 @@ from keras_coda import data, recipes
 from keras_coda.training.photo_recipes import recipe_for_photos, start_shape
 
 RECIPE = """\
-Prints a recipe for a folder of photos as JSON, to be edited and given to `keras-coda train`. Network, image size and
-epochs are chosen by the photos' size and number. Problems of the folder are printed on the error output."""
+Prints a recipe for a folder of photos as JSON. You can edit it and pass it to `keras-coda train`. Network, image size
+and epochs depend on the size and number of the photos. Problems of the folder are printed on the error output."""
 
 RECIPE_EXAMPLES = """\
 examples:
@@ -20,19 +20,19 @@ examples:
 
 
 def add_images(command: argparse.ArgumentParser, required: bool = False) -> None:
-    """Add the arguments of a folder of photos to a command's parser."""
+    """Add the arguments for a folder of photos to a command's parser."""
     command.add_argument(
         "--images",
         metavar="FOLDER",
         required=required,
         help="a folder of photos, FOLDER/CLASS/* or FOLDER/{train,validation,test}/CLASS/*",
     )
-    command.add_argument("--size", type=int, help="height and width to scale photos to (default: chosen by their size)")
+    command.add_argument("--size", type=int, help="height and width to scale photos to (default: by their size)")
     command.add_argument("--freeze", nargs="+", metavar="LAYER", help='layers that are not trained, such as "dau_[12]"')
 
 
 def recipe_of(arguments: argparse.Namespace) -> recipes.Recipe:
-    """The recipe for the folder of photos `--images`. Prints a summary of the folder on the error output."""
+    """Return the recipe for the folder `--images`. A summary of the folder is printed on the error output."""
     base = None if arguments.recipe is None else recipes.load(arguments.recipe)
     if arguments.start is not None:
         shape = start_shape(arguments.start)
@@ -42,19 +42,19 @@ def recipe_of(arguments: argparse.Namespace) -> recipes.Recipe:
         shape = (arguments.size, arguments.size, shape[-1])
     photos = data.Photos(arguments.images, shape)
     print(photos.summary(), file=sys.stderr, flush=True)
-    # The summary has named the problems.
+    # The summary has already named the problems.
     warnings.simplefilter("ignore", data.PhotosWarning)
     recipe = recipe_for_photos(photos, arguments.start) if base is None else _for(photos, base)
     return recipe if arguments.freeze is None else dataclasses.replace(recipe, freeze=arguments.freeze)
 
 
 def run_recipe(arguments: argparse.Namespace) -> None:
-    """Print a recipe."""
+    """Print the recipe for a folder of photos."""
     print(json.dumps(dataclasses.asdict(recipe_of(arguments)), indent=2))
 
 
 def _for(photos, recipe):
-    """A recipe for other data, changed to these photos."""
+    """Adapt a recipe for other data to these photos."""
     model = dict(recipe.model)
     if "filters" in model:
         model["filters"] = [*model["filters"][:-1], len(photos.classes)]

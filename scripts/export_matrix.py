@@ -1,10 +1,9 @@
-"""The table of docs/export.md: what each format, written with the active backend, makes of some networks.
+"""Print the table of docs/export.md: errors, sizes and times of exported networks, written with the active backend.
 
     KERAS_BACKEND=torch python scripts/export_matrix.py --networks digits colour
 
-Every file is of any number of images of any size, and is run by its own runtime on images of two sizes. A line is
-printed as soon as it is measured. Times are those of the process on the CPU, all threads together, so that other
-programs do not count.
+Every file takes any number of images of any size. Its own runtime runs it on images of two sizes. A line is printed as
+soon as it is measured. Times are CPU times of the process, summed over its threads, so other programs do not count.
 """
 
 import argparse
@@ -45,7 +44,7 @@ def residual():
     )
 
 
-# How to make it, the shape of its images, and how many.
+# Each with a function that makes it, the shape of its images and their number.
 NETWORKS = {
     "digits": (lambda: keras_coda.presets.load("xs_coda_digits"), (16, 16, 1), 5),
     "colour": (lambda: keras_coda.presets.load("xs_coda_cifar10"), (32, 32, 3), 5),
@@ -77,7 +76,7 @@ def main():
 
 
 def rows(model, form, images, explain):
-    """The last cells of the rows of a format: weights, relative errors, size of the file, times."""
+    """Yield the last cells of each row of a format: weights, relative errors, size of the file, times."""
     shape = images.shape[1:]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, f"model{form.suffix}")
@@ -85,7 +84,7 @@ def rows(model, form, images, explain):
             start = time.process_time()
             try:
                 if form.name == "onnx" and weights != "float32":
-                    # The same graph: the rest of what `export` does.
+                    # The graph is the same for all weights. Only the last step of `export` is repeated.
                     full = path.with_name("full.onnx")
                     if weights == form.weights[1]:
                         shutil.move(path, full)
@@ -109,7 +108,7 @@ def rows(model, form, images, explain):
 
 
 def error(run, model, images, explain):
-    """The largest differences of logits and maps, relative to the largest value."""
+    """The largest error of the logits and of the maps, each relative to the largest value."""
     got, want = run(images), explained(model, explain, images)
     pairs = [(got[key], getattr(want, key)) for key in ("logits", "contribution_map")]
     return [np.abs(one - other).max() / np.abs(other).max() for one, other in pairs]
@@ -120,7 +119,7 @@ def explained(model, explain, images):
 
 
 def milliseconds(run, images):
-    """Of an image: the best of three runs, after one that may compile."""
+    """CPU time per image in ms: the best of three runs, after a first one that may compile."""
     run(images)
     times = []
     for _ in range(3):

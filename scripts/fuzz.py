@@ -3,8 +3,8 @@
     KERAS_BACKEND=torch python scripts/fuzz.py --cases 5000
     KERAS_BACKEND=torch python scripts/fuzz.py --only 1234    # one case again, with its traceback
 
-Each case is drawn from the seed and its number. It must load what was saved, or raise the one documented error. A
-worker process runs the cases with a time limit. A worker that hangs or dies is counted and replaced.
+The seed and the number of a case determine it. It must load what was saved, or raise the documented error. A worker
+process runs the cases, each with a time limit. A worker that hangs or dies is counted and replaced.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-# Limits of a case in seconds, and in bytes above the memory before the first case.
+# Limits of a case: seconds, and bytes of memory above that before the first case.
 LIMIT, GROWTH = 30, 2 * 2**30
 EQUAL, AS_WRITTEN, REFUSED = "loaded, equal", "loaded, as written", "documented error"
 GOOD = (EQUAL, AS_WRITTEN, REFUSED)
@@ -56,7 +56,7 @@ VALUES: tuple = (
 
 
 def flip_bits(rng, content):
-    """Flip a few bits, mostly one."""
+    """Flip one bit, sometimes two or sixteen."""
     content = bytearray(content)
     for _ in range(int(rng.choice([1, 1, 1, 2, 16]))):
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
@@ -102,7 +102,7 @@ def damage(rng, path):
 
 
 def replace_file(rng, path):
-    """Replace a file by another one, or by something that is no file."""
+    """Replace a file by nothing, a directory, a pipe, or a link to something else."""
     content = path.read_bytes()
     path.unlink()
     kind = rng.choice(["nothing", "directory", "pipe", "/dev/zero", "/dev/urandom", "loop", "link", "secret"])
@@ -199,12 +199,12 @@ class Presets:
                 self.presets.load(folder, load_weights=False)
             got = self.loaded(folder)
         except self.presets.PresetError as error:
-            # A case must leave nothing in the process because of which a later one is refused.
+            # An unchanged preset must load. An error means that an earlier case has left something in the process.
             return (BAD[1], str(error)) if kind == "untouched" else (REFUSED, what)
         equal = got[0] == config and got[2] == facts and len(got[1]) == len(weights)
         if equal and all(np.array_equal(a, b) for a, b in zip(got[1], weights, strict=True)):
             return EQUAL, what
-        # A preset with new checksums is another preset. It must load as what it says.
+        # With new checksums this is another valid preset. It must load as written.
         sane = sum(array.size for array in got[1]) == got[2]["parameters"] and all(map(_finite, got[1]))
         return (AS_WRITTEN if hostile and sane else BAD[0]), what
 
@@ -221,7 +221,7 @@ class Presets:
         return edit_json(rng, folder / str(rng.choice(["config.json", "metadata.json"])))
 
     def _rename(self, rng, folder, files):
-        """Take files of another preset, or exchange two files."""
+        """Replace a file by that of another preset, or exchange two files."""
         name = files[rng.integers(len(files))].name
         other = self.originals[rng.integers(len(self.originals))][0]
         if (other / name).exists() and rng.random() < 0.5:
@@ -293,7 +293,7 @@ def _finite(array):
 
 
 def _seal(folder, fit_parameters):
-    """Write new checksums for the changed files, as far as they can be read."""
+    """Write new checksums for the changed files if they can still be read."""
     import hashlib
 
     from keras_coda.presets import facts as facts_module
@@ -362,7 +362,7 @@ class Checkpoints:
         return replace_file(rng, path)
 
     def _zip(self, rng, path):
-        """Write an archive with the same entries, compressed, or with a damaged one."""
+        """Write a new archive with the same entries, perhaps compressed, of which one may be changed."""
         method = int(rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
         with zipfile.ZipFile(io.BytesIO(self.content)) as old, zipfile.ZipFile(path, "w", method) as new:
             names = [entry.filename for entry in old.infolist()]
@@ -374,7 +374,7 @@ class Checkpoints:
                 elif name == chosen:
                     content = flip_bits(rng, content)
                 new.writestr(name, content)
-        # A changed key or shape in the pickle makes another, valid checkpoint.
+        # A changed key or shape in the pickle gives another valid checkpoint.
         return f"zip: {chosen}"
 
     def _state(self, rng, path):
@@ -406,7 +406,7 @@ class Checkpoints:
         return f"state: {kind} as {str(name)[:40]!r}"
 
     def _pickle(self, rng, path):
-        """Write something else than a state dict, such as a pickle that opens a file when it is executed."""
+        """Write something other than a state dict, such as a pickle that opens a file when it is executed."""
         outside = str(path.parent.parent.parent / "outside" / "executed")
 
         class Evil:
@@ -426,7 +426,7 @@ class Checkpoints:
 
 
 class Images:
-    """Images of seven formats, gray, colour, transparent and with EXIF data."""
+    """Images in seven formats: gray, colour, transparent, and with EXIF data."""
 
     share = 0.25
     formats = (("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16"), ("JPEG", "RGB"), ("JPEG", "CMYK"),
@@ -454,7 +454,7 @@ class Images:
         path = folder / f"image.{form}"
         path.write_bytes(content)
         kind = rng.choice(["bytes", "bytes", "bytes", "file", "declared"])
-        if kind == "declared" and form == "png":  # a size beyond all memory, with a correct checksum
+        if kind == "declared" and form == "png":  # a size that no memory can hold, with a correct checksum
             import zlib
 
             size = int(rng.choice([2**14, 2**16, 2**31 - 1])).to_bytes(4, "big")
@@ -488,7 +488,7 @@ KINDS: dict = {"presets": Presets, "checkpoints": Checkpoints, "images": Images}
 
 
 def work(root, first, last, seed, chosen, verbose=False):
-    """Run cases, and write a line for each to the file descriptor of the parent."""
+    """Run cases, and report the start and the outcome of each to the parent process."""
     warnings.simplefilter("ignore")
     report = os.fdopen(int(os.environ["FUZZ_REPORT"]), "w") if "FUZZ_REPORT" in os.environ else sys.stdout
     kinds = [KINDS[name](root / "originals") for name in chosen]
@@ -499,7 +499,7 @@ def work(root, first, last, seed, chosen, verbose=False):
     os.chdir(root / "here")
 
     def hook(event, arguments):
-        # Sees the files that Python opens. HDF5 opens its own, which shows in the loaded values.
+        # Python reports the files that it opens here. HDF5 opens files by itself, which shows in the loaded values.
         if event == "open" and str(root / "outside") in os.path.realpath(str(arguments[0])):
             opened.append(str(arguments[0]))
         elif event in ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "socket.connect"):
@@ -523,7 +523,7 @@ def work(root, first, last, seed, chosen, verbose=False):
         growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         if growth > GROWTH:
             outcome, what = BAD[4], f"{growth:,} bytes more; {outcome}: {what}"
-        # Links to files outside are followed as usual. The target must be refused, since it is no preset.
+        # Links to files outside are followed as usual. Their targets must be refused, since they are no presets.
         read = [name for name in opened if name not in ("open",)]
         if (
             any(name in ("os.system", "subprocess.Popen", "os.exec", "socket.connect") for name in read)
@@ -568,7 +568,7 @@ class Worker:
         self.rest = b""
 
     def next(self, seconds):
-        """The next line of the worker; `None` if there is none in time, and "" at the end."""
+        """The worker's next report; `None` if there is none in time, and "" if the worker has ended."""
         until = time.monotonic() + seconds
         while b"\n" not in self.rest:
             ready, _, _ = select.select([self.lines], [], [], max(0, until - time.monotonic()))
@@ -588,7 +588,7 @@ class Worker:
 
 
 def run(arguments):
-    """Run all cases. Returns the counts of outcomes by kind, the failures, and the largest memory."""
+    """Run all cases. Returns the counts of outcomes by kind, the failures, and the largest growth of memory."""
     counts: dict = collections.defaultdict(collections.Counter)
     wrong, most = [], 0
     with tempfile.TemporaryDirectory() as name:
@@ -614,7 +614,7 @@ def run(arguments):
                         print(*wrong[-1], flush=True)
                     if arguments.verbose and first % 250 == 0:
                         print(first, {kind: dict(count) for kind, count in counts.items()}, flush=True)
-                    # A new worker, or later cases would be charged with its memory.
+                    # Start a new worker. Otherwise this case's memory would count for later cases.
                     if outcome == BAD[4] or time.monotonic() > until:
                         current = None
                         break
@@ -643,14 +643,14 @@ def _make_outside(root):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=1000, help="how many (default: %(default)s)")
+    parser.add_argument("--cases", type=int, default=1000, help="number of cases (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=[*KINDS])
-    parser.add_argument("--minutes", type=float, help="end after so long, with fewer cases")
-    parser.add_argument("--only", type=int, help="the number of one case, to be run here")
+    parser.add_argument("--minutes", type=float, help="stop after this time, with fewer cases")
+    parser.add_argument("--only", type=int, help="run this one case, in this process")
     parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=pathlib.Path, help=argparse.SUPPRESS)
-    parser.add_argument("--verbose", action="store_true", help="say how far it is")
+    parser.add_argument("--verbose", action="store_true", help="print counts every 250 cases")
     arguments = parser.parse_args()
     if arguments.worker is not None:
         work(arguments.worker, arguments.first, arguments.cases, arguments.seed, arguments.kinds)
@@ -667,7 +667,7 @@ def main():
     print(f"| {' | '.join(['', 'cases', *outcomes])} |\n|{' --- |' * (len(outcomes) + 2)}")
     for kind, count in counts.items():
         print(f"| {' | '.join([kind, str(count.total()), *(str(count[outcome]) for outcome in outcomes)])} |")
-    print(f"{time.monotonic() - began:.0f} s, {most / 2**20:.0f} MiB more than at first, seed {arguments.seed}")
+    print(f"{time.monotonic() - began:.0f} s, {most / 2**20:.0f} MiB more than before the cases, seed {arguments.seed}")
     return 1 if wrong else 0
 
 

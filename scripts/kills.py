@@ -1,12 +1,12 @@
-"""Kill a training and an evaluation at random moments, go on, and compare with what was never killed.
+"""Kill a training and an evaluation at random moments, resume them, and compare the results with uninterrupted runs.
 
     KERAS_BACKEND=torch python scripts/kills.py --kills 100
 
-The training is by the recipe xs_coda_digits, shortened; the evaluation is of what comes out, by two methods. Each is
-started, killed by `kill -9` after a random time, and started again, until it ends by itself; then anew, until it was
-killed as often as asked. Weights, metadata and tables must be equal to the last bit (but for the seconds that were
-measured), and nothing but them may be left. No pictures are drawn in training, which would take most of the time. On
-PyTorch: a JAX or TensorFlow process cannot be forked.
+The training follows a shortened recipe xs_coda_digits. The evaluation measures two methods on the trained preset. A run
+is started, killed by `kill -9` after a random time, and started again until it ends by itself. Runs are repeated until
+the requested number of kills is reached. Weights, metadata and tables must be equal to the last bit, except for the
+measured seconds. No other files may be left. Training draws no pictures, which would take most of the time. The script
+needs PyTorch, because a JAX or TensorFlow process cannot be forked.
 """
 
 import argparse
@@ -43,13 +43,16 @@ def evaluate_command(folder):
 
 
 def few_digits(data_dir=None):
-    """A tenth of the images, so that there are many epochs in a few seconds."""
+    """A tenth of the digits, so that a few seconds hold many epochs."""
     (x_train, y_train), (x_test, y_test) = data.load_digits()
     return data.Dataset(x_train[:144], y_train[:144], x_test[:48], y_test[:48], list("0123456789"))
 
 
 def started(command, log):
-    """The number of a process that runs a command: a fork of this one, which has imported all and done nothing yet."""
+    """Fork this process and run a command in the fork. Returns the process id.
+
+    At this point this process has imported everything and computed nothing.
+    """
     process = os.fork()
     if process == 0:
         with open(log, "w") as file:
@@ -62,7 +65,7 @@ def started(command, log):
 
 
 def ended(process, seconds=None):
-    """The exit status of a process; `None` where it has not ended after so many seconds."""
+    """Wait for a process and return its exit status, or `None` if it is still running after some seconds."""
     until = None if seconds is None else time.monotonic() + seconds
     while until is None or time.monotonic() < until:
         number, status = os.waitpid(process, 0 if until is None else os.WNOHANG)
@@ -85,9 +88,9 @@ def table(path):
 
 
 def training(folder):
-    """What a training has left, to be compared."""
+    """What a training has left: weights, metadata, log and names of files."""
     facts = json.loads((folder / "preset" / "metadata.json").read_text())
-    for key in ("weights_sha256", "metadata_sha256"):  # HDF5 files may differ in what is no weight
+    for key in ("weights_sha256", "metadata_sha256"):  # HDF5 files may differ outside the weights
         facts.pop(key)
     left = sorted(path.name for path in folder.iterdir())
     log = table(folder / "preset.logs" / "training.csv").to_csv()
@@ -104,11 +107,11 @@ def same(one, other):
 
 
 def kill_at_random(command, seconds, rng, budget, log):
-    """Start again and again until it ends by itself. Returns how often it was killed."""
+    """Start a command, and restart it after each kill, until it ends by itself. Returns the number of kills."""
     killed = 0
     while True:
         process = started(command, log)
-        # Beyond the end now and then, so that it ends.
+        # Some of these times are longer than a run, so that it can end.
         status = ended(process, rng.uniform(0, 1.3 * seconds) if killed < budget else None)
         if status is None:
             os.kill(process, signal.SIGKILL)
@@ -117,7 +120,7 @@ def kill_at_random(command, seconds, rng, budget, log):
             continue
         if status == 0:
             return killed
-        # Killed when all was done but for the removal of the training's state.
+        # The kill came after the preset was written and before the training's state was removed.
         if "exists" in log.read_text() and "train" in command:
             shutil.rmtree(pathlib.Path(command[3] + ".training"), ignore_errors=True)
             return killed
@@ -132,11 +135,11 @@ def prepared(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100, help="of the training and of the evaluation, each")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--minutes", type=float, help="stop after so long, with fewer kills")
+    parser.add_argument("--kills", type=int, default=100, help="kills of the training, and as many of the evaluation")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
+    parser.add_argument("--minutes", type=float, help="stop after this time, with fewer kills")
     arguments = parser.parse_args()
-    # What a training and an evaluation import, once for all forks: Keras' random seed takes TensorFlow where it is.
+    # Import once for all forks. Keras imports TensorFlow, if it is installed, to set the random seed.
     for module in ("tensorflow", "torch._dynamo", "matplotlib.pyplot"):
         if importlib.util.find_spec(module.split(".")[0]) is not None:
             importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""A model with its explanation in the same graph."""
+"""A model that returns its explanation with its predictions, in one graph."""
 
 import keras
 from keras import ops
@@ -8,7 +8,7 @@ from keras_coda.explanations.targets import PREDICTED
 from keras_coda.layers.input_encoding import to_unit_range
 
 PROBABILITIES = ("sigmoid", "softmax")
-# In alphabetical order, in which every backend lists the entries of a dict.
+# In alphabetical order, because every backend sorts the entries of a dict.
 OUTPUTS = ("contribution_map", "logits", "probabilities", "residual")
 
 
@@ -17,23 +17,23 @@ class ExplainedModel(keras.Model):
 
     Args:
         model: a CoDA-Net, or any built model that `keras_coda.explain` takes, with outputs `(N, classes)`.
-        explained: "predicted", or integers, the classes that have a contribution map.
-        probabilities: "sigmoid" (paper, eq. 9) or "softmax", the function from logits to probabilities.
+        explained: the classes that get a contribution map: "predicted", or a list of integers.
+        probabilities: the function from logits to probabilities: "sigmoid" (paper, eq. 9) or "softmax".
 
     Attributes:
-        in_unit_range: whether the model takes images in [0, 1]: a CoDA-Net, or one that begins with an `InputEncoding`.
-            Then integers are divided by 255. Any other model gets them as floats of the same value.
+        in_unit_range: whether the model takes images in [0, 1]. It does if it is a CoDA-Net, or begins with an
+            `InputEncoding`. Then integers are divided by 255. For any other model they are cast to floats unscaled.
 
     Input shape:
-        As the model takes images; floats, or integers.
+        The model's own input shape. Images may be floats or integers.
 
     Output shape:
-        A dict of float32 tensors: `contribution_map (N, K, H, W)` of K classes, `logits (N, classes)`, `probabilities
-        (N, classes)` and `residual (N, K)`; without the axis of K for "predicted".
+        A dict of float32 tensors: `contribution_map (N, K, H, W)` for K explained classes, `logits (N, classes)`,
+        `probabilities (N, classes)` and `residual (N, K)`. With "predicted" the axis of length K is absent.
 
     Raises:
-        NotDynamicLinearError: the model cannot be explained, see `Explainer`.
-        ValueError: contributions come from several layers, so there would be several maps.
+        NotDynamicLinearError: the model cannot be explained (see `Explainer`).
+        ValueError: contributions come from several layers, so that there would be several maps.
     """
 
     def __init__(self, model, explained="predicted", probabilities="sigmoid"):
@@ -52,13 +52,15 @@ class ExplainedModel(keras.Model):
         self.build(model.input_shape)
 
     def build(self, input_shape):
-        # It has no weights of its own. Set here, since Keras registers a model's weights with PyTorch after `build`.
+        # There are no weights of its own. The flag is set here because Keras registers a model's weights with PyTorch
+        # after `build`.
         self.built = True
 
     def map_size(self, image_shape):
-        """Height and width of the maps for images of a shape (without batch axis); `None` if they depend on the images.
+        """Height and width of the maps for a given image shape (without the batch axis).
 
-        They equal those of the images, except for a hybrid network: its maps have the size of the stem's features.
+        A value is `None` if it depends on the images. Maps have the size of the images, except in a hybrid network,
+        where they have the size of the stem's features.
         """
         parts = self.explainer._parts
         [source] = parts.before.run([keras.KerasTensor((None, *image_shape))], lambda layer: layer.compute_output_spec)
@@ -74,9 +76,9 @@ class ExplainedModel(keras.Model):
 
 
 def explanation(explainer, images, targets):
-    """Logits, and the contribution maps and residuals of some classes, of every image.
+    """Return the logits of every image, and the contribution maps and residuals of the target classes.
 
-    This is the only call of an `Explainer` here: with a tensor of targets, `(N, K)`.
+    Exporting calls an `Explainer` only here, with a tensor of targets `(N, K)`.
     """
     chosen = ops.convert_to_tensor([targets], dtype="int32")
     parts = explainer({"images": images, "targets": ops.broadcast_to(chosen, (ops.shape(images)[0], len(targets)))})

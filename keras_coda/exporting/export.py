@@ -1,4 +1,4 @@
-"""`export`: a model and its explanation as one file."""
+"""`export` writes a model and its explanation to one file."""
 
 import pathlib
 
@@ -26,46 +26,55 @@ def export(
     format=None,
     **kwargs,
 ):
-    """Write a model to a file that gives, with every answer, its exact explanation.
+    """Write a model to a file that returns an exact explanation with every prediction.
 
-    What the file computes of `images (N, H, W, C)`, all in float32:
+    From `images (N, H, W, C)` the file computes, in float32:
 
         logits            (N, classes)
         probabilities     (N, classes)
-        contribution_map  (N, H, W) of the class with the largest logit, or (N, K, H, W) of K classes (paper, eq. 8)
+        contribution_map  (N, H, W) for the class with the largest logit, or (N, K, H, W) for K classes (paper, eq. 8)
         residual          (N,) or (N, K): logit - bias - sum of the map; zero up to rounding
 
-    The file also holds the text of a JSON object: name, classes (names, in the order of the logits), explained
-    ("predicted", or the classes' indices), image_shape (`None`: any size), image_size (height and width that the model
-    was trained on, or `None`: scale images to it, as logits grow with the area), input_dtype, value_range (`None`: as
-    the model takes images), data_format, probabilities, weights, inputs and outputs (names and axes),
-    keras_coda_version. `metadata_of` reads it; where it is in each format, and what was measured, is in docs/export.md.
+    The file also contains a JSON object, which `metadata_of` reads. Its entries are:
 
-    The model is not changed. What Keras exports computes by the contraction "direct", whatever is set.
+        name, keras_coda_version
+        classes              names, in the order of the logits
+        explained            "predicted", or the indices of the explained classes
+        image_shape          without the batch axis; `None` for any height or width
+        image_size           height and width of the training images, or `None` if unknown. Scale images to this size:
+                             logits grow with the area.
+        input_dtype, data_format, probabilities, weights
+        value_range          of the images; `None`: as the model takes them
+        inputs, outputs      names and axes
+
+    docs/export.md says where each format stores it, and what was measured.
+
+    The model is not changed. Exported graphs use the contraction "direct", whatever is set.
 
     Args:
-        model: a CoDA-Net, or any built model that `keras_coda.explain` takes, with outputs `(N, classes)`, in float32.
-        path: where to write. Its suffix is the format: .onnx, .tflite (LiteRT), .pt2 (`torch.export`), or
-            none (a folder, TensorFlow's SavedModel). A file that is there is replaced.
-        explain: "predicted", "all", or a list of classes, indices or names: which have a contribution map.
-        classes: strings, the classes' names. Default: their numbers.
-        image_shape: shape of the images without the batch axis, with `None` for any height or width. Default: as the
-            model takes them, and of any size those that it was trained on where that is known.
-        input_dtype: "float32", or "uint8", for images in 0..255. CoDA-Nets and models that begin with an
-            `InputEncoding` take floats in [0, 1], and integers are divided by 255; others, such as hybrids of a stem
-            with a scaling of its own, get both as they are.
-        weights: "float32", "float16" or "int8" (one scale a filter): how the file keeps them. It computes in float32.
+        model: a CoDA-Net, or any built model in float32 that `keras_coda.explain` takes, with outputs `(N, classes)`.
+        path: where to write. The suffix selects the format: .onnx, .tflite (LiteRT), .pt2 (`torch.export`), or none for
+            TensorFlow's SavedModel, which is a folder. An existing file is replaced.
+        explain: the classes that get a contribution map: "predicted", "all", or a list of indices or names.
+        classes: strings, the class names. Default: the class numbers.
+        image_shape: shape of the images without the batch axis, with `None` for any height or width. Default: the
+            model's input shape, in which the size of the training images replaces `None` if it is known.
+        input_dtype: "float32", or "uint8" for images in 0..255. CoDA-Nets and models that begin with an
+            `InputEncoding` take floats in [0, 1], and integers are divided by 255. Other models, such as hybrids whose
+            stem scales images itself, get floats and integers unscaled.
+        weights: how the file stores the weights: "float32", "float16" or "int8" (one scale per filter). The file always
+            computes in float32.
         probabilities: "sigmoid" (paper, eq. 9) or "softmax".
-        format: one of `FORMATS`. Default: by the suffix.
-        **kwargs: further arguments of `keras.Model.export` for the format.
+        format: one of `FORMATS`. Default: the format of the suffix.
+        **kwargs: further arguments for `keras.Model.export`.
 
     Returns:
         The path, a `pathlib.Path`.
 
     Raises:
         NotDynamicLinearError: the model cannot be explained.
-        ValueError: an argument is not of the form above; the active backend does not write the format, or the format
-            not these weights, or ONNX a layer for images of any size.
+        ValueError: an argument does not have the form above, the active backend cannot write the format, the format
+            cannot store these weights, or a layer cannot be written to ONNX for images of any size.
         ImportError: a package that the format needs is not installed.
 
     Example:
@@ -130,7 +139,7 @@ def _check_model(model):
 
 
 def _explained(explain, names):
-    """Which classes, as a list of integers, or "predicted"."""
+    """The explained classes as a list of indices, or "predicted"."""
     if isinstance(explain, str):
         if explain not in ("predicted", "all"):
             raise ValueError(f'`explain` must be "predicted", "all" or a list of classes. Received: {explain!r}')
@@ -154,10 +163,10 @@ def _image_shape(image_shape, taken, image_size, first):
 
 
 def _outputs(explained_model, shape, explained, count):
-    """The outputs and their axes."""
+    """The names of the outputs, each with its axes."""
     size = explained_model.map_size(shape)
     probe = [64 if length is None else length for length in shape]
-    # The same names as those of the images' axes are the same numbers.
+    # Axes of maps and images have the same names only if they always have the same lengths.
     whole = explained_model.map_size(probe) in (probe[:2], probe[1:])
     size = _named(size, SIZE if whole else ("map_height", "map_width"))
     several = [] if explained == "predicted" else [len(explained)]
@@ -166,5 +175,5 @@ def _outputs(explained_model, shape, explained, count):
 
 
 def _named(shape, names):
-    """A shape, with names for lengths of any size."""
+    """A shape in which a name replaces each `None`."""
     return [name if length is None else length for name, length in zip(names, shape, strict=True)]

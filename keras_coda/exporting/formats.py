@@ -1,4 +1,4 @@
-"""The formats that models are exported to, and where each keeps what a client has to know."""
+"""The export formats, and the module that writes and reads each."""
 
 import dataclasses
 import importlib
@@ -7,23 +7,24 @@ import pathlib
 
 import keras
 
-# The key, or the file, under which the facts lie in JSON.
+# The metadata key, or the file name, under which the facts are stored as JSON.
 KEY = "keras_coda"
 FILE = "keras_coda.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A format of files.
+    """An export format.
 
     Attributes:
-        name: what Keras calls it.
-        suffix: of its paths; "" for folders.
-        backends: the Keras backends that write it.
-        module: of `keras_coda.exporting`: has `write(model, path, signature, weights, **arguments)`, which has Keras
-            write the file, `finish(path, facts)`, which completes it, and `read(path)`, which gives the facts.
-        weights: in which dtypes it keeps weights here.
-        packages: what pip calls what it needs, besides the backend.
+        name: Keras' name for the format.
+        suffix: suffix of its files; "" for folders.
+        backends: the Keras backends that can write it.
+        module: name of its module in `keras_coda.exporting`. The module has three functions:
+            `write(model, path, signature, weights, **arguments)` writes the file by Keras, `finish(path, facts)` adds
+            the facts, and `read(path)` returns them as text.
+        weights: the dtypes in which the weights can be stored.
+        packages: pip names of the packages that it needs besides the backend.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Format:
     packages: tuple[str, ...] = ()
 
     def load(self):
-        """The module.
+        """Import and return the module.
 
         Raises:
             ImportError: a package is not installed.
@@ -70,20 +71,21 @@ FORMATS = {
         Format("torch", ".pt2", ("torch",), "torch_file"),
     )
 }
-"""The formats by their names, each with its suffix, and the backends and packages that write it."""
+"""All formats by name."""
 
 
 def find(path, name=None):
-    """The `Format` called `name`, or that of the path's suffix, which the active backend must be able to write.
+    """Return the `Format` called `name`, by default the one that the path's suffix names.
 
     Raises:
-        ValueError: there is no such format, the suffix is another one's, or the backend does not write it.
+        ValueError: there is no such format, the suffix belongs to another format, or the active backend cannot write
+            the format.
     """
     suffix = pathlib.Path(path).suffix
     if name is None:
         known = {form.suffix: form for form in FORMATS.values()}
         if suffix not in known:
-            raise ValueError(f"`path` must end in one of {[*known]}, or `format` name one. Received: {str(path)!r}")
+            raise ValueError(f"`path` must end in one of {[*known]}, or give `format`. Received: {str(path)!r}")
         form = known[suffix]
     elif name in FORMATS:
         form = FORMATS[name]
@@ -101,16 +103,16 @@ def find(path, name=None):
 
 
 def metadata_of(path):
-    """What `export` wrote into a file for its clients: names of classes, shapes, the range of values.
+    """Read the metadata of an exported file: class names, shapes, the value range and more.
 
     Args:
-        path: what `export` wrote, of any format.
+        path: a file or folder that `export` wrote, in any format.
 
     Returns:
-        A dict, see `export`.
+        A dict. Its entries are listed at `export`.
 
     Raises:
-        ValueError: the file is of no known format.
+        ValueError: the path does not have the suffix of a known format.
         ImportError: the package that reads the format is not installed.
 
     Example:

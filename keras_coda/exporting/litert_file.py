@@ -1,4 +1,4 @@
-"""LiteRT files (.tflite). The facts are in a ZIP archive appended to the model, as in TFLite's metadata."""
+"""LiteRT files (.tflite). The facts are in a ZIP archive appended to the model, as TFLite's metadata are."""
 
 import json
 import zipfile
@@ -18,7 +18,7 @@ def write(model, path, signature, weights, **arguments):
 
 
 def finish(path, facts):
-    """Append the archive, which interpreters ignore."""
+    """Append the facts as a ZIP archive, which interpreters ignore."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(FILE, json.dumps(facts))
 

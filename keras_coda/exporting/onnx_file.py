@@ -1,4 +1,4 @@
-"""ONNX files, with named outputs, weights stored once, and the facts as metadata."""
+"""ONNX files. Outputs are named, each weight is stored once, and the facts are metadata."""
 
 import json
 import pathlib
@@ -14,9 +14,9 @@ from keras_coda import backend
 from keras_coda.exporting.formats import KEY
 
 ANY_SIZE = 2**31
-# Weights with at least this number of elements are stored in fewer bits.
+# Only weights with at least this number of elements are stored in fewer bits.
 WORTH = 1024
-# Lengths with which axes of any size are tested. With strides up to 4 they have all possible remainders.
+# Test sizes for axes of any length. With strides up to 4 they cover all remainders.
 OTHER_SIZES = ((47, 48, 49), (49, 50, 51))
 
 
@@ -31,7 +31,7 @@ def write(model, path, signature, weights, **arguments):
 
 
 def finish(path, facts):
-    """Complete the file: names of inputs and outputs, each weight once and in its dtype, metadata."""
+    """Name inputs and outputs, store each weight once and in its dtype, and add the metadata."""
     with tempfile.TemporaryDirectory() as folder:
         model = onnx_ir.load(_simplified(path, pathlib.Path(folder, "simplified.onnx")))
         common.LiftConstantsToInitializersPass()(model)
@@ -63,14 +63,14 @@ def _check_sizes(model, path, spec):
     if not right:
         pathlib.Path(path).unlink()
         raise ValueError(
-            "A layer of this model, such as one with padding='same' and strides larger than its kernel, is written to "
-            "ONNX for images of one size: name it, such as image_shape=(32, 32, 3). "
+            "A layer of this model, such as one with padding='same' and strides larger than its kernel, can only be "
+            "written to ONNX for images of one size: name it, such as image_shape=(32, 32, 3). "
             f"Received: image_shape={tuple(spec.shape[1:])}"
         ) from cause
 
 
 def _is_right(model, path, spec, others):
-    """Whether the file and its model agree on an image with other lengths of the axes of any size."""
+    """Whether the file agrees with its model on an image of another size than the traced one."""
     shape = [1, *(other if size is None else size for other, size in zip(others, spec.shape[1:], strict=True))]
     images = np.random.default_rng(0).uniform(0, 255 if spec.dtype == "uint8" else 1, shape).astype(spec.dtype)
     session = onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
@@ -90,9 +90,9 @@ def read(path):
 
 
 def _simplified(path, target):
-    """Precompute everything that depends on the weights alone. The exporters repeat it for each use of a weight."""
+    """Precompute what depends on the weights alone. Exporters repeat such operations at each use of a weight."""
     options = _options()
-    # Standard operators only: higher levels optimise for one machine.
+    # The basic level uses standard operators only. Higher levels optimise for one machine.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -108,7 +108,7 @@ def _options():
 def _store(model, dtype):
     """Store large weights in fewer bits. The graph converts them to float32.
 
-    onnxruntime's own tools are not used: they compute in fewer bits, or leave convolutions out (docs/export.md).
+    onnxruntime's own tools are not used. They compute in fewer bits, or skip convolutions (docs/export.md).
     """
     for name, value in [*model.graph.initializers.items()]:
         array = value.const_value.numpy()

@@ -1,4 +1,4 @@
-"""SavedModels, folders of TensorFlow: the facts in assets.extra, the place for files that no graph reads."""
+"""TensorFlow's SavedModel folders. The facts are in assets.extra, which is for files that the graph does not read."""
 
 import json
 
@@ -9,17 +9,17 @@ EXTRA = "assets.extra"
 
 
 def write(model, path, signature, weights, **arguments):
-    """Have Keras write the model."""
+    """Let Keras write the model."""
     arguments = {**backend.saved_model_arguments, **arguments}
     model.export(str(path), format="tf_saved_model", input_signature=signature, **arguments)
 
 
 def finish(path, facts):
-    """Add the file."""
+    """Add the facts as a JSON file."""
     (path / EXTRA).mkdir(exist_ok=True)
     (path / EXTRA / FILE).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def read(path):
-    """The facts, text."""
+    """The facts as text."""
     return (path / EXTRA / FILE).read_text(encoding="utf-8")

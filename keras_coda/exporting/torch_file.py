@@ -1,4 +1,4 @@
-"""Files of `torch.export` (.pt2): the facts as an extra file."""
+"""Files of `torch.export` (.pt2). The facts are an extra file in the archive."""
 
 import json
 import zipfile
@@ -10,7 +10,10 @@ from keras_coda.exporting.formats import FILE
 
 
 def write(model, path, signature, weights, **arguments):
-    """Have Keras write the model, or images of any size do without it: it would trace one of 2 x 2 pixels."""
+    """Write the model.
+
+    Keras does so for images of a fixed size. For any size it would trace an image of 2 x 2 pixels, which is too small.
+    """
     [images] = signature
     axes = {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(images.shape) if size is None}
     if None not in images.shape[1:]:
@@ -22,13 +25,13 @@ def write(model, path, signature, weights, **arguments):
 
 
 def finish(path, facts):
-    """Add the file to the archive, in the folder of those that `torch.export.load(path, extra_files=...)` reads."""
+    """Add the facts to the folder of the archive that `torch.export.load(path, extra_files=...)` reads."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_inside(archive), json.dumps(facts))
 
 
 def read(path):
-    """The facts, text."""
+    """The facts as text."""
     with zipfile.ZipFile(path) as archive:
         return archive.read(_inside(archive))
 
