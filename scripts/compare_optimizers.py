@@ -32,6 +32,7 @@ PARTS = 16
 RATES = {"adam": [0.001, 0.002, 0.004], "muon": [0.01, 0.03, 0.06]}
 OPTIMIZERS = {"adam": Adam, "muon": Muon}
 S = {**SIZES["s"], "filters": [*SIZES["s"]["filters"], 10]}
+NINE = {**S, "filters": [8] * 2 + [16] * 3 + [32] * 3 + [10], "ranks": [8] * 9}
 FIVE = {"filters": [16, 32, 32, 32, 10], "kernel_sizes": [4, 3, 4, 3, 1], "ranks": [8, 8, 8, 8, 16]}
 # Arguments of the network, pixels a side, training images.
 NETWORKS = {
@@ -97,7 +98,7 @@ def saved(folder, name, optimizer, rate, seed, dataset, tests):
 
 def results(folder, name):
     """What is in the folder of a network, by optimizer, rate and seed."""
-    found = {}
+    found: dict[str, dict[float, dict[int, dict]]] = {}
     for file in sorted(folder.glob(f"{name}_*_*_*.json")):
         _, optimizer, rate, seed = file.stem.split("_")
         found.setdefault(optimizer, {}).setdefault(float(rate), {})[int(seed)] = json.loads(file.read_text())
@@ -131,9 +132,8 @@ def table(folder, seed):
         best = {optimizer: found[optimizer][best_rate(found[optimizer], seed)] for optimizer in OPTIMIZERS}
         for optimizer in OPTIMIZERS:
             rate = best_rate(found[optimizer], seed)
-            rates = ", ".join(
-                f"{r:g}: {last(by[seed]):.4f}" for r, by in sorted(found[optimizer].items()) if seed in by
-            )
+            tried = {r: last(by[seed]) for r, by in sorted(found[optimizer].items()) if seed in by}
+            rates = ", ".join(f"{r:g}: {loss:.4f}" for r, loss in tried.items())
             accuracies = ", ".join(f"{result['accuracy'][-1]:.1%}" for result in best[optimizer].values())
             losses = ", ".join(f"{last(result):.4f}" for result in best[optimizer].values())
             images = best[optimizer][seed]["images"][-1]
@@ -165,7 +165,8 @@ def main():
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.table:
-        return table(arguments.out, arguments.seeds[0])
+        table(arguments.out, arguments.seeds[0])
+        return
     dataset = data.load("cifar10")
     for name in arguments.networks:
         for optimizer, rates in arguments.rates.items():
