@@ -123,7 +123,7 @@ class Classifier:
 
     def __reduce__(self):
         """A copy, or a pickle, is made anew of a copy of the model."""
-        return type(self), (self.model, self.activation, self.input)
+        return type(self), (self.model, self.activation if self._is_certain else None, self.input)
 
     def source(self, images: typing.Any) -> np.ndarray:
         """The sources of images, as a NumPy array.

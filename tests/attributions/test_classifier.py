@@ -187,6 +187,9 @@ def test_probabilities_get_no_second_softmax(make):
     message = r"add up to 1: they are probabilities already, .* Expected: logits, or `Classifier\(model, activation="
     with pytest.raises(ValueError, match=message):
         Classifier(model).probabilities(outputs)
+    build, arguments = Classifier(model).__reduce__()  # as a copy or a pickle is made
+    with pytest.raises(ValueError, match=message):
+        build(*arguments).probabilities(outputs)
     with pytest.raises(ValueError, match=message):
         RISE(model, masks=2)(images, 1)
     np.testing.assert_array_equal(Classifier(model, "linear").probabilities(outputs), outputs)
