@@ -19,19 +19,19 @@ def written_whole(path, binary=False):
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         with contextlib.suppress(OSError), open(left, "ab") as file:
-            if _is_held(file):
+            if _try_lock(file):
                 left.unlink()
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") if binary else open(partial, "w", newline="", encoding="utf-8") as file:
-            _is_held(file)
+            _try_lock(file)
             yield file
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _is_held(file):
+def _try_lock(file):
     """Lock an open file until the process ends. Returns whether this was possible; on Windows it is not."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
