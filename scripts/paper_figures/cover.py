@@ -21,7 +21,8 @@ def draw(subject, count=6):
             weights(explanation.weights[i], maps, subject.data_format),
             attribution(maps),
         ]
-        titles[-1] += [subject.classes[subject.labels[index]], "weights", "contributions"]
+        # In the second line of each title, which is the one beside the panel.
+        titles[-1] += [f"\n{title}" for title in (subject.classes[subject.labels[index]], "weights", "contributions")]
     height, width = maps.shape
     groups = range(3, 3 * CLASSES_A_ROW, 3)
-    return plot_panels(cells, titles=titles, size=144, aspect=height / width, groups=groups)
+    return plot_panels(cells, titles=titles, size=96, aspect=height / width, groups=groups)

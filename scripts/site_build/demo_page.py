@@ -34,6 +34,13 @@ def on_files(files, config):
     return files
 
 
+def on_page_markdown(markdown, page, config, files):
+    """Leave links to the demo out where it is not wanted."""
+    if is_wanted():
+        return markdown
+    return "\n".join(line for line in markdown.split("\n") if f"({PAGE})" not in line)
+
+
 def on_post_build(config):
     """Copy the demo into the site."""
     root = pathlib.Path(config.config_file_path).parent
