@@ -79,8 +79,8 @@ def trained(name, optimizer, rate, seed, dataset, options):
     keras.utils.set_random_seed(seed)
     model = keras_coda.CoDANet(image_shape=(None, None, 3), **layout)
     schedule = keras.optimizers.schedules.PolynomialDecay(rate, count // options.batch, end_learning_rate=0.0)
-    arguments = options.muon if optimizer == "muon" else {}
-    model.compile(OPTIMIZERS[optimizer](schedule, **arguments), keras_coda.OneVsRestCrossentropy(), metrics=["accuracy"])
+    algorithm = OPTIMIZERS[optimizer](schedule, **(options.muon if optimizer == "muon" else {}))
+    model.compile(algorithm, keras_coda.OneVsRestCrossentropy(), metrics=["accuracy"])
     began, seen, losses, accuracies = time.process_time(), [], [], []
     for part in np.array_split(np.arange(count).reshape(-1, options.batch), PARTS):
         images = part.ravel()

@@ -169,5 +169,5 @@ def test_recipes_name_it():
 
 
 def test_the_dtype_of_the_iteration_is_checked():
-    with pytest.raises(ValueError, match="`iteration_dtype` must be a floating-point dtype. Received: 'int8'"):
+    with pytest.raises(ValueError, match=r"must be a floating-point dtype. Received: 'int8'"):
         keras_coda.optimizers.Muon(iteration_dtype="int8")
