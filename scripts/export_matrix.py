@@ -2,9 +2,9 @@
 
     KERAS_BACKEND=torch python scripts/export_matrix.py --networks digits colour
 
-Every file takes any number of images, and of any size unless `--one-size` is given. Its own runtime runs it on images of
-two sizes. A line is printed as soon as it is measured. Times are CPU times of the process, summed over its threads, so
-other programs do not count.
+Every file takes any number of images, and of any size unless `--one-size` is given. Its own runtime runs it on images
+of two sizes. A line is printed as soon as it is measured. Times are CPU times of the process, summed over its threads,
+so other programs do not count.
 """
 
 import argparse
