@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import sys
+import warnings
 from collections.abc import Sequence
 
 import keras
@@ -104,6 +105,15 @@ def say(line: object) -> None:
 
 def complain(line: object) -> None:
     print(f"keras-coda: {printable(line)}", file=sys.stderr, flush=True)
+
+
+def show_warning(message, category, filename, lineno, file=None, line=None):
+    """Show a warning of this package as one line for each of its own, and others as Python does."""
+    if pathlib.Path(filename).is_relative_to(pathlib.Path(__file__).parent):
+        for text in str(message).splitlines():
+            complain(text)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr, end="", flush=True)
 
 
 def run_demo(arguments):
@@ -408,7 +418,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `keras-coda` and return its exit status: 0; 2 after a wrong input, or a file not read; 130 when stopped."""
     parsed = parser().parse_args(arguments)
     try:
-        return parsed.run(parsed) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            return parsed.run(parsed) or 0
     except KeyboardInterrupt:
         print("keras-coda: interrupted", file=sys.stderr)
         return 130

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -89,13 +90,14 @@ def test_what_is_wrong_is_named(folder):
     (folder / "red" / "cut.png").write_bytes(content[: len(content) // 2])
     (folder / "red" / "text.jpg").write_text("no image")
     (folder / "red" / ".DS_Store").write_text("")
+    (folder / "red" / "link.png").symlink_to("nowhere.png")
     (folder / "red" / "more").mkdir()
     (folder / "notes.txt").write_text("")
     (folder / "red" / "copy.png").write_bytes(content)
     (folder / "blue" / "twin.jpg").write_bytes((folder / "red" / "01.png").read_bytes())
     Image.new("RGB", (30, 30), "white").save(folder / "blue" / "blank.webp")
     photos = data.Photos(folder)
-    assert {path.name for path in photos.left_out} == {"cut.png", "text.jpg", "more", "notes.txt"}
+    assert {path.name for path in photos.left_out} == {"cut.png", "text.jpg", "more", "notes.txt", "link.png"}
     assert {frozenset(path.name for path in group) for group in photos.copies} == {
         frozenset({"00.png", "copy.png"}),
         frozenset({"01.png", "twin.jpg"}),
@@ -104,11 +106,37 @@ def test_what_is_wrong_is_named(folder):
     parts = names(photos)
     assert any({"00.png", "copy.png"} <= files for files in parts.values())
     text = "\n".join(photos.problems())
-    assert "Left out: 4." in text
-    assert "red/cut.png" in text
+    for kind, name in (
+        ("damaged", "red/cut.png"),
+        ("no JPEG, PNG or WebP image", "red/text.jpg"),
+        ("a folder in that of a class", "red/more"),
+        ("not in the folder of a class", "notes.txt"),
+        ("a link to nothing", "red/link.png"),
+    ):
+        assert f"Left out ({kind}): 1. {name}\n" in text
     assert "Copies of one another in several classes: 1. blue/twin.jpg (also red/01.png)" in text
-    with pytest.warns(data.PhotosWarning, match=r"(?s)Left out: 4\..*Near-constant: 1\. blue/blank\.webp"):
+    with pytest.warns(
+        data.PhotosWarning, match=r"(?s)Left out \(damaged\): 1\. red/cut.*Near-constant: 1\. blue/blank\.webp"
+    ):
         data.load(folder)
+
+
+@pytest.mark.one_backend
+def test_long_lists_are_cut_and_a_large_folder_says_how_far_it_is(folder, monkeypatch, capsys):
+    for number in range(12):
+        (folder / "red" / f"text{number:02}.jpg").write_text("no image")
+        (folder / "red" / f"copy{number:02}.png").write_bytes((folder / "red" / "00.png").read_bytes())
+    (folder / "blue" / "\x1b[2J.txt").write_text("no image")
+    assert data.Photos(folder).problems() == [
+        "Left out (no JPEG, PNG or WebP image): 13. blue/\\x1b[2J.txt, "
+        + "".join(f"red/text{number:02}.jpg, " for number in range(9))
+        + "and 3 more",
+        "Copies of one another: 1. red/00.png (also red/copy00.png, red/copy01.png, red/copy02.png, and 9 more)",
+    ]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(photos_module, "SECONDS", 0)
+    data.Photos(folder)
+    assert capsys.readouterr().err.splitlines()[-1] == f"{folder}: 65 of 65 files read"
 
 
 @pytest.mark.parametrize(
@@ -212,6 +240,27 @@ def test_recipes_fit_the_photos(folder):
         assert recipe.epochs == 100
     with pytest.raises(ValueError, match=r"xs_coda_cifar10 is for images of \(32, 32, 3\)"):
         training.recipe_for_photos(data.Photos(folder, (64, 64, 3)), "xs_coda_cifar10")
+
+
+@pytest.mark.one_backend
+def test_training_needs_no_extra(folder, tmp_path, capsys, monkeypatch):
+    """Without the packages of the extra `evaluation` there are no pictures of maps, which is said at once."""
+    extra = ("matplotlib", "pandas", "scipy", "skimage", "sklearn")
+    for name in [*extra, *(name for name in sys.modules if name.partition(".")[0] in extra)]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.chdir(tmp_path)
+    recipe = {"name": "mine", "description": "", "dataset": "photos/", "model": RECIPE, "image_shape": [8, 8, 3]}
+    (tmp_path / "mine.json").write_text(json.dumps({**recipe, "learning_rate": 0.02, "batch_size": 16, "epochs": 1}))
+    assert cli.main(["train", "mine.json", "--out", "mine"]) == 0
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[0] == (
+        "keras-coda: The logs get no pictures of contribution maps, since Matplotlib is not installed: "
+        'pip install "keras-coda[evaluation]"'
+    )
+    assert [path.name for path in (tmp_path / "mine.logs").iterdir()] == ["training.csv"]
+    assert presets.metadata("./mine")["classes"] == ["blue", "red"]
+    assert cli.main(["explain", "photos/red/00.png", "--preset", "./mine", "--out", "explained"]) == 2
+    assert "matplotlib is not installed, which pictures and evaluation need" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("default")  # Pytest restores the filters, which the command changes.

@@ -5,7 +5,9 @@ import hashlib
 import io
 import os
 import pathlib
+import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,7 @@ from PIL import Image
 
 from keras_coda.data.stored_images import StoredImages, threads
 from keras_coda.decoding import decoded, fitted
+from keras_coda.text import printable
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 # The parts of a data set, by the names that their folders may have.
@@ -24,6 +27,8 @@ PARTS = {"train": "train", "validation": "validation", "val": "validation", "tes
 SIDES = {0: 32, 48: 64, 160: 128}
 # Files with more pixels are decoded one at a time, to limit the memory.
 MANY_PIXELS = 2**24
+# Seconds between two lines on the progress of reading.
+SECONDS = 5.0
 # An image is near-constant below this standard deviation (of 255), taken at this size.
 CONSTANT, THUMBNAIL = 2.0, 32
 _one_at_a_time = threading.Lock()
@@ -162,8 +167,7 @@ class Photos:
             counts = {part: len(labels) for part, (_, labels) in self.parts.items()}
             raise ValueError(
                 f"Each class in {self.folder} must have a photo to train with, one at least that can be read, and each "
-                f"part a photo. Received: none to train with for {missing}; {counts}. "
-                f"{self._named('Left out', self.left_out)}"
+                f"part a photo. Received: none to train with for {missing}; {counts}. {'. '.join(self._lines_left_out())}"
             )
 
     def __repr__(self):
@@ -179,7 +183,7 @@ class Photos:
         counts = {part: np.bincount(labels, minlength=len(self.classes)) for part, (_, labels) in self.parts.items()}
         total = ", ".join(f"{part} {count.sum()}" for part, count in counts.items())
         rows = [
-            f"  {name}: {', '.join(str(count[label]) for count in counts.values())}"
+            f"  {printable(name)}: {', '.join(str(count[label]) for count in counts.values())}"
             for label, name in enumerate(self.classes)
         ]
         shape = " x ".join(map(str, self.image_shape))
@@ -188,7 +192,7 @@ class Photos:
 
     def problems(self) -> list[str]:
         """Lines about files that were left out, copies, and images without content. Empty if there are none."""
-        lines = [self._named("Left out", self.left_out)] if self.left_out else []
+        lines = self._lines_left_out()
         part_of = {path: (part, label) for part, files in self._labels.items() for path, label in files}
         for kind, differs in (
             ("Copies of one another in several classes", lambda places: len({label for _, label in places}) > 1),
@@ -197,19 +201,21 @@ class Photos:
         ):
             groups = [group for group in self.copies if differs([part_of[path] for path in group])]
             if groups:
-                lines.append(self._named(kind, {group[0]: f"also {self._short(group[1:])}" for group in groups}))
+                named = [f"{self._names(group[:1])} (also {self._names(group[1:], 3)})" for group in groups]
+                lines.append(f"{kind}: {len(groups)}. {_first(named)}")
         if self.near_constant:
-            lines.append(self._named("Near-constant", dict.fromkeys(self.near_constant, "")))
+            lines.append(f"Near-constant: {len(self.near_constant)}. {self._names(self.near_constant)}")
         return lines
 
-    def _named(self, kind, files, most=10):
-        """A line with the names of the first files, and the number of all."""
-        named = [f"{self._short([path])}{f' ({reason})' if reason else ''}" for path, reason in files.items()]
-        more = f", and {len(named) - most} more" if len(named) > most else ""
-        return f"{kind}: {len(named)}. {', '.join(named[:most])}{more}"
+    def _lines_left_out(self):
+        """A line for each kind of reason, with the names of the first files."""
+        kinds: dict[str, list] = {}
+        for path, reason in self.left_out.items():
+            kinds.setdefault(reason.partition(":")[0], []).append(path)
+        return [f"Left out ({kind}): {len(paths)}. {self._names(paths)}" for kind, paths in kinds.items()]
 
-    def _short(self, paths):
-        return ", ".join(str(path.relative_to(self.folder)) for path in paths)
+    def _names(self, paths, most=10):
+        return _first([printable(path.relative_to(self.folder)) for path in paths], most)
 
     def _folders(self, folder):
         """The subfolders that are not hidden. Files beside them are noted as left out."""
@@ -233,11 +239,15 @@ class Photos:
         files = {}
         for path in found:
             for file in sorted(path.iterdir()):
+                if file.name.startswith("."):
+                    continue
                 if file.is_dir():
                     self.left_out[file] = "a folder in that of a class"
-                elif file.exists() and not file.is_file():
+                elif not file.exists():
+                    self.left_out[file] = "a link to nothing"
+                elif not file.is_file():
                     self.left_out[file] = "no regular file"
-                elif not file.name.startswith("."):
+                else:
                     files[file] = self.classes.index(path.name)
         return files
 
@@ -245,9 +255,14 @@ class Photos:
         """A dict from files to their `Fact`. Files without one are noted as left out."""
         facts = {}
         paths = sorted(paths)
+        said = time.monotonic()
         # Threads of its own: other data sets may be waiting for those that decode.
         with ThreadPoolExecutor() as pool:
-            for path, fact in zip(paths, pool.map(_fact, paths), strict=True):
+            for number, (path, fact) in enumerate(zip(paths, pool.map(_fact, paths), strict=True), start=1):
+                if time.monotonic() - said >= SECONDS:
+                    line = f"{printable(self.folder)}: {number:,} of {len(paths):,} files read"
+                    print(line, file=sys.stderr, flush=True)
+                    said = time.monotonic()
                 if isinstance(fact, str):
                     self.left_out[path] = fact
                 else:
@@ -284,8 +299,16 @@ class Fact(NamedTuple):
     constant: bool
 
 
+def _first(names, most=10):
+    """The first of some names, and the number of the others."""
+    return ", ".join(names[:most]) + (f", and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def _fact(path):
-    state = path.stat()
+    try:
+        state = path.stat()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
     return _fact_of_state(path, state.st_size, state.st_mtime_ns)
 
 
@@ -299,8 +322,12 @@ def _fact_of_state(path, size, modified):
         thumbnail = _in_turn(image, 3, THUMBNAIL).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     except Image.UnidentifiedImageError:
         return "no JPEG, PNG or WebP image"
+    except Image.DecompressionBombError:
+        return f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels"
+    except PermissionError:
+        return "no permission to read"
     except Exception as error:  # Pillow raises errors of many types for damaged files.
-        return str(error) or type(error).__name__
+        return f"damaged: {error or type(error).__name__}"
     deviation = np.asarray(thumbnail, "float32").std(axis=(0, 1)).max()
     return Fact(hashlib.sha256(content).hexdigest(), image.size, bool(deviation < CONSTANT))
 

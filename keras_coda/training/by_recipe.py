@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from keras_coda.models import CoDANet
 from keras_coda.presets.saving import check_target, remove_left
 from keras_coda.recipes import Recipe
 from keras_coda.settings import settings_of
-from keras_coda.training import fitting
+from keras_coda.training import fitting, logs
 from keras_coda.training.options import Options
 from keras_coda.training.state import alone
 
@@ -87,6 +88,12 @@ def train(
         raise ImportError(
             '`tensorboard` needs a folder of `logs`, and pip install "keras-coda[tensorboard,tensorflow]". '
             f"Received: logs={options.logs}; not installed: {missing}"
+        )
+    if options.logs is not None and devices is None and not logs.can_draw():
+        warnings.warn(
+            "The logs get no pictures of contribution maps, since Matplotlib is not installed: "
+            'pip install "keras-coda[evaluation]"',
+            stacklevel=2,
         )
     directory = pathlib.Path(directory)
     check_target(directory, options.overwrite)

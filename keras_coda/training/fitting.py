@@ -216,7 +216,7 @@ def _logs(run, dataset, state, epochs, watch):
     yield logs.Table(state, run.logs / logs.TABLE)
     if run.options.tensorboard:
         yield keras.callbacks.TensorBoard(run.logs / "tensorboard", write_graph=False)
-    if run.devices is None:
+    if run.devices is None and logs.can_draw():
         shown = logs.first_of_each_class(dataset.y_test)
         images, labels = dataset.x_test[shown], dataset.y_test[shown]
         yield logs.Maps(images, labels, dataset.classes, run.logs / logs.MAPS, epochs, watch)

@@ -1,6 +1,7 @@
 """Training logs: a table of the epochs, and pictures of contribution maps over the training."""
 
 import csv
+import importlib.util
 import os
 import pathlib
 from collections.abc import Sequence
@@ -100,6 +101,11 @@ class Maps(keras.callbacks.Callback):
         pairs = plots.target_and_strongest_other(self.model.predict(images, verbose=0), labels)
         explanation = explain(self.model, images, pairs)
         plots.plot_explanation_gallery(images, explanation, classes, self._path(epoch), labels=labels)
+
+
+def can_draw() -> bool:
+    """Whether Matplotlib is installed, which pictures of maps need."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def first_of_each_class(labels: np.ndarray, count: int = IMAGES) -> np.ndarray:
