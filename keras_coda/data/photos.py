@@ -167,7 +167,8 @@ class Photos:
             counts = {part: len(labels) for part, (_, labels) in self.parts.items()}
             raise ValueError(
                 f"Each class in {self.folder} must have a photo to train with, one at least that can be read, and each "
-                f"part a photo. Received: none to train with for {missing}; {counts}. {'. '.join(self._lines_left_out())}"
+                f"part a photo. Received: none to train with for {missing}; {counts}. "
+                f"{'. '.join(self._lines_left_out())}"
             )
 
     def __repr__(self):
