@@ -1,9 +1,11 @@
-"""Files that are written as a whole or not at all, locks, and checksums."""
+"""Files and folders that are written as a whole or not at all, locks, and checksums."""
 
 import contextlib
 import glob
 import hashlib
 import os
+import shutil
+import uuid
 
 try:
     import fcntl
@@ -29,6 +31,25 @@ def written_whole(path, binary=False):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def beside(folder):
+    """A new path in the same parent, with a hidden name. A folder is written there until it is complete."""
+    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+
+
+def move_folder(complete, folder):
+    """Give a complete folder the name `folder`. If this fails, what has that name stays as it is."""
+    former = beside(folder)
+    if folder.exists():
+        folder.rename(former)
+    try:
+        complete.rename(folder)
+    except BaseException:
+        if former.exists():
+            former.rename(folder)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def _try_lock(file):

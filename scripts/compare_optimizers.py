@@ -6,8 +6,12 @@
 
 Networks: five layers at 32 x 32 pixels, nine layers of rank 8 at 16 x 16, S with half its filters and ranks at 16 x 16
 (T in proportion to the pixels), and S itself at 32 x 32. The first images of CIFAR-10, in an order drawn from the seed,
-batches of 128, no augmentation, rates that fall to 0 along a line. After every sixteenth part of the images the loss of
-the same test images is taken. Every rate is tried with the first seed, the best of them with the others.
+batches of 128 (--batch), no augmentation, rates that fall to 0 along a line. After every sixteenth part of the images
+the loss of the same test images is taken. Every rate is tried with the first seed, the best of them with the others.
+
+Other settings of Muon, in a folder of their own:
+
+    ... --rates '{"muon": [0.03]}' --muon '{"weight_decay": 0.1}' --out optimizers/decay_0.1
 
 Each training leaves a JSON file in the folder. One that is there is not run again, so that a cut costs one training.
 `--table` writes Markdown from what is there, and the picture `optimizers.png`.
@@ -27,7 +31,7 @@ from keras_coda import data
 from keras_coda.models.sizes import SIZES
 from keras_coda.optimizers import Adam, Muon
 
-BATCH = 128
+TEST_BATCH = 128
 PARTS = 16
 RATES = {"adam": [0.001, 0.002, 0.004], "muon": [0.01, 0.03, 0.06]}
 OPTIMIZERS = {"adam": Adam, "muon": Muon}
@@ -67,19 +71,21 @@ def images_of(dataset, size, count, tests, seed):
     return small[0], dataset.y_train[order], small[1], dataset.y_test[:tests]
 
 
-def trained(name, optimizer, rate, seed, dataset, tests):
+def trained(name, optimizer, rate, seed, dataset, options):
     """One training: images seen, loss and accuracy on the test images after each part."""
     layout, size, count = NETWORKS[name]
-    x, y, *test = images_of(dataset, size, count, tests, seed)
+    count -= count % options.batch
+    x, y, *test = images_of(dataset, size, count, options.tests, seed)
     keras.utils.set_random_seed(seed)
     model = keras_coda.CoDANet(image_shape=(None, None, 3), **layout)
-    schedule = keras.optimizers.schedules.PolynomialDecay(rate, count // BATCH, end_learning_rate=0.0)
-    model.compile(OPTIMIZERS[optimizer](schedule), keras_coda.OneVsRestCrossentropy(), metrics=["accuracy"])
+    schedule = keras.optimizers.schedules.PolynomialDecay(rate, count // options.batch, end_learning_rate=0.0)
+    algorithm = OPTIMIZERS[optimizer](schedule, **(options.muon if optimizer == "muon" else {}))
+    model.compile(algorithm, keras_coda.OneVsRestCrossentropy(), metrics=["accuracy"])
     began, seen, losses, accuracies = time.process_time(), [], [], []
-    for part in np.array_split(np.arange(count).reshape(-1, BATCH), PARTS):
+    for part in np.array_split(np.arange(count).reshape(-1, options.batch), PARTS):
         images = part.ravel()
-        model.fit(x[images], y[images], batch_size=BATCH, shuffle=False, verbose=0)
-        loss, accuracy = model.evaluate(*test, batch_size=BATCH, verbose=0)
+        model.fit(x[images], y[images], batch_size=options.batch, shuffle=False, verbose=0)
+        loss, accuracy = model.evaluate(*test, batch_size=TEST_BATCH, verbose=0)
         seen.append(int(images[-1]) + 1)
         losses.append(loss)
         accuracies.append(accuracy)
@@ -87,11 +93,11 @@ def trained(name, optimizer, rate, seed, dataset, tests):
     return {"images": seen, "loss": losses, "accuracy": accuracies, "cpu_seconds": time.process_time() - began}
 
 
-def saved(folder, name, optimizer, rate, seed, dataset, tests):
+def saved(name, optimizer, rate, seed, dataset, options):
     """`trained`, or what it left in the folder."""
-    file = folder / f"{name}_{optimizer}_{rate}_{seed}.json"
+    file = options.out / f"{name}_{optimizer}_{rate}_{seed}.json"
     if not file.exists():
-        result = trained(name, optimizer, rate, seed, dataset, tests)
+        result = trained(name, optimizer, rate, seed, dataset, options)
         file.write_text(json.dumps(result))
     return json.loads(file.read_text())
 
@@ -159,6 +165,8 @@ def main():
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["five", "nine", "half"])
     parser.add_argument("--rates", type=json.loads, default=RATES, help="JSON, a list for each optimizer")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--batch", type=int, default=128, help="(default: %(default)s)")
+    parser.add_argument("--muon", type=json.loads, default={}, help="JSON, further arguments of Muon")
     parser.add_argument("--tests", type=int, default=1_000, help="test images (default: %(default)s)")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder")
     parser.add_argument("--table", action="store_true", help="print what is there, and draw it, without training")
@@ -172,10 +180,10 @@ def main():
         for optimizer, rates in arguments.rates.items():
             first, *others = arguments.seeds
             for rate in rates:
-                saved(arguments.out, name, optimizer, rate, first, dataset, arguments.tests)
+                saved(name, optimizer, rate, first, dataset, arguments)
             best = best_rate(results(arguments.out, name)[optimizer], first)
             for seed in others:
-                saved(arguments.out, name, optimizer, best, seed, dataset, arguments.tests)
+                saved(name, optimizer, best, seed, dataset, arguments)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     KERAS_BACKEND=torch python scripts/export_matrix.py --networks digits colour
 
-Every file takes any number of images of any size. Its own runtime runs it on images of two sizes. A line is printed as
-soon as it is measured. Times are CPU times of the process, summed over its threads, so other programs do not count.
+Every file takes any number of images, and of any size unless `--one-size` is given. Its own runtime runs it on images
+of two sizes. A line is printed as soon as it is measured. Times are CPU times of the process, summed over its threads,
+so other programs do not count.
 """
 
 import argparse
@@ -59,6 +60,7 @@ def main():
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS])
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=[*FORMATS])
     parser.add_argument("--explain", choices=["predicted", "all"], default="predicted")
+    parser.add_argument("--one-size", action="store_true", help="write files for images of one size")
     settings = parser.parse_args()
     warnings.filterwarnings("ignore")
     print("| " + " | ".join(HEADER) + " |\n|" + " --- |" * len(HEADER))
@@ -70,14 +72,16 @@ def main():
         predict = milliseconds(functools.partial(model.predict, verbose=0), images)
         explain = milliseconds(functools.partial(explained, model, settings.explain), images)
         for name in settings.formats:
-            for row in rows(model, FORMATS[name], images, settings.explain):
+            for row in rows(model, FORMATS[name], images, settings):
                 print("| " + " | ".join([name, keras.backend.backend(), network, *row]) + " |", flush=True)
         print(f"{network}: ms an image of predict {predict:.1f}, of explain {explain:.1f}", file=sys.stderr, flush=True)
 
 
-def rows(model, form, images, explain):
+def rows(model, form, images, settings):
     """Yield the last cells of each row of a format: weights, relative errors, size of the file, times."""
-    shape = images.shape[1:]
+    explain = settings.explain
+    shape = images.shape[1:] if settings.one_size else (None, None, images.shape[-1])
+    other_images = images[:2] if settings.one_size else images[:2, :-3, :-6]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, f"model{form.suffix}")
         for weights in form.weights:
@@ -91,11 +95,11 @@ def rows(model, form, images, explain):
                     shutil.copyfile(full, path)
                     form.load().finish(path, {**metadata_of(full), "weights": weights})
                 else:
-                    keras_coda.export(model, path, explain, image_shape=(None, None, shape[-1]), weights=weights)
+                    keras_coda.export(model, path, explain, image_shape=shape, weights=weights)
                 seconds = time.process_time() - start
                 run = LOAD[form.name](path)
                 errors = error(run, model, images, explain)
-                other = error(run, model, images[:2, :-3, :-6], explain)
+                other = error(run, model, other_images, explain)
                 errors = [max(pair) for pair in zip(errors, other, strict=True)]
                 took = milliseconds(run, images)
             except Exception as refusal:

@@ -55,7 +55,8 @@ def export_onnx(model, path, signature, **arguments):
         Whether the graph was traced with one size of images, and may hold it, where it is to take any.
     """
     [images] = signature
-    with warnings.catch_warnings():
+    free = {axis: f"axis_{axis}" for axis, size in enumerate(images.shape) if size is None}
+    with _modes_kept(model), warnings.catch_warnings():
         # PyTorch says of each check of a shape that the check is not in the file, and of itself that it is the older
         # exporter. Warnings of the model are shown.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
@@ -64,7 +65,6 @@ def export_onnx(model, path, signature, **arguments):
         if None not in images.shape[1:]:
             model.export(path, format="onnx", input_signature=signature, **arguments)
             return False
-        free = {axis: f"axis_{axis}" for axis, size in enumerate(images.shape) if size is None}
         torch.onnx.export(
             model,
             (sample_of(images),),
@@ -75,6 +75,17 @@ def export_onnx(model, path, signature, **arguments):
             **arguments,
         )
     return True
+
+
+@contextlib.contextmanager
+def _modes_kept(model):
+    """A context after which modules are in training or evaluation as before. The exporters set it for all."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def sample_of(images):

@@ -1,6 +1,7 @@
 """A model that returns its explanation with its predictions, in one graph."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_coda.explanations.explainer import Explainer
@@ -33,7 +34,7 @@ class ExplainedModel(keras.Model):
 
     Raises:
         NotDynamicLinearError: the model cannot be explained (see `Explainer`).
-        ValueError: contributions come from several layers, so that there would be several maps.
+        ValueError: contributions come from several tensors, so that there would be several maps.
     """
 
     def __init__(self, model, explained="predicted", probabilities="sigmoid"):
@@ -47,7 +48,8 @@ class ExplainedModel(keras.Model):
         sources = len(self.explainer._parts.channels)
         if sources != 1:
             raise ValueError(
-                f"Expected a model with one source of contributions. Received: {model.name!r} with {sources}"
+                "Expected a model with one source of contributions, such as one `InputEncoding` of all images. "
+                f"Received: {model.name!r} with {sources}. `keras_coda.explain` explains it"
             )
         self.build(model.input_shape)
 
@@ -55,6 +57,16 @@ class ExplainedModel(keras.Model):
         # There are no weights of its own. The flag is set here because Keras registers a model's weights with PyTorch
         # after `build`.
         self.built = True
+
+    def check(self, image_shape):
+        """Explain random images. An exporter would hide the errors of this among its own.
+
+        Raises:
+            NotDynamicLinearError: a layer is not dynamic linear, or a user's own `linear_map` is not that of `call`.
+        """
+        images = np.random.default_rng(0).random((2, *image_shape), "float32")
+        self.explainer._compare([images])
+        self(images[:1])
 
     def map_size(self, image_shape):
         """Height and width of the maps for a given image shape (without the batch axis).

@@ -112,7 +112,8 @@ def metadata_of(path):
         A dict. Its entries are listed at `export`.
 
     Raises:
-        ValueError: the path does not have the suffix of a known format.
+        FileNotFoundError: there is no such file.
+        ValueError: `export` did not write this file.
         ImportError: the package that reads the format is not installed.
 
     Example:
@@ -126,4 +127,13 @@ def metadata_of(path):
     form = next((form for form in FORMATS.values() if form.suffix == suffix), None)
     if form is None:
         raise ValueError(f"`path` must end in one of {[f.suffix for f in FORMATS.values()]}. Received: {str(path)!r}")
-    return json.loads(form.load().read(pathlib.Path(path)))
+    path, module = pathlib.Path(path), form.load()
+    if not path.exists():
+        raise FileNotFoundError(f"`path` must be an exported file. Received: {str(path)!r}, which does not exist")
+    try:
+        return json.loads(module.read(path))
+    except Exception as error:  # the formats' readers raise errors of many types
+        raise ValueError(
+            f"`path` must be a file that `keras_coda.export` wrote. Received: {str(path)!r}, in which there are no "
+            "metadata of it"
+        ) from error

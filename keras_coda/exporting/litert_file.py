@@ -3,13 +3,14 @@
 import json
 import zipfile
 
-import tensorflow as tf
-
 from keras_coda.exporting.formats import FILE
 
 
 def write(model, path, signature, weights, **arguments):
     """Let Keras write the model. The converter stores the weights."""
+    # Here, so that the facts can be read without TensorFlow.
+    import tensorflow as tf
+
     if weights != "float32":
         arguments = {"optimizations": [tf.lite.Optimize.DEFAULT], **arguments}
     if weights == "float16":

@@ -14,6 +14,8 @@ from keras_coda import backend
 from keras_coda.exporting.formats import KEY
 
 ANY_SIZE = 2**31
+# What one file can hold, less a reserve for all but the weights.
+MOST_BYTES = 2**31 - 2**24
 # Only weights with at least this number of elements are stored in fewer bits.
 WORTH = 1024
 # Test sizes for axes of any length. With strides up to 4 they cover all remainders.
@@ -24,8 +26,14 @@ def write(model, path, signature, weights, **arguments):
     """Let Keras write the model.
 
     Raises:
-        ValueError: the file accepts only one image size.
+        ValueError: the file accepts only one image size, or cannot hold the weights.
     """
+    needed = 4 * model.count_params()
+    if needed > MOST_BYTES:
+        raise ValueError(
+            f"An ONNX file holds at most {MOST_BYTES:,} bytes of weights. Received: {needed:,} bytes. The formats "
+            "'tf_saved_model' and 'torch' hold more"
+        )
     if backend.export_onnx(model, str(path), signature, **arguments):
         _check_sizes(model, path, signature[0])
 
@@ -61,7 +69,6 @@ def _check_sizes(model, path, spec):
     except Exception as error:
         right, cause = False, error
     if not right:
-        pathlib.Path(path).unlink()
         raise ValueError(
             "A layer of this model, such as one with padding='same' and strides larger than its kernel, can only be "
             "written to ONNX for images of one size: name it, such as image_shape=(32, 32, 3). "

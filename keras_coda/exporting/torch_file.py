@@ -3,9 +3,6 @@
 import json
 import zipfile
 
-import torch
-
-from keras_coda.backend.torch import sample_of
 from keras_coda.exporting.formats import FILE
 
 
@@ -14,6 +11,11 @@ def write(model, path, signature, weights, **arguments):
 
     Keras does so for images of a fixed size. For any size it would trace an image of 2 x 2 pixels, which is too small.
     """
+    # Here, so that the facts can be read without PyTorch.
+    import torch
+
+    from keras_coda.backend.torch import sample_of
+
     [images] = signature
     axes = {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(images.shape) if size is None}
     if None not in images.shape[1:]:

@@ -38,8 +38,7 @@ def pixel_removal(
         most_important_first: whether to start with the highest attribution. Default: with the lowest.
         fraction: number in (0, 1], the share of the pixels that is removed at the last point.
         points: integer of at least 2, the number of points at equal steps. At the first, no pixel is removed. Numbers
-        of
-            pixels are rounded down.
+            of pixels are rounded down.
         batch_size: integer, variants evaluated at once.
         verbose: 1 shows a progress bar.
 

@@ -31,6 +31,8 @@ class Muon(keras.optimizers.Muon):
         learning_rate: float, a `LearningRateSchedule`, or a function. Smaller networks and batches take
             0.02 to 0.03, S at a batch of 512 about 0.01.
         weight_decay: float, decoupled, of DAU kernels and matrices. Keep `learning_rate * weight_decay` at most 0.015.
+        iteration_dtype: string, dtype of the Newton-Schulz iteration. "bfloat16" is faster on GPUs. An update then
+            differs by a few percent, less than the iteration's own distance from U V^T. Default: "float32".
         **kwargs: as for `keras.optimizers.Muon`: `momentum`, `nesterov`, `ns_steps`, `rms_rate`, `clipnorm`,
             `loss_scale_factor`, ...
 
@@ -39,8 +41,18 @@ class Muon(keras.optimizers.Muon):
     >>> model.compile(keras_coda.optimizers.Muon(0.03), keras_coda.OneVsRestCrossentropy(), metrics=["accuracy"])
     """
 
-    def __init__(self, learning_rate: Any = 0.03, weight_decay: float = 0.3, name: str = "muon", **kwargs):
+    def __init__(
+        self,
+        learning_rate: Any = 0.03,
+        weight_decay: float = 0.3,
+        iteration_dtype: str = "float32",
+        name: str = "muon",
+        **kwargs,
+    ):
         super().__init__(learning_rate, weight_decay=weight_decay, name=name, **kwargs)
+        if not keras.backend.is_float_dtype(iteration_dtype):
+            raise ValueError(f"`iteration_dtype` must be a floating-point dtype. Received: {iteration_dtype!r}")
+        self.iteration_dtype = iteration_dtype
 
     # Keras calls this to decide a variable's state and weight decay.
     def _should_use_adamw(self, variable):
@@ -63,4 +75,8 @@ class Muon(keras.optimizers.Muon):
     def zeropower_via_newtonschulz5(self, x, steps):
         # Keras adds 1e-7 to the norm, more than a DAU kernel's gradient may have.
         largest = ops.max(ops.abs(x))
-        return super().zeropower_via_newtonschulz5(x / ops.where(largest > 0, largest, 1.0), steps)
+        x = ops.cast(x / ops.where(largest > 0, largest, 1.0), self.iteration_dtype)
+        return ops.cast(super().zeropower_via_newtonschulz5(x, steps), largest.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "iteration_dtype": self.iteration_dtype}

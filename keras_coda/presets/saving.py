@@ -4,12 +4,11 @@ import glob
 import os
 import pathlib
 import shutil
-import uuid
 from typing import Any
 
 import keras
 
-from keras_coda.files import sha256, written_whole
+from keras_coda.files import beside, move_folder, sha256, written_whole
 from keras_coda.linear_maps import Graph
 from keras_coda.presets import architecture, files, weights
 from keras_coda.presets.errors import PresetError
@@ -100,7 +99,7 @@ def save(
     }
     to_json(content)  # Errors are raised before anything is written.
 
-    temporary = _beside(target)
+    temporary = beside(target)
     try:
         temporary.mkdir(parents=True)
         _check_space(temporary, stored)
@@ -110,7 +109,7 @@ def save(
         if part_bytes is not None:
             content["weights_parts"] = weights.split(temporary / WEIGHTS, part_bytes)
         (temporary / METADATA).write_text(to_json(content), encoding="utf-8")
-        _move(temporary, target)
+        move_folder(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
@@ -220,21 +219,3 @@ def _image_shape(model):
         start = 1 if model.data_format == "channels_first" else 0
         shape[start : start + 2] = size
     return tuple(shape)
-
-
-def _beside(target):
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-
-
-def _move(temporary, target):
-    """Replace `target` by `temporary`. If this fails, `target` keeps its content."""
-    former = _beside(target)
-    if target.exists():
-        target.rename(former)
-    try:
-        temporary.rename(target)
-    except BaseException:
-        if former.exists():
-            former.rename(target)
-        raise
-    shutil.rmtree(former, ignore_errors=True)

@@ -21,7 +21,9 @@ def draw(subject, count=6):
             weights(explanation.weights[i], maps, subject.data_format),
             attribution(maps),
         ]
-        titles[-1] += [subject.classes[subject.labels[index]], "weights", "contributions"]
+        # In the second line of a title, beside the panel. What the panels are is said once, at the top.
+        names = ("weights", "contributions") if len(cells) == 1 else ("", "")
+        titles[-1] += [f"\n{title}" for title in (subject.classes[subject.labels[index]], *names)]
     height, width = maps.shape
     groups = range(3, 3 * CLASSES_A_ROW, 3)
-    return plot_panels(cells, titles=titles, size=144, aspect=height / width, groups=groups)
+    return plot_panels(cells, titles=titles, size=128, aspect=height / width, groups=groups)

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import os
 import pathlib
+import resource
 import time
 
 import jupytext
@@ -37,6 +38,12 @@ def code_of(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def processor_seconds():
+    """What the kernels that have ended took of the processors."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
+
+
 def executed(path, root):
     """The notebook with its outputs, from build/notebooks or by running it."""
     notebook = jupytext.read(path)
@@ -48,12 +55,13 @@ def executed(path, root):
             cell.outputs = before.outputs
         return notebook
     work.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
+    began, used = time.monotonic(), processor_seconds()
     try:
         nbclient.NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(work)}}).execute()
     except nbclient.exceptions.CellExecutionError as error:
         raise PluginError(f"{path.relative_to(root)}: a cell failed\n{error}") from error
-    log.info(f"Ran {path.name} in {time.monotonic() - began:.0f} s")
+    used = processor_seconds() - used
+    log.info(f"Ran {path.name} in {time.monotonic() - began:.0f} s, {used:.0f} of them of a processor")
     nbformat.write(notebook, kept)
     return notebook
 

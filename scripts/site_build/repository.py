@@ -13,8 +13,8 @@ import re
 from mkdocs.structure.files import File
 
 # The pages of the repository outside docs/ that are pages of the site.
-PAGES = ("zoo/**/*.md", "CHANGELOG.md", "CONTRIBUTING.md")
-LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#:]+)(?:#(?P<name>[^)\s]*))?\)")
+PAGES = ("zoo/**/*.md", "examples/*.md", "CHANGELOG.md", "CONTRIBUTING.md")
+LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#:]+)(?:#(?P<name>[^)\s]*))?\)")
 LANGUAGES = {
     ".py": "python",
     ".json": "json",
@@ -46,7 +46,7 @@ def in_site(path, root):
 
 
 def translated(markdown, file, root, linked):
-    """`markdown` with its links as the site has them. Files it links to are noted in `linked`, with the names."""
+    """`markdown` with its links and pictures as the site has them. `linked` notes the files it links to, with names."""
 
     def translate(match):
         path = posixpath.normpath(posixpath.join(posixpath.dirname(in_repository(file)), match["target"]))
@@ -56,7 +56,8 @@ def translated(markdown, file, root, linked):
         if target.startswith("source/"):
             linked.setdefault(path, set()).update({match["name"]} - {None})
         anchor = "" if match["name"] is None else f"#{match['name']}"
-        return f"[{match['text']}]({posixpath.relpath(target, posixpath.dirname(file.src_uri) or '.')}{anchor})"
+        address = posixpath.relpath(target, posixpath.dirname(file.src_uri) or ".")
+        return f"{match['image']}[{match['text']}]({address}{anchor})"
 
     return LINK.sub(translate, markdown)
 

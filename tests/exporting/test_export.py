@@ -1,11 +1,14 @@
 """Exported files, run by their own runtimes, against the model's own outputs and explanations."""
 
 import importlib.util
+import json
 import re
 import shutil
 import sys
 import threading
+import types
 import warnings
+import zipfile
 
 import keras
 import numpy as np
@@ -16,7 +19,7 @@ from small_models import CLASSES, small_coda_net
 
 import keras_coda
 from keras_coda import contractions
-from keras_coda.exporting import FORMATS, metadata_of
+from keras_coda.exporting import FORMATS, formats, metadata_of
 
 BACKEND = keras.backend.backend()
 TINY = {"filters": [3, CLASSES], "kernel_sizes": [3, 3], "ranks": [2, 2], "strides": [2, 1]}
@@ -65,10 +68,19 @@ def check(outputs, explanation, tolerance=1e-5):
     assert relative_error(total, chosen.reshape(total.shape)) < tolerance
 
 
+def state(model):
+    """What an export may not change."""
+    modes = [module.training for module in model.modules()] if BACKEND == "torch" else []
+    return [*modes, *(array.tobytes() for array in model.get_weights()), keras_coda.contraction()]
+
+
 @pytest.mark.parametrize("form", HERE)
 def test_outputs_and_facts(model, images, tmp_path, form):
     path = tmp_path / f"model{FORMATS[form].suffix}"
+    before = state(model)
     assert keras_coda.export(model, path, "all", classes=NAMES, image_shape=images.shape[1:]) == path
+    assert state(model) == before
+    assert [*tmp_path.iterdir()] == [path]
     check(RUN[form](path, images), model.explain(images, "all"))
     facts = metadata_of(path)
     assert facts["classes"] == NAMES
@@ -104,8 +116,11 @@ def test_one_size_only(tmp_path):
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
-    """A network of which weights are worth fewer bits, and its file."""
-    model = small_coda_net(**{**TINY, "filters": [32, CLASSES], "ranks": [8, 8]}, image_shape=(8, 6, 3))
+    """A network of which weights are worth fewer bits, and its file.
+
+    One weight is larger than 1 MB. Such weights jax2onnx writes into a second file.
+    """
+    model = small_coda_net(**{**TINY, "filters": [32, CLASSES], "ranks": [8, 240]}, image_shape=(8, 6, 3))
     path = tmp_path_factory.mktemp("wide") / "model.onnx"
     with warnings.catch_warnings():
         if BACKEND == "torch":
@@ -120,6 +135,8 @@ def test_the_predicted_class_of_integer_images(wide, images):
     images = (images * 255).astype("uint8")
     check(RUN["onnx"](path, images), model.explain(images))
     assert metadata_of(path)["value_range"] == [0, 255]
+    assert [*path.parent.iterdir()] == [path]
+    assert path.stat().st_size > 2**20
 
 
 @needs_onnx
@@ -198,18 +215,172 @@ def test_refusals(model, tmp_path):
     for wrong in (["cat"], [*NAMES, "bat"], [1, 2, 3, 4], "abcd"):
         with pytest.raises(ValueError, match=rf"`classes` must be 4 names.*Received: {re.escape(repr(wrong))}"):
             keras_coda.export(model, path, classes=wrong)
-    for wrong in ([4], [-1], [], [0.5]):
+    for wrong in ([4], [-1], [], [0.5], 3, [True, False]):
         with pytest.raises(ValueError, match=rf"`explain` must list classes.*Received: {re.escape(repr(wrong))}"):
             keras_coda.export(model, path, wrong)
     with pytest.raises(ValueError, match=r"`explain` must list classes.*Received: \['bird'\]"):
         keras_coda.export(model, path, ["bird"], classes=NAMES)
     with pytest.raises(ValueError, match=r"`explain` must be .*Received: 'best'"):
         keras_coda.export(model, path, "best")
-    with pytest.raises(ValueError, match=r"`image_shape` must be of the form \(None, None, 3\). Received: \(8, 6, 1\)"):
-        keras_coda.export(model, path, image_shape=(8, 6, 1))
+    with pytest.raises(ValueError, match=r"`explain` must list classes, by unique.*Received: \['owl'\]"):
+        keras_coda.export(model, path, ["owl"], classes=["cat", "owl", "owl", "fox"])
+    for wrong in ((8, 6, 1), (8, 6), (8.0, 6, 3), (0, 6, 3), 8):
+        with pytest.raises(ValueError, match=rf"`image_shape` .* \(None, None, 3\).*: {re.escape(repr(wrong))}"):
+            keras_coda.export(model, path, image_shape=wrong)
     with pytest.raises(ValueError, match=r"Expected a model in float32.*bfloat16"):
         keras_coda.export(small_coda_net(dtype="bfloat16"), path)
     assert not path.exists()
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The facts of the last export. Nothing but one word is written."""
+    facts = {}
+
+    def write(model, path, *_, **__):
+        path.write_text("complete")
+        path.with_name("model.onnx.data").write_text("what some exporters write beside")
+
+    module = types.SimpleNamespace(write=write, finish=lambda path, received: facts.update(received))
+    monkeypatch.setattr(formats.Format, "load", lambda form: module)
+    return facts
+
+
+def dense():
+    """A model of Keras' own."""
+    layers = [keras_coda.layers.InputEncoding(), keras.layers.Flatten(), keras.layers.Dense(4)]
+    return keras.Sequential([keras.Input((8, 8, 3)), *layers])
+
+
+@pytest.mark.one_backend
+def test_defaults_of_names_and_size(written, tmp_path):
+    """They are the model's own. A model of Keras' has none, or what its owner set."""
+    path, network = tmp_path / "model.onnx", small_coda_net(image_shape=(None, None, 3))
+    keras_coda.export(network, path)
+    assert (written["classes"], written["image_size"]) == (["0", "1", "2", "3"], None)
+    assert written["image_shape"] == [None, None, 3]
+    network.class_names, network.image_size = NAMES, (9, 7)
+    keras_coda.export(network, path, explain=["fox"])
+    assert (written["classes"], written["image_size"], written["explained"]) == (NAMES, [9, 7], [3])
+    assert written["image_shape"] == [9, 7, 3]
+    own = dense()
+    keras_coda.export(own, path)
+    assert (written["classes"], written["image_size"]) == (["0", "1", "2", "3"], [8, 8])
+    own.class_names = [*NAMES, "bat"]
+    with pytest.raises(ValueError, match=r"`model.class_names` must be 4 names.*Received: .*'bat'"):
+        keras_coda.export(own, path)
+    keras_coda.export(own, path, classes=NAMES)
+    own.image_size = (16, 16)
+    with pytest.raises(ValueError, match=r"`model.image_size` must fit .*8, 8, 3\). Received: \(16, 16\)"):
+        keras_coda.export(own, path, classes=NAMES)
+    own.image_size = "large"
+    with pytest.raises(ValueError, match=r"`model.image_size` must be .*Received: 'large'"):
+        keras_coda.export(own, path, classes=NAMES)
+
+
+class Wrong(keras.layers.Layer):
+    """Its map is not what it computes."""
+
+    def call(self, inputs):
+        return 2 * inputs
+
+    def linear_map(self, inputs):
+        return inputs, keras_coda.LinearMap(lambda v: v, lambda u: u)
+
+
+@pytest.mark.one_backend
+def test_models_that_cannot_be_explained(written, tmp_path):
+    layers, path = keras.layers, tmp_path / "model.onnx"
+    inputs = keras.Input((8, 8, 3))
+    encoded = [keras_coda.layers.InputEncoding()(inputs) for _ in range(2)]
+    outputs = layers.Dense(4)(layers.Flatten()(layers.Add()(encoded)))
+    with pytest.raises(ValueError, match=r"one source of contributions.*'twice' with 2"):
+        keras_coda.export(keras.Model(inputs, outputs, name="twice"), path)
+    rectified = keras.Model(inputs, layers.ReLU()(dense()(inputs)))
+    with pytest.raises(keras_coda.NotDynamicLinearError, match="ReLU"):
+        keras_coda.export(rectified, path)
+    wrong = keras.Model(inputs, layers.Dense(4)(layers.Flatten()(Wrong()(encoded[0]))))
+    with pytest.raises(keras_coda.NotDynamicLinearError, match=r"Wrong.*something else than its `linear_map`"):
+        keras_coda.export(wrong, path)
+    nested = keras.Sequential([keras.Input((5, 6, 3)), small_coda_net(dtype="bfloat16")])
+    with pytest.raises(ValueError, match=r"Expected a model in float32.*bfloat16"):
+        keras_coda.export(nested, path)
+    for other, message in (
+        (keras.Model(), "a built Keras model"),
+        (keras.Model(inputs, encoded[0]), "classes. logits"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            keras_coda.export(other, path)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.one_backend
+def test_a_file_is_whole_and_alone(written, tmp_path, monkeypatch):
+    path = tmp_path / "new" / "model.onnx"
+    keras_coda.export(dense(), path)
+    assert path.read_text() == "complete"
+    path.write_text("former")
+
+    def fail(path, facts):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FORMATS["onnx"].load(), "finish", fail)
+    with pytest.raises(KeyboardInterrupt):
+        keras_coda.export(dense(), path)
+    assert path.read_text() == "former"
+    assert [*path.parent.iterdir()] == [path]
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match=r"'onnx' is a file. Received: .*model.onnx', which is a folder"):
+        keras_coda.export(dense(), path)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="writes no folders")
+def test_folders_that_are_replaced(written, tmp_path, monkeypatch):
+    def write(model, path, *_, **__):
+        (path / "variables").mkdir(parents=True)
+        (path / "saved_model.pb").write_text("new")
+
+    monkeypatch.setattr(FORMATS["tf_saved_model"].load(), "write", write)
+    path = tmp_path / "model"
+    for _ in range(2):
+        keras_coda.export(dense(), path)
+        assert (path / "saved_model.pb").read_text() == "new"
+    (path / "holiday.jpg").write_text("photo")
+    with pytest.raises(
+        ValueError, match=r"needs a new folder, or a SavedModel.*model', where there is \['holiday.jpg'\]"
+    ):
+        keras_coda.export(dense(), path)
+    assert (path / "holiday.jpg").read_text() == "photo"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@needs_onnx
+@pytest.mark.one_backend
+def test_weights_that_one_file_cannot_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(FORMATS["onnx"].load(), "MOST_BYTES", 6000)
+    with pytest.raises(ValueError, match=r"holds at most 6,000 bytes of weights. Received: 6,160 bytes"):
+        keras_coda.export(dense(), tmp_path / "model.onnx")
+
+
+@pytest.mark.one_backend
+def test_metadata_of_other_files(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"`path` must end in one of"):
+        metadata_of(tmp_path / "model.gguf")
+    with pytest.raises(FileNotFoundError, match=r"model.pt2', which does not exist"):
+        metadata_of(tmp_path / "model.pt2")
+    # A program that reads them needs no TensorFlow.
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    monkeypatch.delitem(sys.modules, "keras_coda.exporting.litert_file", raising=False)
+    path = tmp_path / "model.tflite"
+    for name, content in (("other.txt", "words"), ("keras_coda.json", "no JSON")):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, content)
+        with pytest.raises(ValueError, match=r"that `keras_coda.export` wrote. Received: .*model.tflite"):
+            metadata_of(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("keras_coda.json", json.dumps({"classes": NAMES}))
+    assert metadata_of(path) == {"classes": NAMES}
 
 
 @pytest.mark.one_backend

@@ -66,19 +66,21 @@ def assert_close(got, want, tolerance):
         assert relative_error(g, w) < tolerance
 
 
-@pytest.mark.parametrize("size", [1.0, 1e-9])
-def test_muon_is_its_definition(rng, size):
+@pytest.mark.parametrize(
+    ("size", "dtype", "tolerance"), [(1, "float32", 1e-5), (1e-9, "float32", 1e-5), (1, "bfloat16", 0.005)]
+)
+def test_muon_is_its_definition(rng, size, dtype, tolerance):
     """Whatever the size of the gradients: those of DAU kernels may be 1e-9."""
     variables = [variable for layer in layers() for variable in layer.trainable_variables]
     assert len(variables) == 7
     reference = Reference(values(variables), weight_decay=0.3)
     schedule = keras.optimizers.schedules.PolynomialDecay(0.05, 4, end_learning_rate=0.0)
-    optimizer = keras_coda.optimizers.Muon(schedule, weight_decay=0.3)
+    optimizer = keras_coda.optimizers.Muon(schedule, weight_decay=0.3, iteration_dtype=dtype)
     for step in range(3):
         gradients = [size * rng.standard_normal(variable.shape) for variable in variables]
         optimizer.apply([keras.ops.convert_to_tensor(g, "float32") for g in gradients], variables)
         reference.step(gradients, [axes_of_patches(v) for v in variables], rate=0.05 * (1 - step / 4))
-    assert_close(values(variables), reference.kernels, 1e-5)
+    assert_close(values(variables), reference.kernels, tolerance)
 
 
 def test_the_update_of_a_kernel_turns_all_directions_alike(rng):
@@ -134,7 +136,9 @@ def test_a_saved_training_goes_on(tmp_path, rng):
     images, labels = rng.random((8, 6, 6, 3)).astype("float32"), rng.integers(0, 3, 8)
     keras.utils.set_random_seed(0)
     whole = network()
-    optimizer = keras_coda.optimizers.Muon(0.02, weight_decay=0.1, momentum=0.9, global_clipnorm=1.0)
+    optimizer = keras_coda.optimizers.Muon(
+        0.02, weight_decay=0.1, momentum=0.9, global_clipnorm=1.0, iteration_dtype="bfloat16"
+    )
     whole.compile(optimizer, keras_coda.OneVsRestCrossentropy())
     fit(whole, images, labels, 2)
     whole.save(tmp_path / "half.keras")
@@ -162,3 +166,8 @@ def test_what_scales_all_gradients_alike_changes_no_direction(rng, arguments):
 
 def test_recipes_name_it():
     assert isinstance(keras.optimizers.get("keras_coda>Muon"), keras_coda.optimizers.Muon)
+
+
+def test_the_dtype_of_the_iteration_is_checked():
+    with pytest.raises(ValueError, match=r"must be a floating-point dtype. Received: 'int8'"):
+        keras_coda.optimizers.Muon(iteration_dtype="int8")
