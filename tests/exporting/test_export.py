@@ -126,6 +126,7 @@ def wide(tmp_path_factory):
         if BACKEND == "torch":
             # PyTorch's exporter gives a dozen, which say nothing to a user.
             warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", message="__array__ implementation")  # of tensors, by NumPy
         return model, keras_coda.export(model, path, input_dtype="uint8")
 
 
