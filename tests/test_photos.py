@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import sys
 
 import numpy as np
@@ -115,9 +117,7 @@ def test_what_is_wrong_is_named(folder):
     ):
         assert f"Left out ({kind}): 1. {name}\n" in text
     assert "Copies of one another in several classes: 1. blue/twin.jpg (also red/01.png)" in text
-    with pytest.warns(
-        data.PhotosWarning, match=r"(?s)Left out \(damaged\): 1\. red/cut.*Near-constant: 1\. blue/blank\.webp"
-    ):
+    with pytest.warns(data.PhotosWarning, match=r"(?s)damaged\): 1\. red/cut.*Near-constant: 1\. blue/blank\.webp"):
         data.load(folder)
 
 
@@ -153,10 +153,34 @@ def test_what_is_no_folder_of_photos_is_refused(folder, make, message):
         data.Photos(**make(folder))
 
 
-def test_a_class_without_photos_is_refused(folder):
+def test_a_class_without_photos_is_refused(folder, tmp_path):
     (folder / "green").mkdir()
+    with pytest.raises(ValueError, match=r"none to train with for \['green'\]; photos by part: train \d+, test \d+\.$"):
+        data.Photos(folder)
     (folder / "green" / "text.jpg").write_text("no image")
     with pytest.raises(ValueError, match=r"none to train with for \['green'\].*green/text\.jpg"):
+        data.Photos(folder)
+
+
+@pytest.mark.one_backend
+def test_layouts_that_are_almost_right_are_named(folder, tmp_path):
+    for part in ("train", "test", "extra"):
+        shutil.copytree(folder, tmp_path / "split" / part)
+    expected = (
+        r"Expected .*/split/CLASS/\*, or .*/split/train/CLASS/\* with validation or test beside train and no other"
+    )
+    with pytest.raises(
+        ValueError, match=rf"{expected} folder.*Left out \(a folder in that of a class\): 6\. extra/blue"
+    ):
+        data.Photos(tmp_path / "split")
+    for name in ("blue", "red"):
+        for path in (folder / name).iterdir():
+            if path.name != "00.png":
+                path.unlink()
+    with pytest.raises(ValueError, match=r"one in each part\. Received: photos by part: train 2, test 0\.$"):
+        data.Photos(folder)
+    (folder / "red").rename(folder / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(ValueError, match=r"must be printable text, in UTF-8. Received: the folders \['caf\\udce9'\]"):
         data.Photos(folder)
 
 
@@ -252,8 +276,11 @@ def test_training_needs_no_extra(folder, tmp_path, capsys, monkeypatch):
     recipe = {"name": "mine", "description": "", "dataset": "photos/", "model": RECIPE, "image_shape": [8, 8, 3]}
     (tmp_path / "mine.json").write_text(json.dumps({**recipe, "learning_rate": 0.02, "batch_size": 16, "epochs": 1}))
     assert cli.main(["train", "mine.json", "--out", "mine"]) == 0
-    printed = capsys.readouterr().err.splitlines()
-    assert printed[0] == (
+    printed = capsys.readouterr()
+    lines = [line for line in printed.out.splitlines() if line[:1].isalpha()]
+    assert lines[0] == "Training: 3 steps of 16 images, epochs: 1"
+    assert lines[1].startswith("Measuring the network on ")
+    assert printed.err.splitlines()[0] == (
         "keras-coda: The logs get no pictures of contribution maps, since Matplotlib is not installed: "
         'pip install "keras-coda[evaluation]"'
     )

@@ -57,8 +57,11 @@ def export_onnx(model, path, signature, **arguments):
     [images] = signature
     free = {axis: f"axis_{axis}" for axis, size in enumerate(images.shape) if size is None}
     with _modes_kept(model), warnings.catch_warnings():
-        # It says of each check of a shape that the check is not in the file, and of itself that it is the older one.
-        warnings.simplefilter("ignore")
+        # PyTorch says of each check of a shape that the check is not in the file, and of itself that it is the older
+        # exporter. Warnings of the model are shown.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", module=r"torch\b")
         if None not in images.shape[1:]:
             model.export(path, format="onnx", input_signature=signature, **arguments)
             return False

@@ -145,6 +145,9 @@ class Photos:
             raise ValueError(
                 f"{folders['train']} must have a folder for each class, two at least. Received: {self.classes}"
             )
+        foreign = [name for name in self.classes if not name.isprintable()]
+        if foreign:
+            raise ValueError(f"The names of classes must be printable text, in UTF-8. Received: the folders {foreign}")
         # For each part, a dict from files to labels.
         found = {part: self._files(folder) for part, folder in folders.items()}
         facts = self._facts({path for files in found.values() for path in files})
@@ -164,10 +167,12 @@ class Photos:
         }
         missing = [name for label, name in enumerate(self.classes) if label not in self.parts["train"][1]]
         if missing or not all(len(labels) for _, labels in self.parts.values()):
-            counts = {part: len(labels) for part, (_, labels) in self.parts.items()}
+            counts = ", ".join(f"{part} {len(labels)}" for part, (_, labels) in self.parts.items())
+            classes = f"none to train with for {missing}; " if missing else ""
             raise ValueError(
-                f"Each class in {self.folder} must have a photo to train with, one at least that can be read, and each "
-                f"part a photo. Received: none to train with for {missing}; {counts}. {'. '.join(self._lines_left_out())}"
+                f"Expected {self.folder}/CLASS/*, or {self.folder}/train/CLASS/* with validation or test beside train "
+                f"and no other folder; a photo to train with for each class, and one in each part. Received: {classes}"
+                f"photos by part: {counts}. {'. '.join(self._lines_left_out())}".strip()
             )
 
     def __repr__(self):
@@ -323,7 +328,7 @@ def _fact_of_state(path, size, modified):
     except Image.UnidentifiedImageError:
         return "no JPEG, PNG or WebP image"
     except Image.DecompressionBombError:
-        return f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels"
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
     except PermissionError:
         return "no permission to read"
     except Exception as error:  # Pillow raises errors of many types for damaged files.

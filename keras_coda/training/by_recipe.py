@@ -128,6 +128,8 @@ def _trained(run, dataset, directory):
     target = directory if fitted.finite else directory.with_name(f"{directory.name}.last_good")
     results = None
     if fitted.finite or fitted.epochs:
+        if backend.process()[0] == 0 and run.options.verbose:
+            print(f"Measuring the network on {len(dataset.x_test):,} test images", flush=True)
         results = {**score(model, dataset), "epochs": fitted.epochs}
         if backend.process()[0] == 0:
             facts = presets.Facts(

@@ -1,6 +1,7 @@
 """The training loop, which every process of a training runs."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -158,9 +159,13 @@ def fit(run, dataset, others=()):
         recipe.seed,
         augmentation(recipe),
     )
+    # Keras' progress bar begins after the first step, which on JAX can take a minute.
+    say = functools.partial(print, flush=True) if first and run.options.verbose else lambda line: None
     model = _started(run, dataset)
     # All processes build the network together, so the first has finished writing when the others read the state.
     state = State(run.state, run.plan, writes=first)
+    if run.deadline is not None:
+        say(f"Timing a few steps, of which to fit as many as possible into {run.options.limit_minutes:g} minutes")
     deadline = None if run.deadline is None else run.deadline - _seconds_after(model, recipe, dataset)
     if state.steps is None:
         state.steps = run.epochs * len(batches)
@@ -182,6 +187,7 @@ def fit(run, dataset, others=()):
     if run.logs is not None and first:
         callbacks += _logs(run, dataset, state, epochs, watch)
     if state.epoch < epochs:
+        say(f"Training: {state.steps:,} steps of {recipe.batch_size} images, epochs: {state.steps / len(batches):.3g}")
         callbacks = Callbacks(callbacks, model, run.options.verbose if first else 0, epochs, len(batches))
         model.fit(batches, epochs=epochs, initial_epoch=state.epoch, shuffle=False, callbacks=callbacks)
     if not watch.finite:
