@@ -26,6 +26,7 @@ from keras_coda import (
 )
 from keras_coda.explanations import explain, explain_video
 from keras_coda.images import check_kept, image_files, read_image
+from keras_coda.imports import check_evaluation
 from keras_coda.text import printable
 from keras_coda.version import __version__
 
@@ -233,7 +234,8 @@ def run_explain_video(arguments):
 
 def run_evaluate(arguments):
     """Evaluate attribution methods on a model."""
-    # Read first, so that errors in the file come before hours of work.
+    # First, so that these errors come before hours of work.
+    check_evaluation()
     published = None if arguments.published is None else reports.Published(arguments.published)
     subject = reports.Subject.load(arguments.model, arguments.dataset, arguments.data_dir)
     methods = reports.methods_of(

@@ -26,6 +26,12 @@ def imported(module: str, package: str, needed_by: str) -> types.ModuleType:
         raise ImportError(f"{needed_by} needs {package}, which is not installed: pip install {package}") from error
 
 
+def check_evaluation() -> None:
+    """Raise an ImportError if a package is missing that every evaluation needs, before it begins."""
+    for name in ("matplotlib", "pandas", "scipy"):
+        _ = Lazy(name, name).__version__
+
+
 class Lazy:
     """A module that is imported when it is first used.
 

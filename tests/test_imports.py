@@ -1,8 +1,10 @@
 """Every module imports first; and without scikit-learn and scikit-image, which only a few functions need."""
 
 import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -43,10 +45,24 @@ def test_imports_what_is_there():
 
 
 @pytest.mark.one_backend
-def test_importing_the_package_needs_neither_of_them():
-    code = "import sys; sys.modules.update(sklearn=None, skimage=None); import keras_coda; print(keras_coda.CoDANet)"
+def test_importing_the_package_needs_no_extra():
+    hidden = dict.fromkeys(("matplotlib", "pandas", "scipy", "skimage", "sklearn", "onnx", "tensorflow_datasets"))
+    code = f"import sys; sys.modules.update({hidden}); import keras_coda; print(keras_coda.CoDANet)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.one_backend
+def test_tensorflow_comes_with_its_own_extras_alone():
+    """On a machine with a GPU another wheel of it would take the place of the user's."""
+    path = pathlib.Path(keras_coda.__file__).parent.parent / "pyproject.toml"
+    if not path.is_file():
+        pytest.skip("the package is not a checkout")
+    project = tomllib.loads(path.read_text("utf-8"))["project"]
+    extras = {"": project["dependencies"], **project["optional-dependencies"]}
+    names = {extra: {re.match(r"[\w-]+", line)[0] for line in lines} for extra, lines in extras.items()}
+    asked = {extra for extra, of in names.items() if of & {"tensorflow", "tensorflow-cpu", "tensorflow-intel"}}
+    assert asked == {"tensorflow", "tensorflow-cpu", "tensorflow-gpu"}
 
 
 # A process in which each module in turn is the first of the package to be imported. Keras is imported once. The

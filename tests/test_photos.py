@@ -287,7 +287,10 @@ def test_training_needs_no_extra(folder, tmp_path, capsys, monkeypatch):
     assert [path.name for path in (tmp_path / "mine.logs").iterdir()] == ["training.csv"]
     assert presets.metadata("./mine")["classes"] == ["blue", "red"]
     assert cli.main(["explain", "photos/red/00.png", "--preset", "./mine", "--out", "explained"]) == 2
-    assert "matplotlib is not installed, which pictures and evaluation need" in capsys.readouterr().err
+    assert cli.main(["evaluate", "./mine", "--out", "evaluation"]) == 2
+    printed, extra = capsys.readouterr(), 'pip install "keras-coda[evaluation]"'
+    want = f"keras-coda: matplotlib is not installed, which pictures and evaluation need: {extra}"
+    assert (printed.out, printed.err.splitlines()) == ("", [want, want])
 
 
 @pytest.mark.filterwarnings("default")  # Pytest restores the filters, which the command changes.

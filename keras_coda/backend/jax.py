@@ -61,17 +61,18 @@ def export_onnx(model, path, signature, **arguments):
         are symbols.
 
     Raises:
-        ValueError: jax2onnx does not write the model for images of any size.
+        ValueError: jax2onnx cannot write the model.
     """
     try:
         model.export(path, format="onnx", input_signature=signature, **arguments)
     except Exception as error:
-        shape = tuple(signature[0].shape[1:])
-        if None not in shape or isinstance(error, ImportError):
+        if isinstance(error, ImportError):
             raise
         raise ValueError(
-            "jax2onnx does not write this model for images of any size: name it, such as image_shape=(32, 32, 3). "
-            f"Received: image_shape={shape}"
+            "jax2onnx cannot write this model. It writes the maps of one class, such as explain='predicted', for "
+            "images of one size, such as image_shape=(32, 32, 3). For maps of several classes or images of any size "
+            "write the file with PyTorch or TensorFlow. "
+            f"Received: image_shape={tuple(signature[0].shape[1:])}, and from jax2onnx: {error}"
         ) from error
     return False
 

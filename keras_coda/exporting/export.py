@@ -180,7 +180,7 @@ def _check_model(model):
 
 
 def _check_dtypes(operations):
-    dtypes = {getattr(operation, "compute_dtype", None) for operation in operations}
+    dtypes = {str(getattr(operation, "compute_dtype", "")) for operation in operations}
     others = sorted(dtypes & {"float16", "bfloat16", "float64"})
     if others:
         raise ValueError(

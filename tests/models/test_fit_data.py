@@ -124,6 +124,13 @@ def test_the_usual_callbacks_and_our_own(colours, tmp_path):
     with open(tmp_path / "log.csv") as file:
         rows = list(csv.DictReader(file))
     np.testing.assert_allclose([float(row["localisation"]) for row in rows], history["localisation"])
+    if any(isinstance(callback, keras.callbacks.TensorBoard) for callback in used):
+        import tensorflow as tf
+
+        [log] = (tmp_path / "board" / "validation").iterdir()
+        values = [value for event in tf.compat.v1.train.summary_iterator(str(log)) for value in event.summary.value]
+        losses = [float(tf.make_ndarray(value.tensor)) for value in values if value.tag == "epoch_loss"]
+        np.testing.assert_allclose(losses, history["val_loss"], rtol=1e-5)
     # The figure, on the grids that the callback drew, by the public functions.
     maps = attributions.Contributions(model).maps(curve._grids, curve._targets)
     assert metrics.localisation(maps, 2).mean() == pytest.approx(history["localisation"][-1], rel=1e-4)

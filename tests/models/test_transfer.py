@@ -90,6 +90,9 @@ def test_keras_conventions(preset, images, tmp_path):
     loaded = CoDANet.from_preset(folder)
     np.testing.assert_array_equal(loaded.predict(images, verbose=0), model.predict(images, verbose=0))
     assert not np.array_equal(CoDANet.from_preset(folder, load_weights=False).get_weights()[0], model.get_weights()[0])
+    other = CoDANet.from_preset(folder, classes=["daisy", "tulip"])
+    assert other.class_names == ["daisy", "tulip"]
+    np.testing.assert_array_equal(other.get_layer("dau_1").get_weights()[0], model.get_layer("dau_1").get_weights()[0])
     # Keras' own function takes the folder, once keras_coda is imported.
     own = keras.saving.load_model(folder)
     np.testing.assert_array_equal(own.predict(images, verbose=0), model.predict(images, verbose=0))
