@@ -419,6 +419,7 @@ def parser():
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `keras-coda` and return its exit status: 0; 2 after a wrong input, or a file not read; 130 when stopped."""
     parsed = parser().parse_args(arguments)
+    backend.keep_compiled()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning

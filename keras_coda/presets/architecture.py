@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 # The only private import from Keras. No public name gives the variables that still wait for their values, and those of
-# a refused model must be dropped, see `_without_memory`.
+# a refused model must be dropped, see `_without_memory`. Nor can a layer be built with other values than its own.
 from keras.src.backend.common import global_state
 
 from keras_coda import layers
@@ -73,7 +73,9 @@ def serialize(model: keras.Model) -> str:
     return json.dumps(json.loads(text, object_hook=without_training), indent=2) + "\n"
 
 
-def deserialize(text: str, source: Any, dtype: Any = None, parameters: int | None = None) -> keras.Model:
+def deserialize(
+    text: str, source: Any, dtype: Any = None, parameters: int | None = None, zeros: bool = False
+) -> keras.Model:
     """The model that a text of `serialize` describes, built, with random weights.
 
     Args:
@@ -82,6 +84,8 @@ def deserialize(text: str, source: Any, dtype: Any = None, parameters: int | Non
         dtype: a dtype policy or its name, for all layers. Default: those in the text.
         parameters: integer, the required number of parameters. It is checked before memory is allocated for them.
             Default: any number.
+        zeros: whether the weights are zeros, for a model that gets other weights at once. On JAX, a second or more is
+            needed to compile the random values of each shape. Default: random weights.
 
     Raises:
         PresetError: the text is no JSON, names what a preset must not hold, or describes no dynamic linear model.
@@ -109,6 +113,9 @@ def deserialize(text: str, source: Any, dtype: Any = None, parameters: int | Non
                     f"{source} describes a model of {model.count_params():,} parameters. "
                     f"Expected from the metadata beside it: {parameters:,}"
                 )
+            if zeros:
+                for weight in model.weights:
+                    weight._initializer = keras.initializers.Zeros()
     except PresetError:
         raise
     except Exception as error:  # Keras and the layers raise errors of many types for parts that do not fit together

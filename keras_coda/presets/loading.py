@@ -106,7 +106,7 @@ def _loaded(preset, load_weights, dtype):
             )
         return _untrained(text, config, dtype, expected)
     with weights.whole(folder, expected) as file:
-        model = _untrained(text, config, dtype, expected)
+        model = _untrained(text, config, dtype, expected, zeros=True)
         try:
             weights.check_plain(file)
             model.load_weights(file)
@@ -129,9 +129,9 @@ def _config(path, expected):
     return text
 
 
-def _untrained(text, config, dtype, expected):
+def _untrained(text, config, dtype, expected, zeros=False):
     """The network that `text`, the content of the file `config`, describes. It must fit the metadata `expected`."""
-    model = architecture.deserialize(text, config, dtype, expected["parameters"])
+    model = architecture.deserialize(text, config, dtype, expected["parameters"], zeros)
     classes = model.output_shape[-1]
     if classes != len(expected["classes"]):
         raise PresetError(

@@ -138,6 +138,23 @@ def test_loading_without_weights_reads_none(folder):
         presets.load(folder)
 
 
+def test_weights_that_are_read_are_not_drawn_before(folder, monkeypatch):
+    """On JAX, random values of a new shape take a second to compile."""
+
+    def drawn(self, shape, dtype=None):
+        raise AssertionError(f"random values of shape {shape}")
+
+    expected, drawn_again = presets.load(folder).get_weights(), presets.load(folder, load_weights=False)
+    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", drawn)
+    monkeypatch.setattr(keras.initializers.RandomUniform, "__call__", drawn)
+    model = presets.load(folder)
+    for got, want in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert json.dumps(model.get_config()) == json.dumps(drawn_again.get_config())
+    with pytest.raises(presets.PresetError, match="random values of shape"):
+        presets.load(folder, load_weights=False)
+
+
 def test_on_a_full_disk_nothing_is_written(tmp_path, monkeypatch):
     presets.save(coda_net(), tmp_path / "mine", **FACTS)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -520,7 +537,7 @@ def test_after_a_preset_whose_initializer_fails_others_load(folder, saved):
     failing = instance("keras.initializers", "RandomUniform", minval="a", maxval="b")
     (folder / "config.json").write_text(json.dumps(put(config, INITIALIZER, failing)))
     with pytest.raises(presets.PresetError):
-        presets.load(folder)
+        presets.load(folder, load_weights=False)
     original, model = saved["sequential"]
     np.testing.assert_array_equal(presets.load(original).get_weights()[0], model.get_weights()[0])
 
