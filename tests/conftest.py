@@ -20,6 +20,8 @@ import hypothesis
 import numpy as np
 import pytest
 
+pytest_plugins = ["hub_fixtures"]
+
 # The same examples in every run; compilation makes the first one slow.
 hypothesis.settings.register_profile("keras_coda", deadline=None, derandomize=True, max_examples=10)
 hypothesis.settings.load_profile("keras_coda")

@@ -1,25 +1,31 @@
 """The README and the site: every Python block runs, in order; commands have options that exist; the API is complete.
 
-A block that cannot run here has a line above it, `<!-- not run: why -->`. Notebooks run when the site is built.
+A block that cannot run here has a line above it, `<!-- not run: why -->`. One that needs packages of an extra has
+`<!-- needs: package -->`, and runs where they are installed. Notebooks run when the site is built.
 """
 
 import ast
 import contextlib
 import importlib
+import importlib.util
 import inspect
 import pathlib
 import re
 import shlex
 import textwrap
 
+import numpy as np
 import pytest
+from loopback_hub import TOKEN
+from PIL import Image
 
 import keras_coda
 from keras_coda import cli
+from keras_coda.training import photo_recipes
 
 ROOT = pathlib.Path(__file__).parent.parent
 FENCE = re.compile(
-    r"(?:^ *<!-- not run: (?P<reason>.+?) -->\n)?"
+    r"(?:^ *<!-- (?:not run: (?P<reason>.+?)|needs: (?P<needs>.+?)) -->\n)?"
     r"^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -33,7 +39,9 @@ def blocks(page, language):
     content = (ROOT / page).read_text("utf-8")
     for match in FENCE.finditer(content):
         if match["language"] == language:
-            yield content.count("\n", 0, match.start("text")) + 1, textwrap.dedent(match["text"]), match["reason"]
+            missing = [name for name in (match["needs"] or "").split() if importlib.util.find_spec(name) is None]
+            reason = f"needs {missing}" if missing else match["reason"]
+            yield content.count("\n", 0, match.start("text")) + 1, textwrap.dedent(match["text"]), reason
 
 
 @pytest.fixture
@@ -42,12 +50,33 @@ def _as_found():
     keras_coda.set_contraction("auto")
 
 
+def an_account_on_the_hub(request, monkeypatch):
+    request.getfixturevalue("hub")
+    request.getfixturevalue("set_environment")(HF_TOKEN=TOKEN)
+
+
+def a_folder_of_photos(request, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name in ("daisy", "tulip"):
+        pathlib.Path("photos", name).mkdir(parents=True)
+        for number in range(6):
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), "uint8")).save(f"photos/{name}/{number}.png")
+    for limit in ("_FEWEST", "_MOST"):  # of epochs
+        monkeypatch.setattr(photo_recipes, limit, 1)
+
+
+# What a page takes for granted.
+PREPARED = {"README.md": an_account_on_the_hub, "docs/photos.md": a_folder_of_photos}
+
+
 # What the blocks call is tested on all three backends elsewhere.
 @pytest.mark.one_backend
 @pytest.mark.usefixtures("_as_found")
 @pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page, "python"))])
-def test_blocks_run_in_order(page, tmp_path, monkeypatch):
+def test_blocks_run_in_order(page, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
+    if page in PREPARED:
+        PREPARED[page](request, monkeypatch)
     names = {"__name__": "__main__"}
     for line, text, reason in blocks(page, "python"):
         # An error then has the page and the line.
