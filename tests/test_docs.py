@@ -6,6 +6,7 @@ A block that cannot run here has a line above it, `<!-- not run: why -->`. One t
 
 import ast
 import contextlib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -14,13 +15,14 @@ import re
 import shlex
 import textwrap
 
+import keras
 import numpy as np
 import pytest
 from loopback_hub import TOKEN
 from PIL import Image
 
 import keras_coda
-from keras_coda import cli
+from keras_coda import cli, metrics, reports
 from keras_coda.training import photo_recipes
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -50,9 +52,13 @@ def _as_found():
     keras_coda.set_contraction("auto")
 
 
+# What a page takes for granted: each is called before the page's first block, and returns names that it uses.
+
+
 def an_account_on_the_hub(request, monkeypatch):
     request.getfixturevalue("hub")
     request.getfixturevalue("set_environment")(HF_TOKEN=TOKEN)
+    return {}
 
 
 def a_folder_of_photos(request, monkeypatch):
@@ -63,10 +69,34 @@ def a_folder_of_photos(request, monkeypatch):
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), "uint8")).save(f"photos/{name}/{number}.png")
     for limit in ("_FEWEST", "_MOST"):  # of epochs
         monkeypatch.setattr(photo_recipes, limit, 1)
+    return {}
 
 
-# What a page takes for granted.
-PREPARED = {"README.md": an_account_on_the_hub, "docs/photos.md": a_folder_of_photos}
+def minutes_of_time(request, monkeypatch):
+    """A small data set in the place of MNIST, and one grid and image with two of the methods."""
+    load, measure = reports.Subject.load, metrics.measure
+
+    def measured(model, images, labels, methods, folder, grids, removed, **others):
+        two = {name: methods[name] for name in ("contributions", "grad_cam")}
+        return measure(model, images, labels, two, folder, grids=1, removed=1, **others)
+
+    monkeypatch.setattr(reports.Subject, "load", lambda preset: load("xs_coda_digits"))
+    monkeypatch.setattr(metrics, "measure", measured)
+    return {}
+
+
+def images_for_a_stem(request, monkeypatch):
+    """A random image, and random weights in the place of those that would be downloaded."""
+    monkeypatch.setattr(keras.applications, "ResNet50", functools.partial(keras.applications.ResNet50, weights=None))
+    return {"images": np.random.default_rng(0).random((1, 224, 224, 3), "float32"), "labels": np.array([3])}
+
+
+PREPARED = {
+    "README.md": an_account_on_the_hub,
+    "docs/photos.md": a_folder_of_photos,
+    "docs/evaluation.md": minutes_of_time,
+    "docs/hybrids.md": images_for_a_stem,
+}
 
 
 # What the blocks call is tested on all three backends elsewhere.
@@ -75,9 +105,8 @@ PREPARED = {"README.md": an_account_on_the_hub, "docs/photos.md": a_folder_of_ph
 @pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page, "python"))])
 def test_blocks_run_in_order(page, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
-    if page in PREPARED:
-        PREPARED[page](request, monkeypatch)
-    names = {"__name__": "__main__"}
+    prepared = PREPARED[page](request, monkeypatch) if page in PREPARED else {}
+    names = {"__name__": "__main__", **prepared}
     for line, text, reason in blocks(page, "python"):
         # An error then has the page and the line.
         tree = ast.increment_lineno(ast.parse(text), line - 1)
