@@ -41,7 +41,10 @@ def blocks(page, language):
     content = (ROOT / page).read_text("utf-8")
     for match in FENCE.finditer(content):
         if match["language"] == language:
-            missing = [name for name in (match["needs"] or "").split() if importlib.util.find_spec(name) is None]
+            needed = (match["needs"] or "").split()
+            if "onnx" in needed and keras.backend.backend() == "jax":
+                needed.append("jax2onnx")
+            missing = [name for name in needed if importlib.util.find_spec(name) is None]
             reason = f"needs {missing}" if missing else match["reason"]
             yield content.count("\n", 0, match.start("text")) + 1, textwrap.dedent(match["text"]), reason
 
