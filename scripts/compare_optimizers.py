@@ -38,24 +38,16 @@ OPTIMIZERS = {"adam": Adam, "muon": Muon}
 S = {**SIZES["s"], "filters": [*SIZES["s"]["filters"], 10]}
 NINE = {**S, "filters": [8] * 2 + [16] * 3 + [32] * 3 + [10], "ranks": [8] * 9}
 FIVE = {"filters": [16, 32, 32, 32, 10], "kernel_sizes": [4, 3, 4, 3, 1], "ranks": [8, 8, 8, 8, 16]}
+HALF = {
+    **S,
+    "filters": [units // 2 for units in S["filters"][:-1]] + [10],
+    "ranks": [rank // 2 for rank in S["ranks"]],
+}
 # Arguments of the network, pixels a side, training images.
 NETWORKS = {
     "five": ({**FIVE, "strides": [2, 1, 2, 1, 1], "temperature": 1000.0}, 32, 12_800),
-    "nine": (
-        {**S, "filters": [8] * 2 + [16] * 3 + [32] * 3 + [10], "ranks": [8] * 9, "temperature": 250.0},
-        16,
-        25_600,
-    ),
-    "half": (
-        {
-            **S,
-            "filters": [units // 2 for units in S["filters"][:-1]] + [10],
-            "ranks": [rank // 2 for rank in S["ranks"]],
-            "temperature": 250.0,
-        },
-        16,
-        12_800,
-    ),
+    "nine": ({**NINE, "temperature": 250.0}, 16, 25_600),
+    "half": ({**HALF, "temperature": 250.0}, 16, 12_800),
     "s": (S, 32, 20_480),
 }
 

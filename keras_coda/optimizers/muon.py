@@ -31,8 +31,9 @@ class Muon(keras.optimizers.Muon):
         learning_rate: float, a `LearningRateSchedule`, or a function. Smaller networks and batches take
             0.02 to 0.03, S at a batch of 512 about 0.01.
         weight_decay: float, decoupled, of DAU kernels and matrices. Keep `learning_rate * weight_decay` at most 0.015.
-        iteration_dtype: string, dtype of the Newton-Schulz iteration. "bfloat16" is faster on GPUs. An update then
-            differs by a few percent, less than the iteration's own distance from U V^T. Default: "float32".
+        iteration_dtype: string, dtype of the Newton-Schulz iteration. "bfloat16" is meant for GPUs. With it an update
+            differs by 2 to 8 % from that in float32. Five steps leave singular values within about 30 % of 1 anyway.
+            It has not been tried in a training yet. Default: "float32".
         **kwargs: as for `keras.optimizers.Muon`: `momentum`, `nesterov`, `ns_steps`, `rms_rate`, `clipnorm`,
             `loss_scale_factor`, ...
 
