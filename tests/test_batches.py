@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_coda import backend
 from keras_coda.data import Augmentation, Batches
 
 AUGMENTATION = Augmentation(flip=True, crop_padding=2)
@@ -85,7 +86,8 @@ class Slow:
         return self.images[indices]
 
 
-def test_fit_takes_the_batches_of_each_epoch_in_their_order(rng):
+@pytest.mark.parametrize("form", [lambda batches: batches, backend.input_pipeline], ids=["PyDataset", "pipeline"])
+def test_fit_takes_the_batches_of_each_epoch_in_their_order(rng, form):
     """Large steps, with which another order would give other weights; from the third epoch on, as after a resume."""
     x, y = rng.normal(size=(50, 3)).astype("float32"), rng.normal(size=50).astype("float32")
     w, b = np.zeros((3, 1), "float32"), np.zeros(1, "float32")
@@ -94,7 +96,7 @@ def test_fit_takes_the_batches_of_each_epoch_in_their_order(rng):
     model.set_weights([w, b])
     batches = Batches(Slow(x), y, 8, 1, seed=7)
     shuffle = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch))
-    model.fit(batches, epochs=5, initial_epoch=2, shuffle=False, callbacks=[shuffle], verbose=0)
+    model.fit(form(batches), epochs=5, initial_epoch=2, shuffle=False, callbacks=[shuffle], verbose=0)
 
     for epoch in (2, 3, 4):
         order = np.random.default_rng([7, epoch]).permutation(50)
@@ -106,11 +108,20 @@ def test_fit_takes_the_batches_of_each_epoch_in_their_order(rng):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the others take the PyDataset itself")
+def test_no_epoch_waits_for_tensorflows_tuner(images):
+    pipeline = backend.input_pipeline(Batches(images, np.arange(22), 6, 1))
+    assert pipeline.options().autotune.enabled is False
+    assert pipeline.cardinality() == 4
+    assert [array.shape for array in pipeline.element_spec] == [(None, 6, 6, 3), (None,), (None,)]
+
+
 FORKED = """
 import io, multiprocessing, os, sys
 os.environ["KERAS_BACKEND"] = sys.argv[1]
 import numpy as np
 from PIL import Image
+from keras_coda import backend
 from keras_coda.data import Batches
 from keras_coda.data.stored_images import StoredImages
 

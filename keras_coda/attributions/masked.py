@@ -52,7 +52,7 @@ class MaskedScores(keras.Model):
         self.classifier.check_activation(self.activation, source)
         variants = _Variants(source, targets, masks, count, batch_size, baseline, self.classifier.channel_axis)
         with backend.one_at_a_time:
-            scores = self.predict(variants, verbose=verbose)
+            scores = self.predict(backend.input_pipeline(variants), verbose=verbose)
         return scores[: len(source) * count].reshape(len(source), count, -1)
 
     def call(self, inputs):

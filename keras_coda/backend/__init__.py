@@ -15,6 +15,7 @@ cpu_kernels = _active.cpu_kernels
 custom_gradient = _active.custom_gradient
 export_onnx = _active.export_onnx
 gpu_kernels = _active.gpu_kernels
+input_pipeline = _active.input_pipeline
 is_concrete = _active.is_concrete
 is_exporting = _active.is_exporting
 keep_compiled = _active.keep_compiled

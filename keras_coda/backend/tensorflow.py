@@ -21,6 +21,31 @@ def keep_compiled():
     """Keep compiled programs for later processes. Does nothing: each process builds TensorFlow's graphs anew."""
 
 
+def input_pipeline(dataset):
+    """What `fit` and `predict` take in place of a `PyDataset`: the same object, or TensorFlow's own form of it.
+
+    Keras lets TensorFlow tune the pipeline that it makes of a `PyDataset`. The tuner's thread sleeps for up to a minute
+    at a time, and at the end of an epoch it is waited for. Here is no such thread, as there is nothing to tune.
+
+    Args:
+        dataset: a finite `PyDataset` whose batches are tuples of arrays, or of dictionaries of arrays.
+
+    Returns:
+        A `tf.data.Dataset` with the same batches in the same order, made anew for each epoch.
+    """
+
+    def batches():
+        for number in range(len(dataset)):
+            yield dataset[number]
+
+    signature = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), dataset[0])
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    pipeline = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    counted = pipeline.apply(tf.data.experimental.assert_cardinality(len(dataset)))
+    return counted.prefetch(1).with_options(options)
+
+
 def is_concrete(tensor):
     """Whether the values of `tensor` can be read now, which is not so while a graph is traced."""
     return not tf.is_symbolic_tensor(tensor)

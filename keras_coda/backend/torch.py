@@ -29,6 +29,11 @@ def keep_compiled():
     """Keep compiled programs for later processes. Does nothing: PyTorch compiles none here."""
 
 
+def input_pipeline(dataset):
+    """What `fit` and `predict` take in place of a `PyDataset`: the same object, or TensorFlow's own form of it."""
+    return dataset
+
+
 def is_concrete(tensor):
     """Whether the values of `tensor` can be read now: it is not part of a graph being compiled or exported."""
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()

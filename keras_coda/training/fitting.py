@@ -189,7 +189,8 @@ def fit(run, dataset, others=()):
     if state.epoch < epochs:
         say(f"Training: {state.steps:,} steps of {recipe.batch_size} images, epochs: {state.steps / len(batches):.3g}")
         callbacks = Callbacks(callbacks, model, run.options.verbose if first else 0, epochs, len(batches))
-        model.fit(batches, epochs=epochs, initial_epoch=state.epoch, shuffle=False, callbacks=callbacks)
+        pipeline = backend.input_pipeline(batches)
+        model.fit(pipeline, epochs=epochs, initial_epoch=state.epoch, shuffle=False, callbacks=callbacks)
     if not watch.finite:
         state.restore(model)
     trained = count.done / len(batches) if watch.finite else state.epoch
