@@ -25,7 +25,7 @@ def input_pipeline(dataset):
     """What `fit` and `predict` take in place of a `PyDataset`: the same object, or TensorFlow's own form of it.
 
     Keras lets TensorFlow tune the pipeline that it makes of a `PyDataset`. The tuner's thread sleeps for up to a minute
-    at a time, and at the end of an epoch it is waited for. Here is no such thread, as there is nothing to tune.
+    at a time, and TensorFlow waits for it at the end of an epoch. This pipeline has no such thread.
 
     Args:
         dataset: a finite `PyDataset` whose batches are tuples of arrays, or of dictionaries of arrays.
