@@ -47,6 +47,7 @@ class Classifier:
 
     Attributes:
         network: Keras model from the source to the outputs.
+        encoding: the model's `InputEncoding`, or `None`.
         classes: integer, the number of classes.
         data_format: "channels_last" or "channels_first".
         pixel_axes: the axes of height and width in a batch of sources, as negative integers.
@@ -73,8 +74,8 @@ class Classifier:
             start = self._split()
         self.source_shape = tuple(start.shape[1:])
         source = walk.inputs[0]
-        if self._encoding is not None and input == "encoded":
-            source = next(step.results[0] for step in walk.steps[::-1] if step.operation is self._encoding)
+        if self.encoding is not None and input == "encoded":
+            source = next(step.results[0] for step in walk.steps[::-1] if step.operation is self.encoding)
         axis = channel_axis(walk, source)
         if axis not in (1, 3):
             raise ValueError(
@@ -93,14 +94,12 @@ class Classifier:
         model, inputs, outputs = self.model, self.model.inputs[0], self.model.outputs[0]
         encodings = [layer for layer in model.layers if isinstance(layer, InputEncoding)]
         encoding: typing.Any = encodings[-1] if encodings else None
-        self._encoding = encoding
+        self.encoding = encoding
+        images, start = (inputs, inputs) if encoding is None else _tensors_of(encoding, model)
         # The model up to the encoding, if other layers come before it.
-        comes_first = encoding is None or encoding.input is inputs
-        before: typing.Any = None
-        if not comes_first:
-            before = keras.Model(inputs, encoding.input, name=f"{model.name}_before")
+        comes_first = images is inputs
+        before: typing.Any = None if comes_first else keras.Model(inputs, images, name=f"{model.name}_before")
         self._before = before
-        start = inputs if encoding is None else encoding.output
         name = f"{model.name}_from_{'encoding' if encodings else 'images'}"
         try:
             # A Functional model in any case, so that its graph can be run with other operations.
@@ -147,22 +146,28 @@ class Classifier:
                 f"Model {self.model.name!r} takes a batch of images of shape {tuple(expected)}. "
                 f"Received: shape {images.shape}"
             )
-        if self._encoding is not None and self._before is None:
+        if self.encoding is not None and self._before is None:
             images = to_unit_range(images)
         elif not np.isfinite(np.sum(images, dtype="float64")):
             raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
         images = images.astype(keras.backend.standardize_dtype(self.model.inputs[0].dtype))
-        if self._encoding is None:
+        if self.encoding is None:
             return images
         if self._before is not None:
             with backend.one_at_a_time:
                 encoded = to_unit_range(self._before.predict(images, verbose=0))
             images = images if self.input == "image" else encoded
         elif self.input == "image":
-            images = images.astype(self._encoding.compute_dtype)
+            images = images.astype(self.encoding.compute_dtype)
         if self.input == "image":
             return images
-        return keras.ops.convert_to_numpy(self._encoding(images, training=False))
+        return keras.ops.convert_to_numpy(self.encoding(images, training=False))
+
+    def encode(self, source: np.ndarray) -> np.ndarray:
+        """What the model's layers after its `InputEncoding` get for an array of sources."""
+        if self.encoding is None or self.input == "encoded":
+            return source
+        return keras.ops.convert_to_numpy(self.encoding.encode(keras.ops.convert_to_tensor(source)))
 
     def outputs(self, source: typing.Any, batch_size: int | None = 32, verbose: int = 0) -> np.ndarray:
         """The outputs, float32 `(N, classes)`.
@@ -223,6 +228,13 @@ def _single_output(model):
             f"Received: {tuple(inputs[0].shape)} to {tuple(outputs[0].shape)}"
         )
     return outputs[0]
+
+
+def _tensors_of(layer, model):
+    """What a layer takes and returns in a model. Layers may be part of other models as well."""
+    functional = model._functional if isinstance(model, keras.Sequential) else model
+    nodes = [node for at_depth in functional._nodes_by_depth.values() for node in at_depth if node.operation is layer]
+    return nodes[0].input_tensors[0], nodes[0].outputs[0]
 
 
 def _activation(graph):

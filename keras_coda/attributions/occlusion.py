@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.masked import MaskedScores, check_positive
+from keras_coda.attributions.patch_drops import PatchDrops
 
 
 class Occlusion(Attribution):
@@ -19,7 +20,8 @@ class Occlusion(Attribution):
         patch: integer, height and width of the patch.
         stride: integer, at most `patch`.
         baseline: the value of occluded pixels: a number, or an array that broadcasts to the (encoded) images.
-        batch_size: integer, variants of images evaluated at once.
+        batch_size: integer, variants of images evaluated at once. In a CoDA-Net only the pixels around a patch are
+            evaluated anew, and more of these at once, which need no more memory.
         input: "encoded" or "image", see `Attribution`.
 
     Raises:
@@ -51,9 +53,23 @@ class Occlusion(Attribution):
         self.stride = stride
         self.baseline = baseline
         self._masked = MaskedScores(self.classifier, "linear")
+        self._patch_drops = PatchDrops.of(self.classifier)
 
     def _attribute(self, images, source, targets, verbose):
-        rows, columns = (self._windows(source.shape[axis]) for axis in self.classifier.pixel_axes)
+        size = tuple(source.shape[axis] for axis in self.classifier.pixel_axes)
+        rows, columns = map(self._windows, size)
+        if self._patch_drops is not None and self._patch_drops.pays(size, self.patch):
+            starts = rows.argmax(axis=1), columns.argmax(axis=1)
+            drops = self._patch_drops.drops(
+                self.classifier, source, targets, self.patch, starts, self.batch_size, self.baseline, verbose
+            )
+        else:
+            drops = self._drops(source, targets, rows, columns, verbose)
+        total = np.einsum("nrck,rh,cw->nkhw", drops, rows, columns, optimize=True)
+        return total / np.outer(rows.sum(0), columns.sum(0))
+
+    def _drops(self, source, targets, rows, columns, verbose):
+        """The drops for all patches, of any model: `(N, rows, columns, K)`."""
         count = len(rows) * len(columns)
         # The mask with number `count` covers nothing. Its row is the one added here.
         padded_rows = np.pad(rows, [(0, 1), (0, 0)])
@@ -65,9 +81,7 @@ class Occlusion(Attribution):
         outputs = self._masked.scores(
             source, targets, masks, count + 1, self.batch_size, baseline=self.baseline, verbose=verbose
         )
-        drops = (outputs[:, -1:] - outputs[:, :-1]).reshape(len(source), len(rows), len(columns), -1)
-        total = np.einsum("nrck,rh,cw->nkhw", drops, rows, columns, optimize=True)
-        return total / np.outer(rows.sum(0), columns.sum(0))
+        return (outputs[:, -1:] - outputs[:, :-1]).reshape(len(source), len(rows), len(columns), -1)
 
     def _windows(self, size):
         """Which of `size` pixels each window covers along one axis, `(windows, size)` in {0, 1}."""

@@ -144,6 +144,17 @@ def test_what_comes_before_the_encoding_is_part_of_the_model(before, input):
         np.testing.assert_array_equal(source, images)
 
 
+@pytest.mark.parametrize("input", ["encoded", "image"])
+@pytest.mark.parametrize("before", [[], [layers.Resizing(12, 10)]], ids=["first", "resized"])
+def test_layers_that_belong_to_another_model_as_well(before, input):
+    other, images = tiny_models.coda_net(), tiny_models.images()
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), *before, *other.layers[1:]])
+    classifier = Classifier(model, input=input)
+    np.testing.assert_allclose(
+        classifier.outputs(classifier.source(images)), other.predict(images, verbose=0), atol=1e-5
+    )
+
+
 def wrapped(make):
     inputs = keras.Input(IMAGE_SHAPE)
     return keras.Model(inputs, make()(inputs))

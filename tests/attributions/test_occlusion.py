@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import tiny_models
 
+from keras_coda import DAUConv2D
 from keras_coda.attributions import Contributions, Occlusion
+from keras_coda.layers import InputEncoding, LogitScaling, SumPooling2D
 
 TARGETS = np.array([[1, 3], [0, 0]])
 
@@ -51,6 +53,107 @@ def test_is_the_mean_drop_over_the_patches_that_cover_a_pixel(make, patch, strid
     for i, k in np.ndindex(*TARGETS.shape):
         want = one_by_one(method.classifier, source[i], TARGETS[i, k], patch, stride)
         np.testing.assert_allclose(got[i, k], want, atol=1e-5 * np.abs(want).max())
+
+
+def chain(convolutions, data_format="channels_last", rescaling="sq", dtype="float32"):
+    """Layers that are computed by windows: `DAUConv2D` of (kernel, stride, padding), for images of 26 x 22 pixels."""
+    common = {"data_format": data_format, "dtype": dtype}
+    widths = [3] * (len(convolutions) - 1) + [4]
+    dau_layers = [
+        DAUConv2D(filters, kernel, rank=2, strides=stride, padding=padding, rescaling=rescaling, **common)
+        for filters, (kernel, stride, padding) in zip(widths, convolutions, strict=True)
+    ]
+    head = [SumPooling2D(data_format=data_format), LogitScaling(10.0, 0.0), keras.layers.Activation("tanh")]
+    shape = (26, 22, 3) if data_format == "channels_last" else (3, 26, 22)
+    return tiny_models.draw_weights(
+        keras.Sequential([keras.Input(shape), InputEncoding(**common), *dau_layers, *head]), scale=0.6
+    )
+
+
+def images_of_chain(count=2):
+    return np.random.default_rng(1).random((count, 26, 22, 3), dtype="float32")
+
+
+def expect_windows(method):
+    assert method._patch_drops.pays((26, 22), method.patch)
+
+
+CHAINS = {
+    "symmetric": [(3, 2, "symmetric"), (3, 1, "symmetric"), (1, 1, "symmetric")],
+    "even kernels": [(4, 2, "symmetric"), ((2, 3), (1, 2), "symmetric")],
+    "same": [(3, 2, "same"), (2, 1, "same"), (4, 3, "same")],
+    "valid": [(5, 3, "valid"), (2, 2, "valid")],
+    "gaps": [(2, 3, "valid"), (1, 2, "same")],
+}
+
+
+@pytest.mark.parametrize(
+    ("layout", "patch", "stride", "batch_size"),
+    [("symmetric", 4, 4, 32), ("even kernels", 3, 2, 1), ("same", 3, 2, 8), ("valid", 4, 3, 32), ("gaps", 3, 2, 8)],
+)
+def test_windows_of_a_coda_net(layout, patch, stride, batch_size):
+    images = images_of_chain()
+    method = Occlusion(chain(CHAINS[layout]), patch=patch, stride=stride, batch_size=batch_size)
+    expect_windows(method)
+    got = method(images, TARGETS)
+    source = method.classifier.source(images)
+    for i, k in np.ndindex(*TARGETS.shape):
+        want = one_by_one(method.classifier, source[i], TARGETS[i, k], patch, stride)
+        np.testing.assert_allclose(got[i, k], want, atol=2e-5 * np.abs(want).max())
+
+
+def test_windows_of_the_image_itself():
+    images, baseline = images_of_chain(), np.array([0.2, 0.4, 0.6])
+    method = Occlusion(chain(CHAINS["symmetric"]), patch=4, stride=3, baseline=baseline, input="image")
+    expect_windows(method)
+    want = one_by_one(method.classifier, images[1], 2, 4, 3, baseline)
+    np.testing.assert_allclose(method(images, 2)[1], want, atol=2e-5 * np.abs(want).max())
+
+
+def test_windows_in_both_data_formats_and_in_low_precision():
+    images, baseline = images_of_chain(), np.random.default_rng(2).random((2, 26, 22, 6))
+    want = Occlusion(chain(CHAINS["even kernels"]), patch=4, baseline=baseline)(images, "all")
+    settings = {"patch": 4, "baseline": np.moveaxis(baseline, -1, 1)}
+    method = Occlusion(chain(CHAINS["even kernels"], "channels_first"), **settings)
+    expect_windows(method)
+    np.testing.assert_allclose(method(np.moveaxis(images, -1, 1), "all"), want, atol=1e-5 * np.abs(want).max())
+    method = Occlusion(chain(CHAINS["even kernels"], dtype="mixed_bfloat16"), patch=4, baseline=baseline)
+    expect_windows(method)
+    np.testing.assert_allclose(method(images, "all"), want, atol=0.1 * np.abs(want).max())
+
+
+def test_windows_follow_the_model_and_leave_it_as_it_is():
+    model, images = chain(CHAINS["symmetric"]), images_of_chain()
+    method = Occlusion(model, patch=3)
+    expect_windows(method)
+    weights = model.get_weights()
+    first = method(images, 1)
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    model.set_weights([weight / 2 for weight in weights])
+    model.layers[1].rescaling = abs
+    method.patch = 5
+    expect_windows(method)
+    other = chain(CHAINS["symmetric"], rescaling=abs)
+    other.set_weights(model.get_weights())
+    other.layers[2].rescaling = other.layers[3].rescaling = model.layers[2].rescaling
+    got, want = method(images, 1), Occlusion(other, patch=5)(images, 1)
+    np.testing.assert_allclose(got, want, atol=1e-6 * np.abs(want).max())
+    assert np.abs(got - first).max() > 0.1 * np.abs(first).max()
+
+
+@pytest.mark.parametrize("make", [tiny_models.cnn, tiny_models.linear])
+def test_other_models_have_no_windows(make):
+    assert Occlusion(make())._patch_drops is None
+
+
+def test_subclasses_of_the_layers_have_no_windows():
+    class Doubled(DAUConv2D):
+        def call(self, inputs):
+            return 2 * super().call(inputs)
+
+    layers = [Doubled(4, 3, rank=2, data_format="channels_last"), SumPooling2D(data_format="channels_last")]
+    assert Occlusion(keras.Sequential([keras.Input((26, 22, 3)), *layers]))._patch_drops is None
 
 
 @pytest.mark.parametrize("baseline", [0.5, np.array([0.2, 0.4, 0.6])])

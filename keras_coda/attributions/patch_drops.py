@@ -1,0 +1,235 @@
+"""Drops of a CoDA-Net's outputs when a patch is covered. Layers are computed anew only where they see the patch."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import ArrayLike
+
+from keras_coda import backend
+from keras_coda.attributions.baseline import broadcast
+from keras_coda.attributions.classifier import Classifier
+from keras_coda.backend.conventions import Tensor
+from keras_coda.layers import DAUConv2D, SumPooling2D
+from keras_coda.linear_maps import Graph
+from keras_coda.linear_maps.convolution import output_size, pad_before
+
+
+class PatchDrops(keras.Model):
+    """The drops of the outputs when patches are covered, for `DAUConv2D` layers and a sum over positions.
+
+    A layer's outputs change only where its kernel meets what has changed before: in a window, which grows from layer to
+    layer. Only this window is computed, and its sum replaces the former one in the sum over all positions. Results
+    equal those of the whole network up to rounding.
+
+    Args:
+        layers: list of `DAUConv2D`, one after the other.
+        pooling: the `SumPooling2D` after them.
+        head: function from the sums `(B, classes)` to the outputs.
+    """
+
+    def __init__(self, layers: list[DAUConv2D], pooling: SumPooling2D, head: Callable[[Tensor], Tensor]):
+        super().__init__(name="patch_drops")
+        self.convolutions = [_without_padding(layer) for layer in layers]
+        self.paddings = [layer.padding for layer in layers]
+        self.sums_dtype = pooling.compute_dtype
+        self.head = head
+        # It has no weights of its own; else Keras would build it by an eager call on the first batch.
+        self.built = True
+
+    @classmethod
+    def of(cls, classifier: Classifier) -> "PatchDrops | None":
+        """Those of a classifier's model, or `None` where that is no such chain of layers."""
+        steps = Graph.of(classifier.model).steps
+        if steps[0].operation is classifier.encoding:
+            steps = steps[1:]
+        operations = [step.operation for step in steps]
+        depth = next((number for number, layer in enumerate(operations) if type(layer) is not DAUConv2D), 0)
+        if not depth or type(operations[depth]) is not SumPooling2D or any(len(step.sources) != 1 for step in steps):
+            return None
+        head = Graph(steps[depth + 1 :], steps[depth].results, steps[-1].results)
+        return cls(operations[:depth], operations[depth], lambda sums: head.infer([sums])[0])
+
+    def drops(
+        self,
+        classifier: Classifier,
+        source: np.ndarray,
+        targets: np.ndarray,
+        patch: int,
+        starts: tuple[np.ndarray, np.ndarray],
+        batch_size: int,
+        baseline: ArrayLike = 0.0,
+        verbose: int = 0,
+    ) -> np.ndarray:
+        """The drops for all patches.
+
+        Args:
+            classifier: the `Classifier`.
+            source: array with N of its sources.
+            targets: int32 `(N, K)`.
+            patch: integer, height and width of the patches.
+            starts: two integer arrays, the rows and the columns where patches start. All their pairs are covered.
+            batch_size: integer, the number of images whose memory may be used. They are several times as many patches.
+            baseline: the value of covered pixels: a number, or an array that broadcasts to the shape of `source`.
+            verbose: 1 shows a progress bar.
+
+        Returns:
+            `(N, rows, columns, K)`, float32.
+        """
+        images, covers = (classifier.encode(values) for values in (source, broadcast(baseline, source)))
+        if classifier.data_format == "channels_first":
+            images, covers = (np.moveaxis(values, 1, -1) for values in (images, covers))
+        pairs = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2).astype("int32")
+        # A patch may reach over the border. What lies there is padding.
+        covers = np.pad(covers, [(0, 0), (0, patch), (0, patch), (0, 0)])
+        together = min(batch_size * self._windows_an_image(images.shape[1:3], patch), len(pairs))
+        patches = _Patches(images, covers, targets, patch, pairs, together)
+        with backend.one_at_a_time:
+            drops = self.predict(backend.input_pipeline(patches), verbose=verbose)
+        drops = drops.reshape(len(source), -1, targets.shape[1])[:, : len(pairs)]
+        return drops.reshape(len(source), len(starts[0]), len(starts[1]), -1)
+
+    def call(self, inputs):
+        """The drops `(B, K)` for patches of one image."""
+        image, window = inputs["image"], inputs["patches"]
+        starts = [inputs["starts"][:, 0], inputs["starts"][:, 1]]
+        layers = self._axes(image.shape[1:3], window.shape[1])
+        for convolution, axes in zip(self.convolutions, layers, strict=True):
+            image = ops.pad(image, [(0, 0), *(axis.around for axis in axes), (0, 0)])
+            window = convolution(_pasted(window, image, starts, axes))
+            image = convolution(image)
+            starts = [axis.first_output(start) for axis, start in zip(axes, starts, strict=True)]
+        before = _cut(image, starts, window.shape[1:3])
+        total, old, new = (ops.sum(ops.cast(x, self.sums_dtype), axis=(1, 2)) for x in (image, before, window))
+        drops = ops.cast(self.head(total) - self.head(total - old + new), "float32")
+        return ops.take_along_axis(drops, inputs["targets"], axis=-1)
+
+    def pays(self, size: tuple[int, int], patch: int) -> bool:
+        """Whether windows save half of the work or more. Below, making them takes as long as they save."""
+        whole = windows = 0
+        for convolution, (rows, columns) in zip(self.convolutions, self._axes(size, patch), strict=True):
+            work = math.prod(convolution.a_kernel.shape)
+            whole += rows.outputs * columns.outputs * work
+            windows += rows.seen * columns.seen * work
+        return whole >= 2 * windows
+
+    def _axes(self, size, patch):
+        """The two axes of each layer, for images of `size` pixels."""
+        size, changed, layers = list(size), [patch, patch], []
+        for layer, padding in zip(self.convolutions, self.paddings, strict=True):
+            settings = zip(size, layer.kernel_size, layer.strides, changed, strict=True)
+            axes = [_Axis(pixels, kernel, stride, padding, width) for pixels, kernel, stride, width in settings]
+            size, changed = [axis.outputs for axis in axes], [axis.seen for axis in axes]
+            layers.append(axes)
+        return layers
+
+    def _windows_an_image(self, size, patch):
+        """How many windows have, in each layer, no more positions than the whole image."""
+        layers = self._axes(size, patch)
+        return min((rows.outputs * columns.outputs) // (rows.seen * columns.seen) for rows, columns in layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Axis:
+    """One axis of a layer whose inputs change in a window of `changed` pixels, and its outputs in one of `seen`."""
+
+    size: int
+    kernel: int
+    stride: int
+    padding: str
+    changed: int
+
+    @property
+    def outputs(self):
+        return output_size(self.size, self.kernel, self.stride, self.padding)
+
+    @property
+    def seen(self):
+        return min((self.changed + self.kernel - 2) // self.stride + 1, self.outputs)
+
+    @property
+    def around(self):
+        """The zeros before and after the pixels."""
+        before = pad_before(self.size, self.kernel, self.stride, self.padding)
+        return before, max((self.outputs - 1) * self.stride + self.kernel - before - self.size, 0)
+
+    def first_output(self, start):
+        """Where the window of outputs starts, `(B,)`, for one of inputs that starts at `start (B,)`."""
+        first = (start + self.around[0] - self.kernel + self.stride) // self.stride
+        return ops.clip(first, 0, self.outputs - self.seen)
+
+    def inputs(self, start):
+        """The padded pixels that the window of outputs sees, `(B, pixels)`, and their place in the window of inputs."""
+        pixels = np.arange((self.seen - 1) * self.stride + self.kernel, dtype="int32")
+        pixels = self.first_output(start)[:, np.newaxis] * self.stride + pixels
+        return pixels, pixels - self.around[0] - start[:, np.newaxis]
+
+
+class _Patches(keras.utils.PyDataset):
+    """Batches of patches, each of one image. The last one of an image is padded, since JAX compiles for one size."""
+
+    def __init__(self, images, covers, targets, patch, starts, together):
+        super().__init__()
+        self.images = images
+        self.covers = covers
+        self.targets = targets
+        self.patch = patch
+        self.starts = starts
+        self.together = together
+        self.batches = -(-len(starts) // together)
+
+    def __len__(self):
+        return len(self.images) * self.batches
+
+    def __getitem__(self, index):
+        image, batch = divmod(index, self.batches)
+        numbers = np.minimum(batch * self.together + np.arange(self.together), len(self.starts) - 1)
+        one, starts = slice(image, image + 1), self.starts[numbers]
+        rows, columns = (starts[:, axis, np.newaxis] + np.arange(self.patch) for axis in (0, 1))
+        inputs = {
+            "image": self.images[one],
+            "patches": self.covers[image][rows[:, :, np.newaxis], columns[:, np.newaxis, :]],
+            "starts": starts,
+            "targets": np.repeat(self.targets[one], self.together, axis=0),
+        }
+        return (inputs,)
+
+
+def _cut(image, starts, size):
+    """The windows of `size` pixels of `image (1, H, W, C)` at `starts`, two of `(B,)`: `(B, h, w, C)`."""
+    rows, columns = (start[:, np.newaxis] + np.arange(n, dtype="int32") for start, n in zip(starts, size, strict=True))
+    pixels = ops.reshape(image, (-1, image.shape[-1]))
+    return ops.take(pixels, rows[:, :, np.newaxis] * image.shape[2] + columns[:, np.newaxis, :], axis=0)
+
+
+def _pasted(windows, image, starts, axes):
+    """The inputs of the layer's window: `image (1, H, W, C)`, padded, with `windows (B, h, w, C)` at `starts`."""
+    (rows, in_rows), (columns, in_columns) = (axis.inputs(start) for axis, start in zip(axes, starts, strict=True))
+    height, width, channels = windows.shape[1:]
+    covered = [(place >= 0) & (place < size) for place, size in ((in_rows, height), (in_columns, width))]
+    covered = covered[0][:, :, np.newaxis] & covered[1][:, np.newaxis, :]
+    number = ops.arange(ops.shape(windows)[0], dtype="int32")[:, np.newaxis, np.newaxis]
+    pasted = (number * height + in_rows[:, :, np.newaxis]) * width + in_columns[:, np.newaxis, :]
+    pixels = rows[:, :, np.newaxis] * image.shape[2] + columns[:, np.newaxis, :]
+    both = ops.concatenate([ops.reshape(values, (-1, channels)) for values in (image, windows)], axis=0)
+    return ops.take(both, ops.where(covered, image.shape[1] * image.shape[2] + pasted, pixels), axis=0)
+
+
+def _without_padding(layer):
+    """A layer on the same variables, with channels last, that pads nothing."""
+    twin = DAUConv2D(
+        layer.filters,
+        layer.kernel_size,
+        layer.rank,
+        layer.strides,
+        data_format="channels_last",
+        rescaling=layer.rescaling,
+        use_bias=layer.use_bias,
+        dtype=layer.dtype_policy,
+    )
+    twin.a_kernel, twin.b_kernel, twin.bias = layer.a_kernel, layer.b_kernel, layer.bias
+    twin.built = True
+    return twin
