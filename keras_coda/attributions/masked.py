@@ -22,7 +22,7 @@ class MaskedScores(keras.Model):
     """
 
     def __init__(self, classifier: Classifier, activation: Any):
-        super().__init__(name=f"{classifier.model.name}_masked")
+        super().__init__(name=f"{classifier.model.name}_masked", autocast=False)
         self.classifier = classifier
         self.network = classifier.network
         self.activation = keras.activations.get(activation)

@@ -20,8 +20,8 @@ class Occlusion(Attribution):
         patch: integer, height and width of the patch.
         stride: integer, at most `patch`.
         baseline: the value of occluded pixels: a number, or an array that broadcasts to the (encoded) images.
-        batch_size: integer, variants of images evaluated at once. In a CoDA-Net only the pixels around a patch are
-            evaluated anew, and more of these at once, which need no more memory.
+        batch_size: integer, images evaluated at once. In a CoDA-Net only a window around each patch is evaluated, and
+            several windows count as one image.
         input: "encoded" or "image", see `Attribution`.
 
     Raises:
@@ -58,7 +58,7 @@ class Occlusion(Attribution):
     def _attribute(self, images, source, targets, verbose):
         size = tuple(source.shape[axis] for axis in self.classifier.pixel_axes)
         rows, columns = map(self._windows, size)
-        if self._patch_drops is not None and self._patch_drops.pays(size, self.patch):
+        if self._patch_drops is not None and self._patch_drops.pays(size, self.patch, self.batch_size):
             starts = rows.argmax(axis=1), columns.argmax(axis=1)
             drops = self._patch_drops.drops(
                 self.classifier, source, targets, self.patch, starts, self.batch_size, self.baseline, verbose

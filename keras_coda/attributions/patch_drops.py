@@ -1,8 +1,8 @@
 """Drops of a CoDA-Net's outputs when a patch is covered. Layers are computed anew only where they see the patch."""
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 from keras_coda import backend
 from keras_coda.attributions.baseline import broadcast
 from keras_coda.attributions.classifier import Classifier
-from keras_coda.backend.conventions import Tensor
 from keras_coda.layers import DAUConv2D, SumPooling2D
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.convolution import output_size, pad_before
@@ -22,36 +21,46 @@ class PatchDrops(keras.Model):
     """The drops of the outputs when patches are covered, for `DAUConv2D` layers and a sum over positions.
 
     A layer's outputs change only where its kernel meets what has changed before: in a window, which grows from layer to
-    layer. Only this window is computed, and its sum replaces the former one in the sum over all positions. Results
-    equal those of the whole network up to rounding.
+    layer. Only this window is computed. In the sum over all positions, its new sum replaces its old one. Results equal
+    those of the whole network up to rounding.
 
     Args:
         layers: list of `DAUConv2D`, one after the other.
         pooling: the `SumPooling2D` after them.
-        head: function from the sums `(B, classes)` to the outputs.
+        head: the `Graph` from the sums `(B, classes)` to the outputs.
     """
 
-    def __init__(self, layers: list[DAUConv2D], pooling: SumPooling2D, head: Callable[[Tensor], Tensor]):
-        super().__init__(name="patch_drops")
+    def __init__(self, layers: list[DAUConv2D], pooling: SumPooling2D, head: Graph):
+        super().__init__(name="patch_drops", autocast=False)
         self.convolutions = [_without_padding(layer) for layer in layers]
         self.paddings = [layer.padding for layer in layers]
         self.sums_dtype = pooling.compute_dtype
         self.head = head
+        # So that Keras knows their weights, and JAX does not take them for constants.
+        self.head_layers = [layer for layer in head.operations if isinstance(layer, keras.Layer)]
         # It has no weights of its own; else Keras would build it by an eager call on the first batch.
         self.built = True
 
     @classmethod
     def of(cls, classifier: Classifier) -> "PatchDrops | None":
-        """Those of a classifier's model, or `None` where that is no such chain of layers."""
-        steps = Graph.of(classifier.model).steps
-        if steps[0].operation is classifier.encoding:
-            steps = steps[1:]
-        operations = [step.operation for step in steps]
-        depth = next((number for number, layer in enumerate(operations) if type(layer) is not DAUConv2D), 0)
-        if not depth or type(operations[depth]) is not SumPooling2D or any(len(step.sources) != 1 for step in steps):
+        """Those of a classifier's model, or `None` where that is not a chain of such layers."""
+        graph = Graph.of(classifier.model)
+        before, head = graph.between(lambda step: type(step.operation) is SumPooling2D, graph.outputs)
+        if len(head.inputs) != 1 or not before.steps:
             return None
-        head = Graph(steps[depth + 1 :], steps[depth].results, steps[-1].results)
-        return cls(operations[:depth], operations[depth], lambda sums: head.infer([sums])[0])
+        *steps, last = before.steps
+        if steps and steps[0].operation is classifier.encoding:
+            steps = steps[1:]
+        chained = [*steps, last]
+        is_chain = all(step.sources == [*previous.results] for previous, step in itertools.pairwise(chained))
+        if not (steps and is_chain and type(last.operation) is SumPooling2D):
+            return None
+        layers = [step.operation for step in steps]
+        if not all(type(layer) is DAUConv2D and "call" not in vars(layer) for layer in layers):
+            return None
+        if any(step.operation.data_format != classifier.data_format for step in chained):
+            return None
+        return cls(layers, last.operation, head)
 
     def drops(
         self,
@@ -72,7 +81,7 @@ class PatchDrops(keras.Model):
             targets: int32 `(N, K)`.
             patch: integer, height and width of the patches.
             starts: two integer arrays, the rows and the columns where patches start. All their pairs are covered.
-            batch_size: integer, the number of images whose memory may be used. They are several times as many patches.
+            batch_size: integer, images that fit into memory. Batches hold as many windows as fit in their place.
             baseline: the value of covered pixels: a number, or an array that broadcasts to the shape of `source`.
             verbose: 1 shows a progress bar.
 
@@ -83,8 +92,6 @@ class PatchDrops(keras.Model):
         if classifier.data_format == "channels_first":
             images, covers = (np.moveaxis(values, 1, -1) for values in (images, covers))
         pairs = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2).astype("int32")
-        # A patch may reach over the border. What lies there is padding.
-        covers = np.pad(covers, [(0, 0), (0, patch), (0, patch), (0, 0)])
         together = min(batch_size * self._windows_an_image(images.shape[1:3], patch), len(pairs))
         patches = _Patches(images, covers, targets, patch, pairs, together)
         with backend.one_at_a_time:
@@ -104,17 +111,26 @@ class PatchDrops(keras.Model):
             starts = [axis.first_output(start) for axis, start in zip(axes, starts, strict=True)]
         before = _cut(image, starts, window.shape[1:3])
         total, old, new = (ops.sum(ops.cast(x, self.sums_dtype), axis=(1, 2)) for x in (image, before, window))
-        drops = ops.cast(self.head(total) - self.head(total - old + new), "float32")
+        (output,), (covered,) = self.head.infer([total]), self.head.infer([total - old + new])
+        drops = ops.cast(output, "float32") - ops.cast(covered, "float32")
         return ops.take_along_axis(drops, inputs["targets"], axis=-1)
 
-    def pays(self, size: tuple[int, int], patch: int) -> bool:
-        """Whether windows save half of the work or more. Below, making them takes as long as they save."""
+    def pays(self, size: tuple[int, int], patch: int, batch_size: int) -> bool:
+        """Whether windows save half of the work or more. Below, making them takes as long as they save.
+
+        Several devices share a batch of images. Batches of windows have one image, so these are for one device.
+        """
+        if keras.distribution.distribution() is not None or backend.replicas() > 1:
+            return False
         whole = windows = 0
         for convolution, (rows, columns) in zip(self.convolutions, self._axes(size, patch), strict=True):
+            if rows.outputs < 1 or columns.outputs < 1:
+                return False  # The model itself raises the error.
             work = math.prod(convolution.a_kernel.shape)
             whole += rows.outputs * columns.outputs * work
             windows += rows.seen * columns.seen * work
-        return whole >= 2 * windows
+        together = batch_size * self._windows_an_image(size, patch)
+        return together * whole >= 2 * (whole + together * windows)
 
     def _axes(self, size, patch):
         """The two axes of each layer, for images of `size` pixels."""
@@ -127,14 +143,18 @@ class PatchDrops(keras.Model):
         return layers
 
     def _windows_an_image(self, size, patch):
-        """How many windows have, in each layer, no more positions than the whole image."""
-        layers = self._axes(size, patch)
-        return min((rows.outputs * columns.outputs) // (rows.seen * columns.seen) for rows, columns in layers)
+        """How many windows take the memory of an image. The largest arrays have all patches that a layer sees."""
+        whole, window = [], []
+        for convolution, (rows, columns) in zip(self.convolutions, self._axes(size, patch), strict=True):
+            numbers = math.prod(convolution.b_kernel.shape[:-1])
+            whole.append(rows.outputs * columns.outputs * numbers)
+            window.append(rows.seen * columns.seen * numbers)
+        return max(whole) // max(window)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Axis:
-    """One axis of a layer whose inputs change in a window of `changed` pixels, and its outputs in one of `seen`."""
+    """One axis of a layer. Of its inputs, `changed` neighbours change, and so do `seen` neighbours of its outputs."""
 
     size: int
     kernel: int
@@ -189,9 +209,11 @@ class _Patches(keras.utils.PyDataset):
         numbers = np.minimum(batch * self.together + np.arange(self.together), len(self.starts) - 1)
         one, starts = slice(image, image + 1), self.starts[numbers]
         rows, columns = (starts[:, axis, np.newaxis] + np.arange(self.patch) for axis in (0, 1))
+        # A patch may reach over the border. What lies there is padding.
+        cover = np.pad(self.covers[image], [(0, self.patch), (0, self.patch), (0, 0)])
         inputs = {
             "image": self.images[one],
-            "patches": self.covers[image][rows[:, :, np.newaxis], columns[:, np.newaxis, :]],
+            "patches": cover[rows[:, :, np.newaxis], columns[:, np.newaxis, :]],
             "starts": starts,
             "targets": np.repeat(self.targets[one], self.together, axis=0),
         }
@@ -229,6 +251,7 @@ def _without_padding(layer):
         rescaling=layer.rescaling,
         use_bias=layer.use_bias,
         dtype=layer.dtype_policy,
+        name=layer.name,
     )
     twin.a_kernel, twin.b_kernel, twin.bias = layer.a_kernel, layer.b_kernel, layer.bias
     twin.built = True

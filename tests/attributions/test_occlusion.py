@@ -55,7 +55,7 @@ def test_is_the_mean_drop_over_the_patches_that_cover_a_pixel(make, patch, strid
         np.testing.assert_allclose(got[i, k], want, atol=1e-5 * np.abs(want).max())
 
 
-def chain(convolutions, data_format="channels_last", rescaling="sq", dtype="float32"):
+def chain(convolutions, data_format="channels_last", rescaling="sq", dtype="float32", head=None):
     """Layers that are computed by windows: `DAUConv2D` of (kernel, stride, padding), for images of 26 x 22 pixels."""
     common = {"data_format": data_format, "dtype": dtype}
     widths = [3] * (len(convolutions) - 1) + [4]
@@ -63,10 +63,11 @@ def chain(convolutions, data_format="channels_last", rescaling="sq", dtype="floa
         DAUConv2D(filters, kernel, rank=2, strides=stride, padding=padding, rescaling=rescaling, **common)
         for filters, (kernel, stride, padding) in zip(widths, convolutions, strict=True)
     ]
-    head = [SumPooling2D(data_format=data_format), LogitScaling(10.0, 0.0), keras.layers.Activation("tanh")]
+    pooling = SumPooling2D(data_format=data_format)
+    head = head or [LogitScaling(10.0, 0.0), keras.layers.Activation("tanh")]
     shape = (26, 22, 3) if data_format == "channels_last" else (3, 26, 22)
     return tiny_models.draw_weights(
-        keras.Sequential([keras.Input(shape), InputEncoding(**common), *dau_layers, *head]), scale=0.6
+        keras.Sequential([keras.Input(shape), InputEncoding(**common), *dau_layers, pooling, *head]), scale=0.6
     )
 
 
@@ -75,7 +76,7 @@ def images_of_chain(count=2):
 
 
 def expect_windows(method):
-    assert method._patch_drops.pays((26, 22), method.patch)
+    assert method._patch_drops.pays((26, 22), method.patch, method.batch_size)
 
 
 CHAINS = {
@@ -123,23 +124,89 @@ def test_windows_in_both_data_formats_and_in_low_precision():
 
 
 def test_windows_follow_the_model_and_leave_it_as_it_is():
-    model, images = chain(CHAINS["symmetric"]), images_of_chain()
+    model, images = chain(CHAINS["symmetric"], head=[keras.layers.Dense(4)]), images_of_chain()
     method = Occlusion(model, patch=3)
     expect_windows(method)
     weights = model.get_weights()
     first = method(images, 1)
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
-    model.set_weights([weight / 2 for weight in weights])
-    model.layers[1].rescaling = abs
-    method.patch = 5
+    # The last weights are those of the head.
+    for scale in (1.0, 0.5):
+        model.set_weights([*(scale * weight for weight in weights[:-2]), -2 * weights[-2], weights[-1]])
+        if scale != 1.0:
+            model.layers[1].rescaling = abs
+            method.patch = 5
+        expect_windows(method)
+        want = by_the_whole_network(Occlusion(model, patch=method.patch), images, 1)
+        np.testing.assert_allclose(method(images, 1), want, atol=2e-5 * np.abs(want).max())
+        assert np.abs(want - first).max() > 0.1 * np.abs(first).max()
+
+
+def by_the_whole_network(method, images, targets):
+    method._patch_drops = None
+    return method(images, targets)
+
+
+def graph(name):
+    """A model in which a chain of layers is not the whole model, or is none."""
+    common = {"data_format": "channels_last"}
+
+    def dau(filters=3):
+        return DAUConv2D(filters, 3, rank=2, **common)
+
+    def pooled(x, **settings):
+        return SumPooling2D(**{**common, **settings})(x)
+
+    inputs, images, sums = keras.Input((26, 22, 3)), keras.Input((26, 22, 3)), keras.Input((3,))
+    shared = dau()
+    branches = keras.Model(images, [dau()(shared(images)), dau()(shared(images))])
+    heads = keras.Model(sums, [keras.layers.Dense(3)(sums), keras.layers.Dense(3)(sums)])
+    outputs = {
+        "part of the outputs": lambda: keras.ops.split(pooled(dau(6)(inputs)), 2, axis=-1)[1],
+        "second head": lambda: heads(pooled(dau()(inputs)))[1],
+        "residual head": lambda: (x := pooled(dau()(inputs))) + keras.layers.Dense(3)(x),
+        "one of two branches": lambda: pooled(branches(inputs)[0]),
+        "a layer used twice": lambda: pooled(shared(shared(inputs))),
+        "two pools": lambda: pooled(dau()(inputs)) + pooled(dau()(inputs)),
+        "residual": lambda: pooled(dau()(inputs) + dau()(inputs)),
+        "two data formats": lambda: pooled(dau()(inputs), data_format="channels_first"),
+        "no layer": lambda: pooled(inputs),
+    }
+    return tiny_models.draw_weights(keras.Model(inputs, outputs[name]()))
+
+
+@pytest.mark.parametrize(
+    "name", ["part of the outputs", "second head", "residual head", "one of two branches", "a layer used twice"]
+)
+def test_windows_in_graphs(name):
+    method, images = Occlusion(graph(name), patch=6, stride=5), images_of_chain()
     expect_windows(method)
-    other = chain(CHAINS["symmetric"], rescaling=abs)
-    other.set_weights(model.get_weights())
-    other.layers[2].rescaling = other.layers[3].rescaling = model.layers[2].rescaling
-    got, want = method(images, 1), Occlusion(other, patch=5)(images, 1)
-    np.testing.assert_allclose(got, want, atol=1e-6 * np.abs(want).max())
-    assert np.abs(got - first).max() > 0.1 * np.abs(first).max()
+    got = method(images, "all")
+    want = by_the_whole_network(method, images, "all")
+    np.testing.assert_allclose(got, want, atol=2e-5 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("name", ["two pools", "residual", "two data formats", "no layer"])
+def test_graphs_without_windows(name):
+    assert Occlusion(graph(name))._patch_drops is None
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="`keras.distribution` needs JAX here")
+def test_several_devices_have_no_windows():
+    method = Occlusion(chain(CHAINS["symmetric"]), patch=3)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:1]))
+    try:
+        assert not method._patch_drops.pays((26, 22), 3, 32)
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+def test_an_image_too_small_for_a_layer():
+    model = tiny_models.coda_net(image_shape=(None, None, 3))
+    model = type(model).from_config({**model.get_config(), "kernel_sizes": [4, 4], "strides": [8, 1]})
+    with pytest.raises(ValueError, match="finds no position in images of shape"):
+        Occlusion(model, patch=2)(images_of_chain()[:, :8], 0)
 
 
 @pytest.mark.parametrize("make", [tiny_models.cnn, tiny_models.linear])
