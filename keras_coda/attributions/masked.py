@@ -22,6 +22,7 @@ class MaskedScores(keras.Model):
     """
 
     def __init__(self, classifier: Classifier, activation: Any):
+        # Keras' dtype policy of now may be another one than the model's.
         super().__init__(name=f"{classifier.model.name}_masked", autocast=False)
         self.classifier = classifier
         self.network = classifier.network

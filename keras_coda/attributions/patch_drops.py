@@ -31,6 +31,7 @@ class PatchDrops(keras.Model):
     """
 
     def __init__(self, layers: list[DAUConv2D], pooling: SumPooling2D, head: Graph):
+        # Keras' dtype policy of now may be another one than the model's.
         super().__init__(name="patch_drops", autocast=False)
         self.convolutions = [_without_padding(layer) for layer in layers]
         self.paddings = [layer.padding for layer in layers]

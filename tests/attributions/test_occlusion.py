@@ -192,6 +192,19 @@ def test_graphs_without_windows(name):
     assert Occlusion(graph(name))._patch_drops is None
 
 
+@pytest.mark.parametrize("make", [tiny_models.cnn, lambda: chain(CHAINS["valid"])], ids=["cnn", "windows"])
+def test_keras_policy_of_the_moment_does_not_matter(make):
+    model = make()
+    images = np.random.default_rng(3).random((1, *model.input_shape[1:]), dtype="float32")
+    want = Occlusion(model, patch=4)(images, 1)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        got = Occlusion(model, patch=4)(images, 1)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_allclose(got, want, atol=1e-6 * np.abs(want).max())
+
+
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="`keras.distribution` needs JAX here")
 def test_several_devices_have_no_windows():
     method = Occlusion(chain(CHAINS["symmetric"]), patch=3)
