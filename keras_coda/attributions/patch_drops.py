@@ -15,6 +15,7 @@ from keras_coda.attributions.classifier import Classifier
 from keras_coda.layers import DAUConv2D, SumPooling2D
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.convolution import output_size, pad_before
+from keras_coda.linear_maps.views import view
 
 
 class PatchDrops(keras.Model):
@@ -33,7 +34,8 @@ class PatchDrops(keras.Model):
     def __init__(self, layers: list[DAUConv2D], pooling: SumPooling2D, head: Graph):
         # Keras' dtype policy of now may be another one than the model's.
         super().__init__(name="patch_drops", autocast=False)
-        self.convolutions = [_without_padding(layer) for layer in layers]
+        own = {"padding": "valid", "data_format": "channels_last", "channel_axis": -1}
+        self.convolutions = [view(layer, **own) for layer in layers]
         self.paddings = [layer.padding for layer in layers]
         self.sums_dtype = pooling.compute_dtype
         self.head = head
@@ -107,8 +109,8 @@ class PatchDrops(keras.Model):
         layers = self._axes(image.shape[1:3], window.shape[1])
         for convolution, axes in zip(self.convolutions, layers, strict=True):
             image = ops.pad(image, [(0, 0), *(axis.around for axis in axes), (0, 0)])
-            window = convolution(_pasted(window, image, starts, axes))
-            image = convolution(image)
+            window, _ = convolution.linear_map(_pasted(window, image, starts, axes))
+            image, _ = convolution.linear_map(image)
             starts = [axis.first_output(start) for axis, start in zip(axes, starts, strict=True)]
         before = _cut(image, starts, window.shape[1:3])
         total, old, new = (ops.sum(ops.cast(x, self.sums_dtype), axis=(1, 2)) for x in (image, before, window))
@@ -239,21 +241,3 @@ def _pasted(windows, image, starts, axes):
     pixels = rows[:, :, np.newaxis] * image.shape[2] + columns[:, np.newaxis, :]
     both = ops.concatenate([ops.reshape(values, (-1, channels)) for values in (image, windows)], axis=0)
     return ops.take(both, ops.where(covered, image.shape[1] * image.shape[2] + pasted, pixels), axis=0)
-
-
-def _without_padding(layer):
-    """A layer on the same variables, with channels last, that pads nothing."""
-    twin = DAUConv2D(
-        layer.filters,
-        layer.kernel_size,
-        layer.rank,
-        layer.strides,
-        data_format="channels_last",
-        rescaling=layer.rescaling,
-        use_bias=layer.use_bias,
-        dtype=layer.dtype_policy,
-        name=layer.name,
-    )
-    twin.a_kernel, twin.b_kernel, twin.bias = layer.a_kernel, layer.b_kernel, layer.bias
-    twin.built = True
-    return twin

@@ -24,7 +24,8 @@ class PullBack(keras.Model):
     """
 
     def __init__(self, classifier: Classifier, forward: Callable | None = None):
-        super().__init__(name=f"{classifier.model.name}_gradients")
+        # Keras' dtype policy of now may be another one than the model's.
+        super().__init__(name=f"{classifier.model.name}_gradients", autocast=False)
         self.network = classifier.network
         self._forward = self.network if forward is None else forward
         # It has no weights of its own; else Keras would build it by an eager call on the first batch.

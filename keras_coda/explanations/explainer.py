@@ -61,7 +61,8 @@ class Explainer(keras.Model):
         dtype: Any = None,
         piecewise_linear: bool = False,
     ):
-        super().__init__(name=f"{model.name}_explainer", dtype=dtype)
+        # Keras' dtype policy of now may be another one than the model's.
+        super().__init__(name=f"{model.name}_explainer", dtype=dtype, autocast=dtype is not None)
         self.model = model
         self._policy = None if dtype is None else self.dtype_policy
         # In a namespace, so that Keras does not track the layers as this model's own.

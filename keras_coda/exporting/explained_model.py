@@ -38,7 +38,8 @@ class ExplainedModel(keras.Model):
     """
 
     def __init__(self, model, explained="predicted", probabilities="sigmoid"):
-        super().__init__(name=f"{model.name}_explained")
+        # Keras' dtype policy of now may be another one than the model's.
+        super().__init__(name=f"{model.name}_explained", autocast=False)
         self.targets = [PREDICTED] if explained == "predicted" else [*explained]
         self.several = explained != "predicted"
         self.probabilities = probabilities

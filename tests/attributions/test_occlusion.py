@@ -192,10 +192,9 @@ def test_graphs_without_windows(name):
     assert Occlusion(graph(name))._patch_drops is None
 
 
-@pytest.mark.parametrize("make", [tiny_models.cnn, lambda: chain(CHAINS["valid"])], ids=["cnn", "windows"])
-def test_keras_policy_of_the_moment_does_not_matter(make):
-    model = make()
-    images = np.random.default_rng(3).random((1, *model.input_shape[1:]), dtype="float32")
+@pytest.mark.one_backend
+def test_windows_are_not_rounded_to_keras_policy_of_the_moment():
+    model, images = chain(CHAINS["valid"]), images_of_chain()
     want = Occlusion(model, patch=4)(images, 1)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

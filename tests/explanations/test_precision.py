@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from reference import relative_error
-from small_models import IMAGE_SHAPE, small_coda_net
+from small_models import IMAGE_SHAPE, copy, small_coda_net
 
 import keras_coda
 from keras_coda import DAUConv2D
@@ -66,3 +66,15 @@ def test_any_chain_of_layers(images, drawn):
 def test_unknown_precision(images):
     with pytest.raises(ValueError, match="half"):
         small_coda_net().explain(images, dtype="half")
+
+
+def test_images_are_not_rounded_to_keras_policy_of_the_moment(images):
+    model = small_coda_net(dtype="float32")
+    want = model.explain(images, "all")
+    other = copy(model)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        got = other.explain(images, "all")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert max(errors(got, want).values()) < 1e-6
