@@ -1,5 +1,6 @@
 """Shared by all tests, which run unchanged on every backend: `KERAS_BACKEND=... pytest tests/`."""
 
+import contextlib
 import gc
 import os
 import random
@@ -17,6 +18,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import hypothesis
+import keras
 import numpy as np
 import pytest
 
@@ -52,3 +54,19 @@ def rng():
 def drawn(rng):
     """An initializer that draws in NumPy: the same numbers on every backend, and nothing for JAX to compile."""
     return lambda shape, dtype="float32": rng.uniform(-0.5, 0.5, shape).astype(dtype)
+
+
+@pytest.fixture
+def low_precision():
+    """A context manager: Keras' dtype policy is mixed_bfloat16 in the block `with low_precision():`."""
+
+    @contextlib.contextmanager
+    def policy():
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    return policy

@@ -164,7 +164,7 @@ class Classifier:
         return keras.ops.convert_to_numpy(self.encoding(images, training=False))
 
     def encode(self, source: np.ndarray) -> np.ndarray:
-        """What the model's layers after its `InputEncoding` get for an array of sources."""
+        """The encoded images of an array of sources, which the layers after the `InputEncoding` take."""
         if self.encoding is None or self.input == "encoded":
             return source
         return keras.ops.convert_to_numpy(self.encoding.encode(keras.ops.convert_to_tensor(source)))

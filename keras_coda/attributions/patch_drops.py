@@ -146,7 +146,7 @@ class PatchDrops(keras.Model):
         return layers
 
     def _windows_an_image(self, size, patch):
-        """How many windows take the memory of an image. The largest arrays have all patches that a layer sees."""
+        """How many windows need the memory of one image. A layer's largest array has the patches under its kernel."""
         whole, window = [], []
         for convolution, (rows, columns) in zip(self.convolutions, self._axes(size, patch), strict=True):
             numbers = math.prod(convolution.b_kernel.shape[:-1])

@@ -193,14 +193,11 @@ def test_graphs_without_windows(name):
 
 
 @pytest.mark.one_backend
-def test_windows_are_not_rounded_to_keras_policy_of_the_moment():
+def test_windows_are_not_rounded_to_keras_policy_of_the_moment(low_precision):
     model, images = chain(CHAINS["valid"]), images_of_chain()
     want = Occlusion(model, patch=4)(images, 1)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with low_precision():
         got = Occlusion(model, patch=4)(images, 1)
-    finally:
-        keras.config.set_dtype_policy("float32")
     np.testing.assert_allclose(got, want, atol=1e-6 * np.abs(want).max())
 
 

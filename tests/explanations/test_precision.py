@@ -68,13 +68,10 @@ def test_unknown_precision(images):
         small_coda_net().explain(images, dtype="half")
 
 
-def test_images_are_not_rounded_to_keras_policy_of_the_moment(images):
+def test_images_are_not_rounded_to_keras_policy_of_the_moment(images, low_precision):
     model = small_coda_net(dtype="float32")
     want = model.explain(images, "all")
     other = copy(model)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with low_precision():
         got = other.explain(images, "all")
-    finally:
-        keras.config.set_dtype_policy("float32")
     assert max(errors(got, want).values()) < 1e-6
