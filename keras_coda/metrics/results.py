@@ -33,6 +33,7 @@ class Results:
     >>> keras_coda.metrics.measure(model, x_test, y_test, methods, "evaluation", grids=2, removed=4)
     >>> results = keras_coda.metrics.Results.load("evaluation")
     >>> results.summary()
+    >>> results.differences("contributions")
     >>> results.curve("removal_least_first", "contributions").plot(x="x", y="mean")
     """
 
@@ -76,12 +77,50 @@ class Results:
         """
         rows = []
         for (metric, method), table in self.table.groupby(["metric", "method"], sort=False):
-            items = table.groupby("item")
-            scores = items["score"].mean().to_numpy() if metric == LOCALISATION else auc(_curves(table))
+            scores = _scores(metric, table).to_numpy()
             low, high = _interval(scores, confidence_level)
-            seconds = items["seconds"].first().mean()
+            seconds = table.groupby("item")["seconds"].first().mean()
             rows.append([metric, method, scores.mean(), float(low), float(high), len(scores), seconds])
         return pd.DataFrame(rows, columns=["metric", "method", "mean", "low", "high", "count", "seconds"])
+
+    def differences(self, method: str, confidence_level: float = 0.95) -> Any:
+        """How much better or worse the other methods are than `method`, on the same grids and images.
+
+        The scores of the methods on one image are alike: some images are easy for all. So two methods may differ
+        clearly although the intervals of their means overlap. These intervals are of the differences, item by item.
+
+        Args:
+            method: the name of the method to compare with.
+            confidence_level: number in (0, 1).
+
+        Returns:
+            DataFrame with a row for each metric and other method: metric, method, mean (of its score minus that of
+            `method`), low, high, count (of items).
+
+        Raises:
+            ValueError: there are no scores of this method, or another one has scores of other items.
+
+        Example:
+
+        >>> keras_coda.metrics.Results.load("evaluation").differences("contributions")
+        """
+        names = list(self.table["method"].unique())
+        if method not in names:
+            raise ValueError(f"Expected one of the methods {names}. Received: {method!r}")
+        rows = []
+        for metric, table in self.table.groupby("metric", sort=False):
+            scores = {name: _scores(metric, part) for name, part in table.groupby("method", sort=False)}
+            reference = scores.pop(method, None)
+            for name, of_other in scores.items() if reference is not None else ():
+                if not of_other.index.equals(reference.index):
+                    raise ValueError(
+                        f"Expected scores of {name!r} by {metric} for the {len(reference)} items that {method!r} has. "
+                        f"Received: {len(of_other)} items, {of_other.index.isin(reference.index).sum()} of them the same"
+                    )
+                differences = (of_other - reference).to_numpy()
+                low, high = _interval(differences, confidence_level)
+                rows.append([metric, name, differences.mean(), float(low), float(high), len(differences)])
+        return pd.DataFrame(rows, columns=["metric", "method", "mean", "low", "high", "count"])
 
     def curve(self, metric: str, method: str, confidence_level: float = 0.95) -> Any:
         """The mean curve of a method over all images, with confidence intervals by bootstrap.
@@ -102,14 +141,22 @@ class Results:
             known = self.table[self.table["metric"] != LOCALISATION]
             pairs = list(known.groupby(["metric", "method"], sort=False).groups)
             raise ValueError(f"Expected a metric and method of {pairs}. Received: {metric!r}, {method!r}")
-        curves = _curves(table)
+        curves = _curves(table).to_numpy()
         low, high = _interval(curves, confidence_level)
         return pd.DataFrame({"x": np.unique(table["x"]), "mean": curves.mean(0), "low": low, "high": high})
 
 
 def _curves(table):
-    """The scores of one metric and method as an array `(items, points)`."""
-    return table.pivot(index="item", columns="x", values="score").to_numpy()
+    """The scores of one metric and method, a row for each item and a column for each point."""
+    return table.pivot(index="item", columns="x", values="score")
+
+
+def _scores(metric, table):
+    """The one score of each item of one metric and method, by the item's number."""
+    if metric == LOCALISATION:
+        return table.groupby("item")["score"].mean()
+    curves = _curves(table)
+    return pd.Series(auc(curves.to_numpy()), curves.index)
 
 
 def _interval(values, confidence_level):

@@ -71,6 +71,41 @@ class TestResults:
         np.testing.assert_allclose(summary.loc["some", "mean"], metrics.auc(curves).mean())
         np.testing.assert_allclose(summary.loc["other", "mean"], 1 - metrics.auc(curves).mean())
 
+    def test_differences_are_item_by_item(self, rng):
+        # Items that differ much, and a second method that is a little better on each.
+        of_items, gains = 10 * rng.normal(size=400), 0.1 + 0.1 * rng.normal(size=400)
+        grids, better = (np.tile(scores[:, np.newaxis], 9) for scores in (of_items, of_items + gains))
+        x = np.linspace(0, 0.25, 5)
+        curves = rng.uniform(size=(30, 5))
+        parts = [
+            table_of("localisation", grids, "first"),
+            table_of("localisation", better, "second"),
+            table_of("deletion", curves, "first", x=x),
+            table_of("deletion", curves - x, "second", x=x),
+            table_of("insertion", curves, "second", x=x),
+        ]
+        results = metrics.Results(pd.concat(parts).sample(frac=1, random_state=0))
+        localisation, deletion = results.differences("first").itertuples()
+        assert (localisation.metric, localisation.method, localisation.count) == ("localisation", "second", 400)
+        np.testing.assert_allclose(localisation.mean, gains.mean())
+        half = 1.96 * gains.std() / 20
+        expected = [localisation.mean - half, localisation.mean + half]
+        np.testing.assert_allclose([localisation.low, localisation.high], expected, atol=0.1 * half)
+        # The area under x is the middle of its range.
+        assert (deletion.metric, deletion.method, deletion.count) == ("deletion", "second", 30)
+        np.testing.assert_allclose([deletion.mean, deletion.low, deletion.high], -0.125)
+        np.testing.assert_allclose(results.differences("second")["mean"], [-localisation.mean, 0.125])
+
+    def test_differences_refuse_what_cannot_be_compared(self, rng):
+        scores = rng.normal(size=(4, 9))
+        results = metrics.Results(
+            pd.concat([table_of("localisation", scores), table_of("localisation", scores[1:], "other")])
+        )
+        with pytest.raises(ValueError, match=r"methods \['some', 'other'\]. Received: 'third'"):
+            results.differences("third")
+        with pytest.raises(ValueError, match="of 'other' by localisation for the 4 items.*Received: 3 items, 3"):
+            results.differences("some")
+
     def test_the_same_interval_each_time(self, rng):
         results = metrics.Results(table_of("localisation", rng.normal(size=(50, 4))))
         pd.testing.assert_frame_equal(results.summary(), results.summary())
