@@ -101,9 +101,9 @@ class TestResults:
         results = metrics.Results(
             pd.concat([table_of("localisation", scores), table_of("localisation", scores[1:], "other")])
         )
-        with pytest.raises(ValueError, match=r"methods \['some', 'other'\]. Received: 'third'"):
+        with pytest.raises(ValueError, match=r"methods \['some', 'other'\]\. Received: 'third'"):
             results.differences("third")
-        with pytest.raises(ValueError, match="of 'other' by localisation for the 4 items.*Received: 3 items, 3"):
+        with pytest.raises(ValueError, match=r"of 'other' by localisation for the 4 items.*Received: 3 items, 3"):
             results.differences("some")
 
     def test_the_same_interval_each_time(self, rng):
