@@ -113,9 +113,10 @@ class Results:
             reference = scores.pop(method, None)
             for name, of_other in scores.items() if reference is not None else ():
                 if not of_other.index.equals(reference.index):
+                    same = of_other.index.isin(reference.index).sum()
                     raise ValueError(
                         f"Expected scores of {name!r} by {metric} for the {len(reference)} items that {method!r} has. "
-                        f"Received: {len(of_other)} items, {of_other.index.isin(reference.index).sum()} of them the same"
+                        f"Received: {len(of_other)} items, {same} of them the same"
                     )
                 differences = (of_other - reference).to_numpy()
                 low, high = _interval(differences, confidence_level)
