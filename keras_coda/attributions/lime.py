@@ -36,7 +36,9 @@ class LIME(Attribution):
         samples: integer, variants of an image.
         features: integer, superpixels that get a weight.
         seed: integer.
-        activation: the function from outputs to probabilities, see `Classifier`.
+        activation: the function from outputs to probabilities, see `Classifier`. With "linear" the linear model is of
+            the outputs themselves, which is better where all probabilities are close to 0, as in the grids of
+            `metrics.localisation`.
         batch_size: integer, variants evaluated at once.
         input: "encoded" or "image", see `Attribution`.
 
