@@ -11,6 +11,7 @@ if keras.backend.backend() not in BACKENDS:
 
 _active = importlib.import_module(f"keras_coda.backend.{keras.backend.backend()}")
 
+compiled = _active.compiled
 cpu_kernels = _active.cpu_kernels
 custom_gradient = _active.custom_gradient
 export_onnx = _active.export_onnx
@@ -26,6 +27,7 @@ pull_back = _active.pull_back
 records_gradients = _active.records_gradients
 runs_on_cpu = _active.runs_on_cpu
 saved_model_arguments = _active.saved_model_arguments
+takes_device_batches = _active.takes_device_batches
 windows = _active.windows
 
 _devices = importlib.import_module(f"keras_coda.backend.devices_{keras.backend.backend()}")

@@ -21,6 +21,13 @@ map_in_turn = ops.map
 one_at_a_time = threading.RLock()
 # What `keras.Model.export` is told for a SavedModel: no gradients, which JAX lacks where sizes are not known.
 saved_model_arguments = {"jax2tf_kwargs": {"with_gradient": False}}
+# Whether `fit` takes batches that are on the device without copying them to the host.
+takes_device_batches = True
+
+
+def compiled(function):
+    """A function of tensors that computes the same as `function`, compiled at its first call for each shape."""
+    return jax.jit(function)
 
 
 def keep_compiled():

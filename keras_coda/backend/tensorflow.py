@@ -15,6 +15,13 @@ windows = None
 one_at_a_time = contextlib.nullcontext()
 # What `keras.Model.export` is told for a SavedModel.
 saved_model_arguments: dict = {}
+# Whether `fit` takes batches that are on the device without copying them to the host. `tf.data` is on the host.
+takes_device_batches = False
+
+
+def compiled(function):
+    """A function of tensors that computes the same as `function`: `function` itself, since nothing is compiled here."""
+    return function
 
 
 def keep_compiled():

@@ -23,6 +23,13 @@ map_in_turn = ops.map
 one_at_a_time = contextlib.nullcontext()
 # What `keras.Model.export` is told for a SavedModel, which is not written with PyTorch.
 saved_model_arguments: dict = {}
+# Whether `fit` takes batches that are on the device without copying them to the host.
+takes_device_batches = True
+
+
+def compiled(function):
+    """A function of tensors that computes the same as `function`: `function` itself, since nothing is compiled here."""
+    return function
 
 
 def keep_compiled():

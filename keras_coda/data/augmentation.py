@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from keras_coda.data.device_images import DeviceImages
 from keras_coda.data.rand_augment import rand_augment
 from keras_coda.data.stored_images import StoredImages
 
@@ -74,21 +75,26 @@ class Augmentation:
         """
         return rng.random((count, _DRAWS))
 
-    def take(self, images: np.ndarray | StoredImages, indices: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    def take(self, images: np.ndarray | StoredImages | DeviceImages, indices: np.ndarray, draws: np.ndarray) -> Any:
         """Augment some of the images by given random numbers.
 
         Args:
-            images: array `(N, H, W, C)` of integers in 0..255 or floats in [0, 1], or `StoredImages`.
+            images: array `(N, H, W, C)` of integers in 0..255 or floats in [0, 1], or `StoredImages`; without
+                `rand_augment` also `DeviceImages`.
             indices: integers `(n,)`.
             draws: array `(n, 4)`, rows from `draw`.
 
         Returns:
-            An array `(n, H, W, C)` of the same dtype.
+            An array `(n, H, W, C)` of the same dtype; of `DeviceImages` a tensor.
 
         Raises:
             ValueError: `rand_augment` is set, and the images are not RGB.
         """
         flipped, top, left, seeds = draws.T
+        if isinstance(images, DeviceImages):
+            padding = self.crop_padding or 0
+            top, left = (_places(drawn, 2 * padding + 1) - padding for drawn in (top, left))
+            return images.taken(indices, top, left, flipped < 0.5 if self.flip else np.zeros(len(draws), bool))
         if self.crop_padding is None:
             taken = images[indices]
         else:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_coda.data.augmentation import Augmentation
+from keras_coda.data.device_images import DeviceImages
 from keras_coda.data.stored_images import StoredImages
 
 # Number of batches that threads prepare ahead of the network.
@@ -26,7 +27,7 @@ class Batches(keras.utils.PyDataset):
     Batches can also be taken in worker processes, forked or not, such as those of a PyTorch `DataLoader`.
 
     Args:
-        images: array or `StoredImages`, with the images on the first axis.
+        images: array, `StoredImages` or `DeviceImages`, with the images on the first axis.
         labels: array, likewise.
         batch_size: integer, number of images in a batch of all processes together, a multiple of `devices`.
         devices: integer, number of devices that share a batch.
@@ -43,7 +44,7 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        images: np.ndarray | StoredImages,
+        images: np.ndarray | StoredImages | DeviceImages,
         labels: np.ndarray,
         batch_size: int,
         devices: int,
@@ -76,6 +77,9 @@ class Batches(keras.utils.PyDataset):
         return {**vars(self), "_threads": None, "_prepared": {}, "_process_id": None}
 
     def __getitem__(self, number):
+        if isinstance(self.images, DeviceImages):
+            # The device prepares the batch while this thread goes on.
+            return self._batch(self._order, self._epoch, number)
         if self._process_id != os.getpid():
             # Own threads, since Keras' workers would serve batches that were prepared in the order of the epoch before.
             # New ones after a fork, since the threads of the parent process do not run here.

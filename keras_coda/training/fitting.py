@@ -13,6 +13,7 @@ import numpy as np
 from keras_coda import backend
 from keras_coda.data.augmentation import Augmentation
 from keras_coda.data.batches import Batches
+from keras_coda.data.device_images import DeviceImages
 from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet, transfer
 from keras_coda.recipes import Recipe
@@ -22,6 +23,9 @@ from keras_coda.training.options import Options
 from keras_coda.training.replica import Replica
 from keras_coda.training.schedule import learning_rate
 from keras_coda.training.state import State
+
+# Fewer bytes of training images are kept in a device's memory. TinyImageNet has 1.2e9.
+MOST_ON_DEVICE = 2**31
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +155,7 @@ def fit(run, dataset, others=()):
     backend.keep_compiled()
     recipe, first = run.recipe, backend.process()[0] == 0
     batches = Batches(
-        dataset.x_train,
+        DeviceImages(dataset.x_train) if _fit_on_device(run, dataset.x_train) else dataset.x_train,
         dataset.y_train,
         recipe.batch_size,
         run.devices or 1,
@@ -195,6 +199,19 @@ def fit(run, dataset, others=()):
         state.restore(model)
     trained = count.done / len(batches) if watch.finite else state.epoch
     return model, Fitted(int(trained) if trained == int(trained) else trained, watch.finite)
+
+
+def _fit_on_device(run, images):
+    """Whether the training images are to be kept on the device, with the crops and flips made there."""
+    return (
+        isinstance(images, np.ndarray)
+        and images.dtype in ("uint8", "float32")
+        and images.nbytes < MOST_ON_DEVICE
+        and run.devices is None
+        and run.recipe.augmentation.get("rand_augment") is None
+        and backend.takes_device_batches
+        and not backend.runs_on_cpu()
+    )
 
 
 def fitted_weights(*arguments):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from keras_coda import CoDANet, data, presets, recipes, training
+from keras_coda import CoDANet, backend, data, presets, recipes, training
 from keras_coda.data import dataset as dataset_module
 from keras_coda.data.batches import Batches
 from keras_coda.training import by_recipe, fitting, time_limit
@@ -326,3 +326,35 @@ def test_a_training_starts_from_the_weights_of_a_preset(recipe, tmp_path):
         with pytest.raises(presets.PresetError, match=message):
             training.train(other, tmp_path / "third", start=start, verbose=0)
     assert not (tmp_path / "third").exists()
+
+
+@pytest.mark.skipif(not backend.takes_device_batches, reason="Here `fit` takes its batches from the host.")
+def test_images_on_the_device_lead_to_the_same_network(recipe, tmp_path, monkeypatch):
+    recipe = dataclasses.replace(recipe, augmentation={"flip": True, "crop_padding": 1}, epochs=2)
+    of_host, _ = training.train(recipe, tmp_path / "host", verbose=0)
+    monkeypatch.setattr(fitting, "_fit_on_device", lambda run, images: True)
+    made = []
+    init = data.DeviceImages.__init__
+    monkeypatch.setattr(data.DeviceImages, "__init__", lambda self, images: made.append(self) or init(self, images))
+    of_device, _ = training.train(recipe, tmp_path / "device", verbose=0)
+    assert len(made) == 1
+    with pytest.raises(ValueError, match="too short"):  # after some steps were timed
+        training.train(recipe, tmp_path / "timed", verbose=0, limit_minutes=1e-9)
+    for expected, found in zip(of_host.get_weights(), of_device.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_images_that_fit_are_kept_on_a_device_with_its_own_memory(recipe, few_digits, tmp_path, monkeypatch):
+    run, images = fitting.Run(recipe, tmp_path), few_digits.x_train
+    assert not fitting._fit_on_device(run, images)  # on a CPU
+    monkeypatch.setattr(backend, "runs_on_cpu", lambda: False)
+    assert fitting._fit_on_device(run, images) == (keras.backend.backend() != "tensorflow")
+    monkeypatch.setattr(backend, "takes_device_batches", True)
+    assert fitting._fit_on_device(run, images)
+    augmented = dataclasses.replace(recipe, augmentation={"rand_augment": {"num_ops": 1, "magnitude": 9}})
+    of_two = dataclasses.replace(run.options, devices=2)
+    for other in (dataclasses.replace(run, recipe=augmented), dataclasses.replace(run, options=of_two)):
+        assert not fitting._fit_on_device(other, images)
+    assert not fitting._fit_on_device(run, data.StoredImages([], 32, 32))
+    monkeypatch.setattr(fitting, "MOST_ON_DEVICE", images.nbytes)
+    assert not fitting._fit_on_device(run, images)
