@@ -126,7 +126,7 @@ def test_wrong_input_is_one_line_on_stderr_and_leaves_nothing(tmp_path, capsys):
         (["explain", str(text)], "text.png is not an image"),
         (["explain", str(tmp_path / "missing.png")], "missing.png"),
         (["explain", str(text), "--preset", "nonsense"], "nonsense"),
-        (["explain", str(text), "--preset", "s_coda_cifar10"], "not released"),
+        (["explain", str(text), "--preset", "m_coda_cifar10"], "not released"),
         (["explain", str(text), str(text)], "names must differ"),
         (["demo", "--preset", "xl_coda_tinyimagenet"], "not released"),
         (["train", "nonsense"], "No recipe 'nonsense'"),

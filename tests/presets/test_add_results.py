@@ -38,7 +38,7 @@ def test_results_are_added_and_replaced(folder, preset, monkeypatch):
     assert presets.metadata(folder)["results"]["localisation"] == 0.75
 
 
-@pytest.mark.parametrize("name", [*bundled(), "s_coda_cifar10", "hf://user/tiny"])
+@pytest.mark.parametrize("name", [*bundled(), "m_coda_cifar10", "hf://user/tiny"])
 def test_what_has_a_name_is_not_altered(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = {path: path.read_bytes() for folder in bundled().values() for path in folder.iterdir()}

@@ -79,21 +79,21 @@ def test_by_branch_and_by_commit(hub, repository, preset, tmp_path):
 
 
 def test_by_the_name_of_a_network_at_the_commit_that_was_released(hub, repository, preset, monkeypatch):
-    name, commit = "s_coda_cifar10", repository.branches["main"]
+    name, commit = "m_coda_cifar10", repository.branches["main"]
     monkeypatch.setitem(KNOWN, name, KNOWN[name]._replace(source=f"{HANDLE}@{commit}"))
     repository.commit({"metadata.json": b"later"}, "not what was released")
     assert same(presets.load(name), preset[1])
     assert presets.metadata(name)["dataset"] == "My Noise"
     released = {info.name: info.released for info in presets.list()}
     assert released[name]
-    assert not released["m_coda_cifar10"]
+    assert not released["l_coda_imagenet100"]
     # A commit does not change, so the second call makes no request.
     before = len(hub.requests)
     assert same(presets.load(name), preset[1])
     assert len(hub.requests) == before
     hub.stop()
     assert same(presets.load(name), preset[1])
-    assert presets.load(name, load_weights=False).count_params() == 7_782_816
+    assert presets.load(name, load_weights=False).count_params() == 27_517_536
 
 
 def test_names_are_of_fixed_commits():

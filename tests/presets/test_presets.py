@@ -267,23 +267,22 @@ def test_models_move_between_backends(saved, tmp_path):
 # Names and paths.
 
 
-NAMES = {
-    "s_coda_cifar10": ("s", 10, (32, 32, 3)),
+UNRELEASED = {
     "m_coda_cifar10": ("m", 10, (32, 32, 3)),
     "l_coda_imagenet100": ("l", 100, (240, 240, 3)),
     "xl_coda_tinyimagenet": ("xl", 200, (64, 64, 3)),
 }
 
 
-def test_the_papers_names_are_listed_unreleased():
+def test_names_without_weights_are_listed_unreleased():
     known = {preset.name: preset for preset in presets.list()}
-    for name, (_, classes, image_shape) in NAMES.items():
+    for name, (_, classes, image_shape) in UNRELEASED.items():
         assert (known[name].classes, known[name].image_shape, known[name].released) == (classes, image_shape, False)
-        of_the_paper = name[0] in "sl"
+        of_the_paper = name[0] == "l"
         assert ("not in the paper's text" in known[name].description.lower()) != of_the_paper
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", UNRELEASED)
 def test_unreleased_weights_are_an_error_that_says_what_there_is(name, monkeypatch):
     with pytest.raises(presets.PresetError, match=rf"'{name}' are not released.*load_weights=False"):
         presets.load(name)
@@ -291,14 +290,14 @@ def test_unreleased_weights_are_an_error_that_says_what_there_is(name, monkeypat
         presets.metadata(name)
     # The large ones take seconds to build, so only the call is checked.
     monkeypatch.setattr(keras_coda.CoDANet, "from_size", lambda *arguments, **options: arguments)
-    assert presets.load(name, load_weights=False) == NAMES[name][:2]
+    assert presets.load(name, load_weights=False) == UNRELEASED[name][:2]
 
 
 def test_an_untrained_architecture_has_a_name():
-    model = presets.load("s_coda_cifar10", load_weights=False)
+    model = presets.load("m_coda_cifar10", load_weights=False)
     assert isinstance(model, keras_coda.CoDANet)
-    assert model.count_params() == 7_782_816
-    assert model.get_config() == keras_coda.CoDANet.from_size("s").get_config()
+    assert model.count_params() == 27_517_536
+    assert model.get_config() == keras_coda.CoDANet.from_size("m").get_config()
 
 
 def test_bundled_presets_are_listed_and_loaded_by_name(saved, tmp_path, monkeypatch):
