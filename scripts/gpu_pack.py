@@ -102,7 +102,7 @@ def main(arguments=None):
     if limit < LEAST:
         parser.error(
             f"too little can go with the checkout. Expected: at least {LEAST / MIB:.0f} MiB. "
-            "Leave large weights out: git sparse-checkout set --no-cone '/*' '!/zoo/*/*.h5.*'; "
+            "Leave large weights out: git sparse-checkout set --no-cone '/*' '!*.h5' '!*.h5.*'; "
             "and back: git sparse-checkout disable"
         )
     files = wanted(arguments.run, arguments.data, arguments.start, wheels(OUT / "wheels"))
