@@ -224,6 +224,8 @@ class Job:
             if late:
                 self.say(late=True, steps_done=call * chunk, of=steps)
                 break
+        if number < len(self.stages) - 1:
+            self.save()  # The next stage may not fit into the GPU's memory.
 
     def seconds_a_step(self, program, chunk):
         """Seconds of a step: those of the second of two calls, whose results are discarded."""
