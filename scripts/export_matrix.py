@@ -49,7 +49,7 @@ def residual():
 NETWORKS = {
     "digits": (lambda: keras_coda.presets.load("xs_coda_digits"), (16, 16, 1), 5),
     "colour": (lambda: keras_coda.presets.load("xs_coda_cifar10"), (32, 32, 3), 5),
-    "s": (lambda: keras_coda.CoDANet.from_size("s"), (32, 32, 3), 2),
+    "s": (lambda: keras_coda.presets.load("s_coda_cifar10"), (32, 32, 3), 2),
     "hybrid": (hybrid, (32, 32, 3), 5),
     "residual": (residual, (32, 32, 3), 5),
 }
