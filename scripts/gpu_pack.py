@@ -1,7 +1,7 @@
 """Collect the files that a GPU machine without a network needs, in folders small enough for a transfer.
 
     python scripts/gpu_pack.py s --data /path/to/packed/data
-    python scripts/gpu_pack.py xl --data /path/to/packed/data --start build/gpu/back/preset
+    python scripts/gpu_pack.py xl --data /path/to/packed/data --start build/gpu/xl_1
 
 Run it in the checkout that is transferred. It makes build/gpu/s/1, build/gpu/s/2, ..., which git ignores. They hold the
 wheels that the machine lacks, the packed images, and the preset to start from. Prints the folders. docs/gpu.md says how

@@ -1,18 +1,18 @@
 """Train a CoDA-Net by a recipe on one GPU within a time limit. JAX, all images on the GPU, several steps per call.
 
     python scripts/gpu_train.py s_coda_cifar10_fast --data arrays --minutes 9 --out s
-    python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 9 --out xl --half \
-        --stages 32:1 --fall 0 --chunk 13 --grids 0
-    python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 9 --out xl_2 --half \
-        --start xl/preset --rates 0.005 --stages 48:0.4,64:0.6 --fall 0 --chunk 13 --grids 0
+    python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 11 --out xl --half \
+        --stages 32:0.55,64:0.45 --fall 1 --chunk 13 --grids 0 --rates 0.005
+    python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 10 --out xl_2 --half \
+        --start xl/preset --stages 64:1 --fall 1 --chunk 13 --grids 0 --rates 0.003
 
 It checks the GPU kernels, tries a few learning rates, trains with the best one until time or epochs are over, and
 measures the result. The folder of --out gets
 
     log.jsonl    a line per epoch, and all measurements, with versions and device
-    preset/      the network as a preset, its weights in parts of 15 MiB
+    preset/      the network as a preset, its weights in parts of 15 MiB, written every two minutes
 
-which are written every two minutes. The data are a folder of arrays from `gpu_unpack.py`. docs/gpu.md says how to run
+The data are a folder of arrays from `gpu_unpack.py`. docs/gpu.md says how to run
 this on a machine that is lent for minutes.
 """
 

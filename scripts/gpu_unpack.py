@@ -61,10 +61,12 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("target", type=pathlib.Path)
+    parser.add_argument("--no-wheels", action="store_true", help="images alone, on a machine with another Python")
     arguments = parser.parse_args(arguments)
     target = arguments.target
     shutil.copytree(arguments.folder, target, dirs_exist_ok=True)
-    install_wheels(arguments.folder / "wheels", target / "site")
+    if not arguments.no_wheels:
+        install_wheels(arguments.folder / "wheels", target / "site")
     (target / "arrays").mkdir(exist_ok=True)
     if not (target / "arrays" / "complete").exists():
         unpack = tiny_imagenet if (target / "data" / "tiny-imagenet").is_dir() else cifar10
