@@ -21,7 +21,7 @@ def test_presets_in_the_package(name, rng):
     assert {key: config[key] for key in arguments} == arguments
     assert (facts["name"], facts["dataset"]) == (name, recipe.dataset)
     # On a GPU each epoch leaves out what does not fill a batch.
-    assert facts["results"]["epochs"] == pytest.approx(recipe.epochs, rel=0.01)
+    assert facts["results"]["epochs"] == pytest.approx(recipe.epochs, rel=0.01 if name in TRAINED_BY else 0, abs=0)
     images = rng.random((2, *facts["image_shape"])).astype("float32")
     explanation = model.explain(images, "all")
     total = explanation.contributions.sum((2, 3, 4)) + explanation.bias
