@@ -32,7 +32,7 @@ class Muon(keras.optimizers.Muon):
             0.02 to 0.03, S at a batch of 512 about 0.01.
         weight_decay: float, decoupled, of DAU kernels and matrices. Keep `learning_rate * weight_decay` at most 0.015.
         iteration_dtype: string, dtype of the Newton-Schulz iteration. "bfloat16" is meant for GPUs. With it an update
-            differs by 2 to 8 % from that in float32. Five steps leave singular values within about 30 % of 1 anyway.
+            differs by 2 to 10 % from that in float32. Five steps leave singular values within about 30 % of 1 anyway.
             In short trainings of two networks no difference was clear (`zoo/README.md`). Default: "float32".
         **kwargs: as for `keras.optimizers.Muon`: `momentum`, `nesterov`, `ns_steps`, `rms_rate`, `clipnorm`,
             `loss_scale_factor`, ...

@@ -66,8 +66,9 @@ def assert_close(got, want, tolerance):
         assert relative_error(g, w) < tolerance
 
 
+# The updates are 8 % of these kernels, and those in bfloat16 are off by 4 to 10 %, by processor and by backend.
 @pytest.mark.parametrize(
-    ("size", "dtype", "tolerance"), [(1, "float32", 1e-5), (1e-9, "float32", 1e-5), (1, "bfloat16", 0.005)]
+    ("size", "dtype", "tolerance"), [(1, "float32", 1e-5), (1e-9, "float32", 1e-5), (1, "bfloat16", 0.015)]
 )
 def test_muon_is_its_definition(rng, size, dtype, tolerance):
     """Whatever the size of the gradients: those of DAU kernels may be 1e-9."""
