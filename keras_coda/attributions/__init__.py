@@ -8,7 +8,7 @@ from keras_coda.attributions.classifier import Classifier
 from keras_coda.attributions.contributions import Contributions
 from keras_coda.attributions.deep_lift import DeepLIFT
 from keras_coda.attributions.grad_cam import GradCAM
-from keras_coda.attributions.gradient import Gradient, InputXGradient
+from keras_coda.attributions.gradient import Gradient, InputXGradient, Saliency
 from keras_coda.attributions.guided_backpropagation import GuidedBackpropagation
 from keras_coda.attributions.integrated_gradients import IntegratedGradients
 from keras_coda.attributions.lime import LIME
@@ -30,6 +30,7 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "Occlusion",
+    "Saliency",
     "SmoothGrad",
     "published",
 ]

@@ -1,6 +1,7 @@
-"""The gradient of an output with respect to the image, and its product with the image."""
+"""The gradient of an output with respect to the image, its absolute value, and its product with the image."""
 
 import keras
+import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack
@@ -9,7 +10,7 @@ from keras_coda.attributions.pull_back import PullBack
 class Gradient(Attribution):
     """The gradient of the target's output with respect to the image, signed, `(N, H, W, C)`.
 
-    Baehrens et al. (2010), Simonyan et al. (2014). Arguments and call: see `Attribution`.
+    Baehrens et al. (2010). `Saliency` is its absolute value. Arguments and call: see `Attribution`.
 
     Example:
 
@@ -22,6 +23,21 @@ class Gradient(Attribution):
 
     def _attribute(self, images, source, targets, verbose):
         return self._pull_back.gradients(source, targets, self.batch_size, verbose)
+
+
+class Saliency(Gradient):
+    """The absolute value of the gradient, `(N, H, W, C)` (Simonyan et al., 2014).
+
+    It says how much each value matters, not whether it speaks for the target or against it. Captum's `Saliency` is the
+    same. The published scores of "gradient" have this definition. Arguments and call: see `Attribution`.
+
+    Example:
+
+    >>> keras_coda.attributions.Saliency(model)(images)
+    """
+
+    def _attribute(self, images, source, targets, verbose):
+        return np.abs(super()._attribute(images, source, targets, verbose))
 
 
 class InputXGradient(Gradient):

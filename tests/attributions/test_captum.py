@@ -15,6 +15,7 @@ from keras_coda.attributions import (
     GuidedBackpropagation,
     InputXGradient,
     IntegratedGradients,
+    Saliency,
     SmoothGrad,
 )
 
@@ -87,6 +88,12 @@ def test_gradient(models):
     model, network = models
     images = tiny_models.images()
     assert_same(Gradient(model)(images, TARGETS), captum(attr.Saliency(network).attribute, images, abs=False))
+
+
+def test_saliency(models):
+    model, network = models
+    images = tiny_models.images()
+    assert_same(Saliency(model)(images, TARGETS), captum(attr.Saliency(network).attribute, images))
 
 
 def test_input_x_gradient(models):

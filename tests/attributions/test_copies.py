@@ -16,6 +16,7 @@ from keras_coda import attributions
 METHODS = {
     "Gradient": {},
     "InputXGradient": {},
+    "Saliency": {},
     "GuidedBackpropagation": {},
     "IntegratedGradients": {"steps": 3, "baseline": 0.5},
     "SmoothGrad": {"samples": 2},

@@ -19,6 +19,7 @@ from keras_coda.attributions import (
     InputXGradient,
     IntegratedGradients,
     Occlusion,
+    Saliency,
     SmoothGrad,
 )
 
@@ -91,6 +92,7 @@ def test_gradients(model, slopes):
 def test_others_that_are_gradients_here(model, slopes):
     images = tiny_models.images()
     close(some(Gradient(model, input="image")(images, TARGETS)), slopes)
+    close(some(Saliency(model, input="image")(images, TARGETS)), np.abs(slopes))
     close(some(GuidedBackpropagation(model, input="image")(images, TARGETS)), slopes)
     close(some(DeepLIFT(model, input="image")(images, TARGETS)), slopes * some(images[:, None]))
 
