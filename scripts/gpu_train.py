@@ -17,6 +17,7 @@ this on a machine that is lent for minutes.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import os
 import pathlib
@@ -31,7 +32,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import jax
 import keras
 import numpy as np
-from gpu import arrays, kernels, measure, plan, programs
+from gpu import arrays, feeds, kernels, measure, plan, programs
 
 import keras_coda
 from keras_coda import attributions, metrics, presets, recipes
@@ -98,6 +99,12 @@ class Job:
         self.data = arrays.load(arguments.data)
         self.native = self.data.x_train.shape[1]
         self.stages = plan.stages(arguments.stages, self.native)
+        self.augmentation = fitting.augmentation(self.recipe)
+        if self.augmentation.rand_augment and arguments.stages:
+            raise ValueError(f"RandAugment is for images as they are. Received: --stages {arguments.stages}")
+        self.batch = self.recipe.batch_size
+        self.epoch_steps = len(self.data.x_train) // self.batch
+        self.chunk = plan.chunk(self.epoch_steps, arguments.chunk)
         arguments.out.mkdir(parents=True, exist_ok=True)
         self.say = log.Log(arguments.out / "log.jsonl")
         self.seen = 0  # images
@@ -112,7 +119,8 @@ class Job:
         self.check_kernels()
         self.start()
         for number, stage in enumerate(self.stages):
-            self.train(number, stage)
+            with contextlib.closing(self.feed(number, stage)) as feed:
+                self.train(number, stage, feed)
         self.save()
         self.test_at_native_size()
         self.measure()
@@ -160,33 +168,30 @@ class Job:
         self.saved = self.tested = time.monotonic()
         self.rate = self.rates[0]
 
-    def train(self, number, stage):
+    def feed(self, number, stage):
+        """The source of a stage's images."""
+        labels = self.data.y_train
+        if self.augmentation.rand_augment:
+            shape, seed = (self.chunk, self.batch), self.recipe.seed + number
+            return feeds.Augmented(self.arguments.data, labels, self.augmentation, shape, seed)
+        return feeds.OnDevice(programs.at_size(self.data.x_train, stage.size), labels, self.augmentation)
+
+    def train(self, number, stage, feed):
         """Run one stage: compile, measure the speed, try learning rates (in the first stage), and train."""
-        batch = self.recipe.batch_size
-        a_epoch = len(self.data.x_train) // batch
-        chunk = plan.chunk(a_epoch, self.arguments.chunk)
+        batch, chunk, a_epoch = self.batch, self.chunk, self.epoch_steps
         began = time.monotonic()
-        images, labels = programs.at_size(self.data.x_train, stage.size), jax.numpy.asarray(self.data.y_train)
-        augmentation = fitting.augmentation(self.recipe)
-        program = programs.steps(
-            self.model,
-            self.optimizer,
-            images,
-            labels,
-            self.native,
-            augmentation.flip,
-            augmentation.crop_padding or 0,
-            (chunk, batch),
-        )
+        program = programs.steps(self.model, self.optimizer, feed, self.native, (chunk, batch))
         test = programs.test(
             self.model, programs.at_size(self.data.x_test, stage.size), jax.numpy.asarray(self.data.y_test)
         )
         compiled = time.monotonic() - began
-        a_step = self.seconds_a_step(program, chunk)
+        a_step = self.seconds_a_step(program, feed)
         speed = {"compiled_in": round(compiled, 1), "images_a_second": round(batch / a_step)}
+        if feed.seconds_a_step:
+            speed["augmented_a_second"] = round(batch / feed.seconds_a_step)
         self.say(stage=number + 1, size=stage.size, steps_a_call=chunk, **speed)
         if number == 0 and len(self.rates) > 1:
-            self.rate = self.best_rate(program, a_step, chunk)
+            self.rate = self.best_rate(program, a_step, feed)
 
         rest = sum(other.share for other in self.stages[number:])
         at_most = int(self.epochs * a_epoch * stage.share / sum(other.share for other in self.stages))
@@ -196,11 +201,11 @@ class Job:
         fall = self.fall if number == len(self.stages) - 1 else 0
         rates = plan.learning_rates(self.rate, steps, warm_up, fall).reshape(-1, chunk)
         self.say(stage=number + 1, rate=self.rate, steps=steps, epochs=round(steps / a_epoch, 2), fall=fall)
-        order = plan.batches(len(labels), (chunk, batch), self.recipe.seed + number)
+        order = plan.batches(len(self.data.y_train), (chunk, batch), self.recipe.seed + number)
         losses, hits = [], []
-        for call, (indices, of_call) in enumerate(zip(order, rates, strict=False), start=1):
+        for call, (of_call, taken) in enumerate(zip(rates, feed.calls(order), strict=False), start=1):
             key = jax.random.fold_in(jax.random.key(self.recipe.seed + number), call)
-            weights, variables, loss, hit = program(self.weights, self.variables, indices, key, of_call)
+            weights, variables, loss, hit = program(self.weights, self.variables, *taken, key, of_call)
             losses.append(float(loss.mean()))
             hits.append(float(hit))
             if not np.isfinite(losses[-1]):
@@ -211,7 +216,7 @@ class Job:
             last = late or call == len(rates)
             if call % (a_epoch // chunk) == 0 or last:
                 facts = {"loss": np.mean(losses), "training_accuracy": np.mean(hits), "rate": of_call[-1]}
-                self.results = {"epochs": round(self.seen / len(labels), 2)}
+                self.results = {"epochs": round(self.seen / len(self.data.y_train), 2)}
                 if last or time.monotonic() > self.tested + TEST_EVERY:
                     facts["test_accuracy"] = test(self.weights)
                     self.results["test_accuracy"] = facts["test_accuracy"]
@@ -227,33 +232,35 @@ class Job:
         if number < len(self.stages) - 1:
             self.save()  # The next stage may not fit into the GPU's memory.
 
-    def seconds_a_step(self, program, chunk):
-        """Seconds of a step: those of the second of two calls, whose results are discarded."""
-        arguments = self.weights, self.variables, *self.few_steps(chunk, 0, np.zeros(chunk, "float32"))
+    def seconds_a_step(self, program, feed):
+        """Seconds of a step: those of the second of two calls, whose results are discarded, or of its images."""
+        rates = np.zeros(self.chunk, "float32")
+        arguments = self.weights, self.variables, *self.few_steps(feed, 0), rates
         jax.block_until_ready(program(*arguments))
         began = time.monotonic()
         jax.block_until_ready(program(*arguments))
-        return (time.monotonic() - began) / chunk
+        return max((time.monotonic() - began) / self.chunk, feed.seconds_a_step)
 
-    def best_rate(self, program, a_step, chunk):
+    def best_rate(self, program, a_step, feed):
         """The learning rate with the lowest loss after a short training from the start, in which it falls to 0."""
+        chunk = self.chunk
         calls = max(1, int(self.arguments.trial / a_step / chunk))
         found = {}
         for rate in self.rates:
             weights, variables = self.weights, self.variables
             rates = plan.learning_rates(rate, calls * chunk, 0.05 * calls * chunk, 1.0).reshape(calls, chunk)
             for call in range(calls):
-                given = self.few_steps(chunk, call, rates[call])
-                weights, variables, losses, hits = program(weights, variables, *given)
+                given = self.few_steps(feed, call)
+                weights, variables, losses, hits = program(weights, variables, *given, rates[call])
             found[rate] = float(losses[-max(1, chunk // 4) :].mean())
             self.say(tried=rate, steps=calls * chunk, loss=repr(found[rate]), training_accuracy=float(hits))
         return plan.best(found)
 
-    def few_steps(self, chunk, number, rates):
-        """The arguments of the program beside the state, for steps whose results are discarded."""
+    def few_steps(self, feed, number):
+        """Images, labels, places and a key for steps whose results are discarded."""
         rng = np.random.default_rng((self.recipe.seed, number))
-        indices = rng.integers(len(self.data.x_train), size=(chunk, self.recipe.batch_size)).astype("int32")
-        return indices, jax.random.key(number), rates
+        indices = rng.integers(len(self.data.x_train), size=(self.chunk, self.batch)).astype("int32")
+        return *next(feed.calls([indices])), jax.random.key(number)
 
     def save(self):
         """Save the weights as a preset, with the results so far."""

@@ -1,5 +1,6 @@
 """`scripts/gpu_*.py`: the division of time, steps and files, and on JAX a whole training of a tiny network."""
 
+import contextlib
 import importlib
 import json
 import pathlib
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from small_models import CLASSES, small_coda_net
 
+import keras_coda
 from keras_coda import presets, recipes
 from keras_coda.contractions import blocked
 from keras_coda.data.wordnet import first_names
@@ -88,10 +90,10 @@ def test_the_fast_recipes_can_be_trained_so(plan):
     assert plan.schedule(recipes.load("xl_coda_tinyimagenet_fast"), 0.0) == (0.02, 0.0)
 
 
-@pytest.mark.parametrize("name", ["s_coda_cifar10", "m_coda_cifar10", "xl_coda_tinyimagenet_aug"])
-def test_what_the_job_does_not_do_is_refused(plan, name):
+@pytest.mark.parametrize("fall", [None, 1.0])
+def test_schedules_in_steps_are_refused(plan, fall):
     with pytest.raises(ValueError, match=r'decay "linear" or "none".*Received: schedule='):
-        plan.schedule(recipes.load(name), None)
+        plan.schedule(recipes.load("m_coda_cifar10"), fall)
 
 
 def test_files_are_laid_out_so_that_each_folder_fits(load):
@@ -221,6 +223,52 @@ def test_a_job_trains_and_a_second_one_goes_on(load, tiny, tmp_path):
     for array, other in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(array, array.astype("float16"))
         assert 0 < np.abs(array - other).max() < 0.05
+
+
+@needs_jax
+def test_a_job_with_rand_augment_and_the_penalty(load, tiny, tmp_path):
+    """The loss has the penalty of eq. (10) of the very batches, which are those of `Augmentation` in this process."""
+    train, feeds, programs = load("gpu_train"), load("gpu.feeds"), load("gpu.programs")
+    recipe = json.loads((tmp_path / "tiny.json").read_text())
+    recipe["model"]["penalty"] = 30.0
+    recipe["augmentation"] = {"flip": True, "crop_padding": 1, "rand_augment": {"num_ops": 2, "magnitude": 10}}
+    (tmp_path / "tiny.json").write_text(json.dumps(recipe))
+    assert train.main(tiny("both", "--rates", "0.03", "--grids", "0")) == 0
+    said = lines(tmp_path / "both")
+    assert said[-1]["ended"]
+    assert any("augmented_a_second" in line for line in said)
+    assert presets.metadata(tmp_path / "both" / "preset")["results"]["epochs"] == 6
+    assert train.main(tiny("stages", "--stages", "4:0.5,8:0.5")) == 2
+
+    data, augmentation = load("gpu.arrays").load(tmp_path), keras_coda.data.Augmentation(**recipe["augmentation"])
+    indices = np.arange(24, dtype="int32").reshape(3, 8)
+    with contextlib.closing(feeds.Augmented(tmp_path, data.y_train, augmentation, (3, 8), seed=5)) as feed:
+        images, labels, places = list(feed.calls([indices[::-1], indices]))[1]
+        draws = [augmentation.draw(8, np.random.default_rng((5, 1, step))) for step in range(3)]
+        want = [augmentation.take(data.x_train, *given) for given in zip(indices, draws, strict=True)]
+        np.testing.assert_array_equal(images[places], want)
+        np.testing.assert_array_equal(labels[places], data.y_train[indices])
+
+        losses = {}
+        weights = small_coda_net(image_shape=(SIZE, SIZE, 3)).get_weights()
+        for penalty in (0.0, 30.0):
+            model = small_coda_net(image_shape=(SIZE, SIZE, 3), penalty=penalty, penalized_classes="all")
+            model.set_weights(weights)
+            optimizer = keras.optimizers.SGD(0.0)
+            optimizer.build(model.trainable_variables)
+            program = programs.steps(model, optimizer, feed, SIZE, (3, 8))
+            state = [
+                programs.strongly_typed(v.value for v in vs) for vs in (model.trainable_variables, optimizer.variables)
+            ]
+            losses[penalty] = program(
+                *state, images, labels, places, programs.jax.random.key(0), np.zeros(3, "float32")
+            )[2]
+        added = [
+            float(30 * model.linear_map_penalty(batch, label))
+            for batch, label in zip(images[places], labels[places], strict=True)
+        ]
+        assert min(added) > 0.01
+        np.testing.assert_allclose(losses[30.0] - losses[0.0], added, rtol=1e-3)
 
 
 @needs_jax

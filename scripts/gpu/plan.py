@@ -130,10 +130,10 @@ def schedule(recipe, fall):
     if fall is None and decay in ("linear", "none"):
         fall = 1.0 if decay == "linear" else 0.0
     unknown = [name for name in entries if entries[name]]
-    if fall is None or unknown or recipe.augmentation.get("rand_augment") or recipe.model.get("penalty"):
+    if fall is None or unknown:
         raise ValueError(
-            'Expected: a recipe with the decay "linear" or "none", or --fall; no RandAugment, and no penalty. '
-            f"Received: schedule={recipe.schedule}, augmentation={recipe.augmentation}, model={recipe.model}"
+            'Expected: a recipe with the decay "linear" or "none", or --fall, and "warm_up" alone beside it. '
+            f"Received: schedule={recipe.schedule}"
         )
     return warm_up / recipe.epochs, fall
 

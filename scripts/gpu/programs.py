@@ -5,6 +5,7 @@ Each is compiled once, ahead of its calls, so that nothing is recompiled unnotic
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 
 import keras_coda
@@ -45,40 +46,51 @@ def augmented(key, images, flip, padding):
     return images.astype("float32") / 255
 
 
-def steps(model, optimizer, images, labels, native, flip, padding, shape):
-    """The program of several training steps.
+def steps(model, optimizer, feed, native, shape):
+    """The program of several training steps. The loss includes the model's penalty (eq. 10).
 
     Logits are sums over positions. So for images of another size than `native`, T is scaled by the number of pixels.
 
     Args:
         model: a `CoDANet`.
         optimizer: a built Keras optimizer, of which the learning rate is a variable.
-        images, labels: all training images and their labels, on the device.
+        feed: of `gpu.feeds`. Its `crop_padding` is in pixels of the native size.
         native: integer, the image size for which the model has its T.
-        flip: whether to flip.
-        padding: integer, of crops, in pixels of the native size.
         shape: `(steps, batch)`.
 
     Returns:
-        A function of `weights`, `variables` (of the optimizer), `indices` of `shape`, a `key` and learning `rates`
-        `(steps,)`, that returns new weights and variables, the loss of each step, and the accuracy on the batches.
+        A function of `weights`, `variables` (of the optimizer), `images`, `labels` and `indices` in them, a `key` and
+        learning `rates` `(steps,)`, that returns new weights and variables, the loss of each step, and the accuracy on
+        the batches.
     """
     loss_of = keras_coda.OneVsRestCrossentropy()
     fixed = [variable.value for variable in model.non_trainable_variables]
     rate_at = next(i for i, variable in enumerate(optimizer.variables) if variable is optimizer._learning_rate)
-    scale = (images.shape[1] / native) ** 2
-    padding = max(1, padding * images.shape[1] // native) if padding else 0
+    size = feed.shapes[0].shape[1]
+    scale = (size / native) ** 2
+    padding = max(1, feed.crop_padding * size // native) if feed.crop_padding else 0
+
+    def penalty_of(weights, batch, targets, key):
+        variables = [*model.trainable_variables, *model.non_trainable_variables]
+        values = [*weights, *fixed]
+        drawn = model._other_classes.state  # A variable, which would be the same at every step.
+        mapping = [*zip(variables, values, strict=True), (drawn, jax.random.bits(key, drawn.shape, drawn.dtype))]
+        with keras.StatelessScope(state_mapping=mapping):
+            return model.linear_map_penalty(batch, targets).astype("float32") / scale
 
     def program(weights, variables, images, labels, indices, key, rates):
         def step(state, given):
             weights, variables = state
             indices, key, rate = given
-            batch, targets = augmented(key, images[indices], flip, padding), labels[indices]
+            batch, targets = augmented(key, images[indices], feed.flip, padding), labels[indices]
 
             def loss(weights):
                 logits, _ = model.stateless_call(weights, fixed, batch, training=True)
                 logits = (logits.astype("float32") - model.logit_bias) / scale + model.logit_bias
-                return loss_of(targets, logits), logits
+                value = loss_of(targets, logits)
+                if model.penalty:
+                    value += model.penalty * penalty_of(weights, batch, targets, jax.random.fold_in(key, 1))
+                return value, logits
 
             (value, logits), gradients = jax.value_and_grad(loss, has_aux=True)(weights)
             variables = [*variables[:rate_at], rate, *variables[rate_at + 1 :]]
@@ -93,14 +105,13 @@ def steps(model, optimizer, images, labels, native, flip, padding, shape):
         program,
         strongly_typed(variable.value for variable in model.trainable_variables),
         strongly_typed(variable.value for variable in optimizer.variables),
-        images,
-        labels,
+        *feed.shapes,
         jnp.zeros(shape, "int32"),
         jax.random.key(0),
         jnp.zeros(shape[0], "float32"),
     )
-    return lambda weights, variables, indices, key, rates: compiled(
-        weights, variables, images, labels, jnp.asarray(indices), key, jnp.asarray(rates)
+    return lambda weights, variables, images, labels, indices, key, rates: compiled(
+        weights, variables, images, labels, indices, key, jnp.asarray(rates)
     )
 
 
