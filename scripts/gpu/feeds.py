@@ -79,7 +79,7 @@ class Augmented:
 
     def calls(self, order):
         """For each array of indices `(steps, batch)`: augmented images, labels, and their places in these."""
-        waiting = collections.deque()
+        waiting: collections.deque = collections.deque()
         for number, indices in enumerate(order):
             waiting.append(self._start(number, indices))
             if len(waiting) > AHEAD:
