@@ -109,7 +109,7 @@ class InputEncoding(keras.layers.Layer):
         The same with 2 C channels, or C without the negative.
 
     Raises:
-        ValueError: values are NaN or out of range, see above.
+        ValueError: values are NaN or out of range, see above; images of another number of channels than the first ones.
 
     Example:
 
@@ -122,6 +122,10 @@ class InputEncoding(keras.layers.Layer):
         self.add_negative = add_negative
         self.data_format = standardize_data_format(data_format)
         self.channel_axis = -1 if self.data_format == "channels_last" else 1
+
+    def build(self, input_shape):
+        # Otherwise the layer behind would complain, of twice as many channels.
+        self.input_spec = keras.layers.InputSpec(axes={self.channel_axis: input_shape[self.channel_axis]})
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         return self.encode(ops.cast(_checked(inputs, training), self.compute_dtype))

@@ -28,10 +28,10 @@ _SIBLING = "Not in the paper's text: the layout follows its siblings and has the
 
 # The part of a name before the first "_" is the size in `CoDANet.from_size`.
 KNOWN = {
-    "s_coda_cifar10": Network("CIFAR-10", 10, (32, 32, 3), _PUBLISHED),
-    "m_coda_cifar10": Network("CIFAR-10", 10, (32, 32, 3), _SIBLING.format(28)),
-    "l_coda_imagenet100": Network("ImageNet-100", 100, (240, 240, 3), _PUBLISHED),
-    "xl_coda_tinyimagenet": Network("TinyImageNet", 200, (64, 64, 3), _SIBLING.format(62)),
+    "s_coda_cifar10": Network("cifar10", 10, (32, 32, 3), _PUBLISHED),
+    "m_coda_cifar10": Network("cifar10", 10, (32, 32, 3), _SIBLING.format(28)),
+    "l_coda_imagenet100": Network("imagenet100", 100, (240, 240, 3), _PUBLISHED),
+    "xl_coda_tinyimagenet": Network("tiny_imagenet", 200, (64, 64, 3), _SIBLING.format(62)),
 }
 
 

@@ -1,5 +1,7 @@
 """The rescalings, and the layers of a CoDA-Net that are no DAUs."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -48,6 +50,19 @@ def test_input_encoding_allows_slight_overshoot_and_any_values_in_training():
     overshoot = np.array([[-0.2, 1.2]], "float32")
     np.testing.assert_allclose(InputEncoding()(overshoot), [[-0.2, 1.2, 1.2, -0.2]], atol=1e-6)
     np.testing.assert_allclose(InputEncoding()(np.array([[3.0]]), training=True), [[3.0, -2.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("data_format", "shape", "axis"), [("channels_last", (1, 4, 5, 1), -1), ("channels_first", (1, 1, 4, 5), 1)]
+)
+def test_images_with_other_channels_are_refused_by_the_encoding(data_format, shape, axis):
+    """Not by the layer behind it, which would name twice as many channels."""
+    encoding = InputEncoding(data_format, name="encoding")
+    encoding(np.zeros((1, 4, 5, 3) if axis == -1 else (1, 3, 4, 5)))
+    with pytest.raises(
+        ValueError, match=rf"'encoding'.*expected axis {axis} of input shape to have value 3.*{re.escape(str(shape))}"
+    ):
+        encoding(np.zeros(shape))
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
