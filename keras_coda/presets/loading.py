@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.models import CoDANet, transfer
 from keras_coda.presets import architecture, facts, files, names, weights
 from keras_coda.presets.errors import PresetError
@@ -49,6 +50,7 @@ def load(
     *,
     classes: Sequence[str] | int | None = None,
     freeze: Sequence[str] = (),
+    data_format: str | None = None,
 ) -> keras.Model:
     """Load a pretrained network, or a network for other classes that starts from it.
 
@@ -66,12 +68,14 @@ def load(
         classes: names of other classes, or their number. The last layer with weights is then replaced by a new one with
             random weights; all others are kept. Default: the preset's classes.
         freeze: names of layers to exclude from training, or patterns such as "dau_*".
+        data_format: "channels_last" or "channels_first", of the images that a `CoDANet` takes. Default: as saved.
 
     Returns:
         A `CoDANet`, or the other kind of Keras model that was saved. It is not compiled.
 
     Raises:
-        ValueError: `classes` are less than two or repeat, or no layer has a name in `freeze`.
+        ValueError: `classes` are less than two or repeat, no layer has a name in `freeze`, or `data_format` is neither
+            or of another model than a `CoDANet`.
         PresetError: there is no such preset, or its weights are not released; a file is missing, was altered or does
             not fit the others; a weight is not finite; the architecture holds what a preset must not hold; or the
             download fails.
@@ -84,6 +88,8 @@ def load(
     >>> model = keras_coda.presets.load("xs_coda_cifar10", classes=["daisy", "tulip"], freeze=["dau_1", "dau_2"])
     """
     model = _loaded(preset, load_weights, dtype)
+    if data_format is not None:
+        model = _in_format(model, standardize_data_format(data_format))
     if classes is not None:
         model = transfer.with_classes(model, classes)
     if freeze:
@@ -114,6 +120,19 @@ def _loaded(preset, load_weights, dtype):
             raise PresetError(f"{folder / WEIGHTS} does not fit {config}: {error}") from error
     check_finite(model, f" of {folder}")
     return model
+
+
+def _in_format(model, data_format):
+    """The network for images of a data format. The weights are the same in both."""
+    if not isinstance(model, CoDANet):
+        raise ValueError(f"`data_format` is for a `CoDANet`. Received: a preset with a {type(model).__name__}")
+    if model.data_format == data_format:
+        return model
+    *size, channels = model.image_shape if model.data_format == "channels_last" else np.roll(model.image_shape, -1)
+    shape = (*size, channels) if data_format == "channels_last" else (channels, *size)
+    new = CoDANet.from_config({**model.get_config(), "data_format": data_format, "image_shape": shape})
+    new.set_weights(model.get_weights())
+    return new
 
 
 def _config(path, expected):

@@ -1,5 +1,8 @@
 """The presets in the package fit their recipes, and explain exactly."""
 
+from unittest.mock import ANY
+
+import keras
 import numpy as np
 import pytest
 
@@ -27,6 +30,26 @@ def test_presets_in_the_package(name, rng):
     total = explanation.contributions.sum((2, 3, 4)) + explanation.bias
     np.testing.assert_allclose(total, model.predict(images, verbose=0), rtol=1e-4, atol=1e-4)
     assert model.classes == len(facts["classes"]) == 10
+
+
+@pytest.mark.parametrize("name", ["xs_coda_digits", "xs_coda_cifar10"])
+def test_a_preset_in_the_other_data_format(name, rng):
+    model, first = presets.load(name), presets.load(name, data_format="channels_first")
+    assert presets.load(name, data_format="channels_last").get_config() == {**model.get_config(), "name": ANY}
+    images = rng.random((2, *presets.metadata(name)["image_shape"])).astype("float32")
+    want, got = model.explain(images, [3, 5]), first.explain(np.moveaxis(images, -1, 1), [3, 5])
+    np.testing.assert_allclose(got.logits, want.logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(np.moveaxis(got.contributions, 1, -1), want.contributions, rtol=1e-3, atol=1e-4)
+    assert (first.class_names, first.image_size) == (model.class_names, model.image_size)
+    with pytest.raises(ValueError, match=r'"channels_last" or "channels_first". Received: .channels.'):
+        presets.load(name, data_format="channels")
+
+
+def test_a_data_format_is_for_networks_that_have_one(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    presets.save(model, tmp_path / "dense", dataset="none", classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"`data_format` is for a `CoDANet`. Received: a preset with a Sequential"):
+        presets.load(tmp_path / "dense", data_format="channels_first")
 
 
 @pytest.fixture(scope="module")
