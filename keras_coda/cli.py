@@ -20,7 +20,6 @@ from keras_coda import (
     photo_commands,
     plots,
     presets,
-    recipes,
     reports,
     training,
 )
@@ -285,7 +284,9 @@ def run_presets(arguments):
 
 def run_train(arguments):
     """Train by a recipe, or by one chosen for a folder of photos."""
-    recipe = photo_commands.recipe_of(arguments) if arguments.images else recipes.load(arguments.recipe or DIGITS)
+    if not arguments.images and arguments.recipe is None:
+        arguments.recipe = DIGITS
+    recipe = photo_commands.recipe_of(arguments)
     out = pathlib.Path(recipe.name) if arguments.out is None else arguments.out
     logs = out.with_name(f"{out.name}.logs") if arguments.logs is None else arguments.logs
     names = {field.name for field in dataclasses.fields(training.Options)}
@@ -395,7 +396,11 @@ def parser():
     command.add_argument("preset", nargs="?", help="a name or folder")
 
     command = add("train", run_train, TRAIN, TRAIN_EXAMPLES)
-    command.add_argument("recipe", nargs="?", help=f"a name or JSON file (default: {DIGITS}, or one for the --images)")
+    command.add_argument(
+        "recipe",
+        nargs="?",
+        help=f"a name, see keras-coda recipe, or JSON file (default: {DIGITS}, or one for the --images)",
+    )
     photo_commands.add_images(command)
     command.add_argument("--out", type=pathlib.Path, help="preset folder to write (default: the recipe's name)")
     command.add_argument("--epochs", type=int, help="in place of the recipe's")
@@ -410,8 +415,10 @@ def parser():
     command.add_argument("--overwrite", action="store_true", help="replace the preset folder if it is there")
 
     command = add("recipe", photo_commands.run_recipe, photo_commands.RECIPE, photo_commands.RECIPE_EXAMPLES)
-    command.add_argument("recipe", nargs="?", help="a name or JSON file to begin with (default: by size and number)")
-    photo_commands.add_images(command, required=True)
+    command.add_argument(
+        "recipe", nargs="?", help="a name or JSON file (default with --images: one by their size and number)"
+    )
+    photo_commands.add_images(command)
     command.add_argument("--start", help="a preset to start from, whose network and image shape are taken")
     return root
 

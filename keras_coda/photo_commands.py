@@ -1,4 +1,4 @@
-"""The commands `keras-coda train --images` and `keras-coda recipe --images` for folders of photos."""
+"""The recipes of the commands `keras-coda train` and `keras-coda recipe`, for data sets and for folders of photos."""
 
 import argparse
 import dataclasses
@@ -10,21 +10,23 @@ from keras_coda import data, recipes
 from keras_coda.training.photo_recipes import recipe_for_photos, start_shape
 
 RECIPE = """\
-Prints a recipe for a folder of photos as JSON. You can edit it and pass it to `keras-coda train`. Network, image size
-and epochs depend on the size and number of the photos. Problems of the folder are printed on the error output."""
+Prints a recipe as JSON, or the names of all recipes. You can edit a recipe and pass it to `keras-coda train`. For a
+folder of photos, network, image size and epochs depend on the size and number of the photos. Problems of the folder are
+printed on the error output."""
 
 RECIPE_EXAMPLES = """\
 examples:
+  keras-coda recipe
+  keras-coda recipe xs_coda_cifar10 > mine.json
   keras-coda recipe --images photos/ > mine.json
   keras-coda train mine.json --out my_photos"""
 
 
-def add_images(command: argparse.ArgumentParser, required: bool = False) -> None:
+def add_images(command: argparse.ArgumentParser) -> None:
     """Add the arguments for a folder of photos to a command's parser."""
     command.add_argument(
         "--images",
         metavar="FOLDER",
-        required=required,
         help="a folder of photos, FOLDER/CLASS/* or FOLDER/{train,validation,test}/CLASS/*",
     )
     command.add_argument("--size", type=int, help="height and width to scale photos to (default: by their size)")
@@ -32,7 +34,18 @@ def add_images(command: argparse.ArgumentParser, required: bool = False) -> None
 
 
 def recipe_of(arguments: argparse.Namespace) -> recipes.Recipe:
-    """Return the recipe for the folder `--images`. A summary of the folder is printed on the error output."""
+    """Return the recipe that a command names, or one for the folder `--images`."""
+    if arguments.images:
+        recipe = _recipe_for_images(arguments)
+    elif arguments.size is not None:
+        raise ValueError(f"--size is for --images. Received: --size {arguments.size} without it")
+    else:
+        recipe = recipes.load(arguments.recipe)
+    return recipe if arguments.freeze is None else dataclasses.replace(recipe, freeze=arguments.freeze)
+
+
+def _recipe_for_images(arguments):
+    """The recipe for the folder `--images`. A summary of the folder is printed on the error output."""
     base = None if arguments.recipe is None else recipes.load(arguments.recipe)
     if arguments.start is not None:
         shape = start_shape(arguments.start)
@@ -44,12 +57,16 @@ def recipe_of(arguments: argparse.Namespace) -> recipes.Recipe:
     print(photos.summary(), file=sys.stderr, flush=True)
     # The summary has already named the problems.
     warnings.simplefilter("ignore", data.PhotosWarning)
-    recipe = recipe_for_photos(photos, arguments.start) if base is None else _for(photos, base)
-    return recipe if arguments.freeze is None else dataclasses.replace(recipe, freeze=arguments.freeze)
+    return recipe_for_photos(photos, arguments.start) if base is None else _for(photos, base)
 
 
 def run_recipe(arguments: argparse.Namespace) -> None:
-    """Print the recipe for a folder of photos."""
+    """Print a recipe, or all names."""
+    if arguments.recipe is None and arguments.images is None:
+        print("\n".join(recipes.built_in()))
+        return
+    if arguments.start is not None and arguments.images is None:
+        raise ValueError(f"--start is for --images here. Received: --start {arguments.start} without it")
     print(json.dumps(dataclasses.asdict(recipe_of(arguments)), indent=2))
 
 

@@ -76,6 +76,12 @@ def load(name_or_path: str | os.PathLike) -> Recipe:
     The file has the entries of `Recipe`. With an entry "base", the name of a built-in recipe or the path of another
     file, it has only those in which it differs from the base. Entries of "model" are then added to those of the base.
 
+    Args:
+        name_or_path: a name of `built_in`, or the path of a file.
+
+    Returns:
+        A `Recipe`.
+
     Raises:
         ValueError: there is no such recipe, an entry is missing or unknown, or has another type.
 

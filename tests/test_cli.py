@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 import keras_coda
-from keras_coda import attributions, cli, data, presets, recipes
+from keras_coda import attributions, cli, data, presets, recipes, training
 from keras_coda._keras_backend import BACKENDS
 from keras_coda.images import read_image
 from keras_coda.presets.names import bundled
@@ -250,6 +251,25 @@ def test_presets_lists_all_and_prints_one(capsys):
         assert info.name in lines
     assert cli.main(["presets", "xs_coda_digits"]) == 0
     assert json.loads(capsys.readouterr().out) == presets.metadata("xs_coda_digits")
+
+
+def test_recipes_are_listed_and_printed(tmp_path, capsys):
+    assert cli.main(["recipe"]) == 0
+    assert capsys.readouterr().out.split() == recipes.built_in()
+    assert cli.main(["recipe", "s_coda_cifar10_t50", "--freeze", "dau_1"]) == 0
+    (tmp_path / "mine.json").write_text(capsys.readouterr().out)
+    mine = recipes.load(tmp_path / "mine.json")
+    assert mine == dataclasses.replace(recipes.load("s_coda_cifar10_t50"), freeze=["dau_1"])
+    for option in ("--size", "--start"):
+        assert cli.main(["recipe", "xs_coda_digits", option, "8"]) == 2
+        assert f"{option} is for --images" in capsys.readouterr().err
+
+
+def test_layers_are_frozen_without_photos_too(monkeypatch):
+    given = []
+    monkeypatch.setattr(training, "train", lambda recipe, *others: given.append(recipe) or (None, {}))
+    assert cli.main(["train", "--freeze", "dau_[12]"]) == 0
+    assert (given[0].name, given[0].freeze) == ("xs_coda_digits", ["dau_[12]"])
 
 
 def test_train_writes_a_preset_that_explain_takes(digit_files, tmp_path, capsys):

@@ -71,6 +71,9 @@ class PhotoImages(StoredImages):
         """Some images before the crop: uint8 arrays that just cover `(H, W)`, and at most twice as much.
 
         Longer images are cropped about their centre to twice the height or width.
+
+        Args:
+            indices: integers, the places of the images.
         """
         return list(threads().map(self._covering, [self.paths[index] for index in indices]))
 

@@ -261,6 +261,9 @@ class CoDANet(ImageModel):
         Returns:
             The folder, a `pathlib.Path`.
 
+        Raises:
+            PresetError: see `keras_coda.presets.save`.
+
         Example:
 
         >>> model.save_to_preset("my_preset", dataset="digits", classes=classes)
@@ -332,7 +335,8 @@ class CoDANet(ImageModel):
 
         The logit of a class is the sum of the contributions of the encoded image, plus b0 (paper, eq. 8 and 9):
 
-            explanation.contributions.sum((1, 2, 3)) + explanation.bias == explanation.logits[:, target]
+            logits = explanation.logits[np.arange(N), explanation.targets]
+            explanation.contributions.sum((1, 2, 3)) + explanation.bias == logits  # up to rounding
 
         Args:
             images: array or tensor `(N, H, W, C)` (or as the model takes them): floats in [0, 1], or integers in
@@ -352,7 +356,9 @@ class CoDANet(ImageModel):
             completeness residual.
 
         Raises:
-            ValueError: images of another shape, out of range or NaN; a target out of range; an unknown layer.
+            ValueError: images of another shape, out of range or NaN; a target out of range, or with another name than
+                the classes; an unknown layer.
+            NotDynamicLinearError: a layer that was changed is no dynamic linear one.
 
         Example:
 
@@ -446,4 +452,5 @@ class CoDANet(ImageModel):
         value_range = tuple(config.pop("value_range", cls.value_range))
         if value_range != cls.value_range:
             raise ValueError(f"`value_range` must be {cls.value_range}. Received: {value_range}")
-        return cls(**config)
+        with keras.saving.CustomObjectScope(custom_objects or {}):
+            return cls(**config)

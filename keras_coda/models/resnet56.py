@@ -107,4 +107,5 @@ class ResNet56(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "ResNet56":
-        return cls(**config)
+        with keras.saving.CustomObjectScope(custom_objects or {}):
+            return cls(**config)

@@ -29,13 +29,17 @@ class Muon(keras.optimizers.Muon):
 
     Args:
         learning_rate: float, a `LearningRateSchedule`, or a function. Smaller networks and batches take
-            0.02 to 0.03, S at a batch of 512 about 0.01.
+            0.02 to 0.03, S at a batch of 512 takes 0.006.
         weight_decay: float, decoupled, of DAU kernels and matrices. Keep `learning_rate * weight_decay` at most 0.015.
         iteration_dtype: string, dtype of the Newton-Schulz iteration. "bfloat16" is meant for GPUs. With it an update
             differs by 2 to 10 % from that in float32. Five steps leave singular values within about 30 % of 1 anyway.
             In short trainings of two networks no difference was clear (`zoo/README.md`). Default: "float32".
+        name: string.
         **kwargs: as for `keras.optimizers.Muon`: `momentum`, `nesterov`, `ns_steps`, `rms_rate`, `clipnorm`,
             `loss_scale_factor`, ...
+
+    Raises:
+        ValueError: `iteration_dtype` is no floating-point dtype.
 
     Example:
 

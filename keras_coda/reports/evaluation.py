@@ -47,6 +47,9 @@ class Evaluation:
     def load(cls, directory: str | os.PathLike) -> "Evaluation":
         """Read the evaluation that `evaluate` saved in a folder.
 
+        Args:
+            directory: path of the folder.
+
         Raises:
             ValueError: the folder holds no finished evaluation.
         """

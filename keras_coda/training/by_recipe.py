@@ -189,6 +189,10 @@ def _weights_of(preset, recipe, dataset):
 def score(model: CoDANet, dataset: data.Dataset) -> dict[str, Any]:
     """Measure a network on the test images of a data set: accuracy, loss, and completeness of its explanations.
 
+    Args:
+        model: a `CoDANet`.
+        dataset: a `keras_coda.data.Dataset` of its classes.
+
     Returns:
         A dict of numbers: `test_images`, `test_accuracy`, `test_loss` (that of the training) and
         `completeness_residual`, the largest `Explanation.relative_residual` over all classes of the first test images,

@@ -140,6 +140,10 @@ def test_configuration(tmp_path, images):
     assert {layer.rescaling for layer in copy.layers if hasattr(layer, "rescaling")} == {gentle}
     assert len(copy.trainable_variables) == 6
 
+    unregistered = {**config, "rescaling": {**config["rescaling"], "config": "elsewhere>gentle"}}
+    copy = CoDANet.from_config(unregistered, custom_objects={"elsewhere>gentle": gentle})
+    assert copy.get_layer("dau_1").rescaling is gentle
+
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is CoDANet
