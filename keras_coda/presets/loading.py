@@ -128,8 +128,8 @@ def _in_format(model, data_format):
         raise ValueError(f"`data_format` is for a `CoDANet`. Received: a preset with a {type(model).__name__}")
     if model.data_format == data_format:
         return model
-    *size, channels = model.image_shape if model.data_format == "channels_last" else np.roll(model.image_shape, -1)
-    shape = (*size, channels) if data_format == "channels_last" else (channels, *size)
+    *others, last = model.image_shape
+    shape = (last, *others) if data_format == "channels_first" else (*others[1:], last, others[0])
     new = CoDANet.from_config({**model.get_config(), "data_format": data_format, "image_shape": shape})
     new.set_weights(model.get_weights())
     return new

@@ -33,7 +33,7 @@ def test_presets_in_the_package(name, rng):
 
 
 @pytest.mark.parametrize("name", ["xs_coda_digits", "xs_coda_cifar10"])
-def test_a_preset_in_the_other_data_format(name, rng):
+def test_a_preset_in_the_other_data_format(name, rng, tmp_path):
     model, first = presets.load(name), presets.load(name, data_format="channels_first")
     assert presets.load(name, data_format="channels_last").get_config() == {**model.get_config(), "name": ANY}
     images = rng.random((2, *presets.metadata(name)["image_shape"])).astype("float32")
@@ -41,6 +41,10 @@ def test_a_preset_in_the_other_data_format(name, rng):
     np.testing.assert_allclose(got.logits, want.logits, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(np.moveaxis(got.contributions, 1, -1), want.contributions, rtol=1e-3, atol=1e-4)
     assert (first.class_names, first.image_size) == (model.class_names, model.image_size)
+    facts = presets.metadata(name)
+    presets.save(first, tmp_path / "first", dataset=facts["dataset"], classes=facts["classes"])
+    back = presets.load(tmp_path / "first", data_format="channels_last")
+    assert back.get_config() == {**model.get_config(), "name": ANY}
     with pytest.raises(ValueError, match=r'"channels_last" or "channels_first". Received: .channels.'):
         presets.load(name, data_format="channels")
 
