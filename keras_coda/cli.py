@@ -334,14 +334,18 @@ def parser():
     command.add_argument(
         "images", nargs="+", type=pathlib.Path, metavar="IMAGE", help="image files, or folders of them"
     )
-    command.add_argument("--preset", default="xs_coda_digits", help="a name or folder (default: %(default)s)")
+    command.add_argument(
+        "--preset", default="xs_coda_digits", help="a name, a folder or hf://user/repo (default: %(default)s)"
+    )
     command.add_argument("--target", help="name of the class to explain (default: the predicted one)")
     out = pathlib.Path("explanations")
     command.add_argument("--out", type=pathlib.Path, default=out, help="folder for the pictures (default: %(default)s)")
 
     command = add("explain-video", run_explain_video, EXPLAIN_VIDEO, EXPLAIN_VIDEO_EXAMPLES)
     command.add_argument("video", type=pathlib.Path, help="a video or animation, or a folder of images")
-    command.add_argument("--preset", default="xs_coda_digits", help="a name or folder (default: %(default)s)")
+    command.add_argument(
+        "--preset", default="xs_coda_digits", help="a name, a folder or hf://user/repo (default: %(default)s)"
+    )
     command.add_argument("--target", help="name of the class to explain (default: the one predicted for each frame)")
     out = pathlib.Path("explained.gif")
     command.add_argument("--out", type=pathlib.Path, default=out, help="file to write (default: %(default)s)")
@@ -355,7 +359,7 @@ def parser():
         "--methods",
         nargs="+",
         metavar="METHOD",
-        help=f"of {', '.join(attributions.published('cifar10'))} (default: all that the model admits)",
+        help=f"of {', '.join(attributions.published('cifar10'))} (default: all that the model admits, which may take days on a CPU)",
     )
     command.add_argument(
         "--settings",
@@ -393,7 +397,7 @@ def parser():
     export_command.add_arguments(command)
 
     command = add("presets", run_presets, PRESETS)
-    command.add_argument("preset", nargs="?", help="a name or folder")
+    command.add_argument("preset", nargs="?", help="a name, a folder or hf://user/repo")
 
     command = add("train", run_train, TRAIN, TRAIN_EXAMPLES)
     command.add_argument(
