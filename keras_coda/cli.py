@@ -359,7 +359,8 @@ def parser():
         "--methods",
         nargs="+",
         metavar="METHOD",
-        help=f"of {', '.join(attributions.published('cifar10'))} (default: all that the model admits, which may take days on a CPU)",
+        help=f"of {', '.join(attributions.published('cifar10'))} "
+        "(default: all that the model admits, which may take days on a CPU)",
     )
     command.add_argument(
         "--settings",
