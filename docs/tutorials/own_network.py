@@ -87,8 +87,8 @@ plots.plot_explanation_gallery(data.x_test[:3], explanation, classes=data.classe
 # %% [markdown]
 # ## What is refused
 #
-# A ReLU is not linear: there is no W(x) that it is built from. You get an error that
-# names it, not a map that is wrong.
+# A ReLU is linear only piece by piece. By default it is refused, by an error that names
+# it.
 
 # %%
 broken = keras.Sequential(
@@ -107,7 +107,7 @@ except keras_coda.NotDynamicLinearError as error:
     print(error)
 
 # %% [markdown]
-# The error names two ways out: take the ReLU for the line that it is at this very input
+# The error names two ways out: treat the ReLU as the linear map that it is at this input
 # (`piecewise_linear=True`), or give a layer of your own a method `linear_map`.
 #
 # Next: [all layers](../api/layers.md), and [the theory](../theory.md) behind them.

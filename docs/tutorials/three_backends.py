@@ -76,7 +76,9 @@ for ax, (name, results) in zip(axes[1:], maps.items(), strict=True):
 #
 # - A `.keras` file or a preset that one backend wrote loads on another.
 # - `model.fit`, `predict` and callbacks are Keras' own.
-# - Attribution methods take any Keras model, on any backend.
+# - Attribution methods take Sequential and Functional Keras models with one input, the
+#   images, and one output. Any other model is wrapped:
+#   `keras.Model(inputs, model(inputs))`.
 #
 # ## What is not
 #
