@@ -1,4 +1,4 @@
-"""Methods that attribute the outputs of any Keras model to its images' pixels. All are called alike:
+"""Methods that attribute the outputs of Keras image classifiers to their images' pixels. All are called alike:
 
 keras_coda.attributions.Gradient(model)(images, targets)
 """

@@ -24,8 +24,12 @@ class GuidedBackpropagation(Gradient):
     users' own functions are recognised.
 
     All other nonlinearities are differentiated, as in the paper and in Captum. Among them are ReLUs with a cap, slope
-    or threshold, ReLUs inside a user's own layer, and ReLUs of several operations, such as `where(x > 0, x, 0)`. For a
-    model without ReLUs, such as a CoDA-Net, this method is the gradient. Arguments and call: see `Attribution`.
+    or threshold, ReLUs in the `call` of a user's own layer, and ReLUs of several operations, such as
+    `where(x > 0, x, 0)`. For a model without ReLUs, such as a CoDA-Net, this method is the gradient. Arguments and
+    call: see `Attribution`.
+
+    Raises:
+        ValueError: see `Attribution`; or a layer with layers of its own, such as a subclassed model, hides a ReLU.
 
     Example:
 
@@ -36,8 +40,11 @@ class GuidedBackpropagation(Gradient):
     def __init__(self, model: keras.Model, batch_size: int = 32, input: str = "encoded"):
         super().__init__(model, batch_size, input)
         network = self.classifier.network
+        operations = graph.operations(network)
+        for operation in operations:
+            _check_hides_none(operation)
         # Tested now, since a compiled program cannot read numbers.
-        forms = {id(operation): _relu_form(operation) for operation in graph.operations(network)}
+        forms = {id(operation): _relu_form(operation) for operation in operations}
 
         def replace(operation):
             return _replacement(operation, forms.get(id(operation)))
@@ -61,6 +68,22 @@ def _replacement(operation, form):
     if form == "activation":
         return view(operation, activation=_guided_relu)
     return lambda *args, **kwargs: _guided_relu(keras.tree.flatten((args, kwargs))[form])
+
+
+def _check_hides_none(operation):
+    """Raise an error if a ReLU is a layer within a layer, where it cannot be replaced."""
+    if not isinstance(operation, keras.layers.Layer):
+        return
+    replaced = getattr(operation, "activation", None)
+    # Keras has no public name for the layers of a layer.
+    inner = [layer for layer in operation._flatten_layers(include_self=False) if layer is not replaced]
+    hidden = [layer for layer in inner if _relu_form(layer) is not None]
+    if hidden:
+        raise ValueError(
+            f"Guided backpropagation does not reach the ReLU of {hidden[0].name!r} within the layer "
+            f"{operation.name!r} ({type(operation).__name__}). Expected: a Sequential or Functional model whose ReLUs "
+            "are operations of its own or of nested models of these kinds"
+        )
 
 
 def _relu_form(operation):

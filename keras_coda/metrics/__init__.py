@@ -1,4 +1,4 @@
-"""Metrics of attributions for any Keras model: the paper's two, insertion and deletion, and the sanity check.
+"""Metrics of attributions for Keras image classifiers: the paper's two, insertion and deletion, and the sanity check.
 
 keras_coda.metrics.measure(model, images, labels, methods, directory).summary()
 """

@@ -224,6 +224,28 @@ def test_guided_backpropagation_knows_a_relu_by_what_it_computes(form, place):
     np.testing.assert_allclose(GuidedBackpropagation(other)(images, TARGETS), want, atol=1e-6)
 
 
+class Hidden(keras.Model):
+    """A network whose layers are seen by its `call` alone."""
+
+    def __init__(self, activation):
+        super().__init__()
+        self.body = [layers.Flatten(), layers.Dense(4, activation=activation), layers.Dense(CLASSES)]
+
+    def call(self, inputs):
+        for layer in self.body:
+            inputs = layer(inputs)
+        return inputs
+
+
+def test_guided_backpropagation_refuses_relus_that_it_does_not_reach():
+    """Otherwise its map would be the plain gradient's."""
+    inputs, images = keras.Input(IMAGE_SHAPE), tiny_models.images()
+    with pytest.raises(ValueError, match=r"the ReLU of 'dense\w*' within the layer 'hidden\w*' \(Hidden\). Expected:"):
+        GuidedBackpropagation(keras.Model(inputs, Hidden("relu")(inputs)))
+    model = keras.Model(inputs, Hidden("tanh")(inputs))
+    np.testing.assert_array_equal(GuidedBackpropagation(model)(images, TARGETS), Gradient(model)(images, TARGETS))
+
+
 def test_guided_backpropagation_assigns_nothing_to_a_layer(monkeypatch):
     """Not even for a while: threads share the model."""
     model, images = two_layers("relu"), tiny_models.images()
