@@ -284,7 +284,7 @@ def run_presets(arguments):
 
 def run_train(arguments):
     """Train by a recipe, or by one chosen for a folder of photos."""
-    if not arguments.images and arguments.recipe is None:
+    if arguments.images is None and arguments.recipe is None:
         arguments.recipe = DIGITS
     recipe = photo_commands.recipe_of(arguments)
     out = pathlib.Path(recipe.name) if arguments.out is None else arguments.out

@@ -35,10 +35,12 @@ def add_images(command: argparse.ArgumentParser) -> None:
 
 def recipe_of(arguments: argparse.Namespace) -> recipes.Recipe:
     """Return the recipe that a command names, or one for the folder `--images`."""
-    if arguments.images:
+    if arguments.images is not None:
         recipe = _recipe_for_images(arguments)
     elif arguments.size is not None:
         raise ValueError(f"--size is for --images. Received: --size {arguments.size} without it")
+    elif arguments.recipe is None:
+        raise ValueError("Expected the name of a recipe, or --images. Received: neither")
     else:
         recipe = recipes.load(arguments.recipe)
     return recipe if arguments.freeze is None else dataclasses.replace(recipe, freeze=arguments.freeze)
@@ -46,6 +48,8 @@ def recipe_of(arguments: argparse.Namespace) -> recipes.Recipe:
 
 def _recipe_for_images(arguments):
     """The recipe for the folder `--images`. A summary of the folder is printed on the error output."""
+    if not arguments.images:
+        raise ValueError("--images must be a folder of photos. Received: an empty name")
     base = None if arguments.recipe is None else recipes.load(arguments.recipe)
     if arguments.start is not None:
         shape = start_shape(arguments.start)
@@ -62,7 +66,8 @@ def _recipe_for_images(arguments):
 
 def run_recipe(arguments: argparse.Namespace) -> None:
     """Print a recipe, or all names."""
-    if arguments.recipe is None and arguments.images is None:
+    given = arguments.recipe, arguments.images, arguments.size, arguments.freeze, arguments.start
+    if all(value is None for value in given):
         print("\n".join(recipes.built_in()))
         return
     if arguments.start is not None and arguments.images is None:

@@ -104,6 +104,13 @@ class Job:
             raise ValueError(f"RandAugment is for images as they are. Received: --stages {arguments.stages}")
         self.batch = self.recipe.batch_size
         self.epoch_steps = len(self.data.x_train) // self.batch
+        if self.epoch_steps < 1 or arguments.chunk < 1:
+            raise ValueError(
+                f"Expected at least a batch of {self.batch} images, and --chunk of at least 1. "
+                f"Received: {len(self.data.x_train)} images, --chunk {arguments.chunk}"
+            )
+        if self.recipe.freeze:
+            raise ValueError(f"This program trains all layers. Received: a recipe that freezes {self.recipe.freeze}")
         self.chunk = plan.chunk(self.epoch_steps, arguments.chunk)
         arguments.out.mkdir(parents=True, exist_ok=True)
         self.say = log.Log(arguments.out / "log.jsonl")

@@ -31,33 +31,47 @@ def main():
     parser.add_argument("--methods", nargs="+", default=["contributions"])
     parser.add_argument("--out", type=pathlib.Path, required=True, help="CSV file")
     arguments = parser.parse_args()
+    known = attributions.published("cifar10", arguments.definition)
+    unknown = sorted({*arguments.methods} - {*known})
+    if unknown or arguments.grids < 2:
+        parser.error(f"Expected methods of {[*known]}, and two grids or more. Received: {unknown}, {arguments.grids}")
     subject = reports.Subject.load(arguments.model, arguments.dataset)
     grids = metrics.make_grids(subject.model, subject.images, subject.labels, SIZE, arguments.of)
-    known = attributions.published("cifar10", arguments.definition)
-    arguments.out.touch()
-    done = {(row[0], int(row[1])) for row in csv.reader(arguments.out.open())}
-    for number in range(min(arguments.grids, len(grids))):
-        for name in arguments.methods:
-            if (name, number) in done:
+    count = min(arguments.grids, len(grids))
+    # The outputs tell other weights, images and definitions apart.
+    settings = ["settings", arguments.definition, arguments.of, repr(float(subject.outputs.astype("float64").sum()))]
+    rows = [*csv.reader(arguments.out.open())] if arguments.out.exists() else []
+    if rows and rows[0] != [*map(str, settings)]:
+        parser.error(f"{arguments.out} has other settings. Expected: {settings}. Received: {rows[0]}")
+    if not rows:
+        rows = [settings]
+    scores: dict[tuple[str, int], list[float]] = {}
+    for row in rows[1:]:
+        if len(row) == 4:  # not cut off
+            scores.setdefault((row[0], int(row[1])), []).append(float(row[3]))
+    scores = {key: values for key, values in scores.items() if len(values) == SIZE**2}
+    kept = [row for row in rows[1:] if len(row) == 4 and (row[0], int(row[1])) in scores]
+    with arguments.out.open("w", newline="") as file:
+        csv.writer(file).writerows([settings, *kept])
+    methods = {name: known[name](subject.model) for name in arguments.methods}
+    for number in range(count):
+        for name, method in methods.items():
+            if (name, number) in scores:
                 continue
             part = slice(number, number + 1)
-            maps = known[name](subject.model).maps(grids.images[part], grids.targets[part])
-            scores = metrics.localisation(maps, SIZE)[0]
+            maps = method.maps(grids.images[part], grids.targets[part])
+            of_grid = metrics.localisation(maps, SIZE)[0]
+            scores[name, number] = [*of_grid]
             with arguments.out.open("a", newline="") as file:
-                csv.writer(file).writerows(
-                    (name, number, *row) for row in zip(grids.targets[number], scores, strict=True)
-                )
-            print(f"grid {number + 1} of {arguments.grids}, {name}: {scores.mean():.3f}", flush=True)
+                new = zip(grids.targets[number], of_grid, strict=True)
+                csv.writer(file).writerows((name, number, *row) for row in new)
+            print(f"grid {number + 1} of {count}, {name}: {of_grid.mean():.3f}", flush=True)
 
-    rows = [*csv.reader(arguments.out.open())]
-    for name in arguments.methods:
-        of_grids = [
-            np.mean([float(row[3]) for row in rows if row[:2] == [name, str(number)]])
-            for number in range(arguments.grids)
-        ]
+    for name in methods:
+        means = [np.mean(scores[name, number]) for number in range(count)]
         rng = np.random.default_rng(0)
-        low, high = scipy.stats.bootstrap((of_grids,), np.mean, rng=rng, method="percentile").confidence_interval
-        print(f"{name}: {np.mean(of_grids):.3f}, {low:.3f} to {high:.3f}, {len(of_grids)} of {len(grids)} grids")
+        low, high = scipy.stats.bootstrap((means,), np.mean, rng=rng, method="percentile").confidence_interval
+        print(f"{name}: {np.mean(means):.3f}, {low:.3f} to {high:.3f}, {count} of {len(grids)} grids")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ after the last whole epoch.
 """
 
 import argparse
+import json
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -18,6 +20,7 @@ import numpy as np
 from keras_coda import data, models
 
 BATCH = 128
+SETTINGS = "settings.json"
 MOMENTUM = 0.9
 # Keras subtracts rate * decay * weight beside the momentum, so that this is the usual 5e-4 of a loss's penalty.
 DECAY = 5e-4 / (1 - MOMENTUM)
@@ -34,6 +37,14 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("resnet56.keras"))
     parsed = parser.parse_args(arguments)
+    if parsed.out.suffix != ".keras":
+        parser.error(f"--out must end in .keras. Received: {parsed.out}")
+    state = parsed.out.with_name(f"{parsed.out.name}.state")
+    settings = json.dumps(vars(parsed), default=str)
+    if state.is_dir() and (state / SETTINGS).read_text() != settings:
+        parser.error(f"{state} is of a training with other arguments. Expected: the same, or that folder removed")
+    state.mkdir(parents=True, exist_ok=True)
+    (state / SETTINGS).write_text(settings)
     keras.utils.set_random_seed(parsed.seed)
     dataset = data.load(parsed.dataset)
     batches = data.Batches(
@@ -56,12 +67,13 @@ def main(arguments=None):
         validation_data=(dataset.x_test, dataset.y_test),
         callbacks=[
             keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch)),
-            keras.callbacks.BackupAndRestore(f"{parsed.out}.state"),
+            keras.callbacks.BackupAndRestore(state / "backup", double_checkpoint=True, delete_checkpoint=False),
         ],
     )
     released = models.ResNet56(**network, dtype="float32", name=parsed.out.stem)
     released.set_weights(model.get_weights())
     released.save(parsed.out)
+    shutil.rmtree(state)
     predicted = released.predict(dataset.x_test, verbose=0).argmax(axis=-1)
     print(f"{parsed.out}: accuracy {np.mean(predicted == dataset.y_test):.4f} of {len(predicted)} test images")
 

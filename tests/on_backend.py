@@ -71,6 +71,7 @@ def bytes_alive():
         kind = type(tf.zeros(()))
         return sum(t.dtype.size * t.shape.num_elements() for t in gc.get_objects() if type(t) is kind)
     # Views share a storage. `type`, as `isinstance` would ask lazy modules, too, which then import what is missing.
-    tensors = [tensor for tensor in gc.get_objects() if issubclass(type(tensor), torch.Tensor)]
+    # Other subclasses are those of an export, which have no memory.
+    tensors = [tensor for tensor in gc.get_objects() if type(tensor) in (torch.Tensor, torch.nn.Parameter)]
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     return sum(storages.values())

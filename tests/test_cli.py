@@ -260,6 +260,11 @@ def test_recipes_are_listed_and_printed(tmp_path, capsys):
     (tmp_path / "mine.json").write_text(capsys.readouterr().out)
     mine = recipes.load(tmp_path / "mine.json")
     assert mine == dataclasses.replace(recipes.load("s_coda_cifar10_t50"), freeze=["dau_1"])
+    for unnamed in (["--freeze", "dau_1"], ["--start", "x"], ["--size", "8"], ["--images", ""]):
+        assert cli.main(["recipe", *unnamed]) == 2
+        assert "--images" in capsys.readouterr().err
+    assert cli.main(["train", "--images", "", "--out", str(tmp_path / "out")]) == 2
+    assert "--images must be a folder of photos" in capsys.readouterr().err
     for option in ("--size", "--start"):
         assert cli.main(["recipe", "xs_coda_digits", option, "8"]) == 2
         assert f"{option} is for --images" in capsys.readouterr().err

@@ -230,13 +230,14 @@ class CoDANet(ImageModel):
         classes: Any = None,
         freeze: Sequence[str] = (),
         dtype: Any = None,
+        data_format: str | None = None,
     ) -> "CoDANet":
         """Load a pretrained network, by the method that KerasHub's models have.
 
         Args:
             preset: name, folder or address, see `keras_coda.presets.load`.
             load_weights: whether to load the weights, too.
-            classes, freeze, dtype: see `keras_coda.presets.load`.
+            classes, freeze, dtype, data_format: see `keras_coda.presets.load`.
 
         Returns:
             A `CoDANet`.
@@ -248,7 +249,8 @@ class CoDANet(ImageModel):
 
         >>> model = keras_coda.CoDANet.from_preset("xs_coda_cifar10", classes=["daisy", "tulip"])
         """
-        return preset_methods.load(cls, preset, load_weights, classes=classes, freeze=freeze, dtype=dtype)
+        arguments = {"classes": classes, "freeze": freeze, "dtype": dtype, "data_format": data_format}
+        return preset_methods.load(cls, preset, load_weights, **arguments)
 
     def save_to_preset(self, preset_dir: str | os.PathLike, **facts) -> pathlib.Path:
         """Write the network as a preset, by `keras_coda.presets.save`.

@@ -104,6 +104,7 @@ class ImageModel(keras.Model):
         for part in keras.tree.flatten(batch[0]):
             images = _readable(part)
             if images is not None:
+                self._check_shape(images)
                 check_unit_range(images)
         # Other losses have targets of other forms.
         if len(batch) > 1 and isinstance(getattr(self, "loss", None), OneVsRestCrossentropy):
@@ -112,6 +113,17 @@ class ImageModel(keras.Model):
             labels = _readable(np.asarray(batch[1]) if isinstance(batch[1], (list, tuple)) else batch[1])
             if labels is not None:
                 check_labels(labels, self.output_shape[-1])
+
+    def _check_shape(self, images):
+        """Raise an error for images of another shape. On JAX, Keras' own would leave the model without weights."""
+        if len(self.inputs) > 1:
+            return
+        expected, shape = self.inputs[0].shape, tuple(images.shape)
+        with_channel = (*shape, 1) if len(shape) == len(expected) - 1 else shape  # Keras adds this axis.
+        if len(with_channel) != len(expected) or any(
+            want not in (None, got) for want, got in zip(expected[1:], with_channel[1:], strict=True)
+        ):
+            raise ValueError(f"Model {self.name!r} takes inputs of shape {expected}. Received: shape {shape}")
 
 
 def _readable(array):

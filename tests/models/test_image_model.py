@@ -1,6 +1,7 @@
 """The look at the first images that go into a model, and that nothing is lost by it."""
 
 import functools
+import re
 import tracemalloc
 
 import keras
@@ -306,3 +307,19 @@ def test_integer_images_in_a_model_with_integer_inputs(model, data):
     integers = np.round(255 * data[0]).astype("uint8")
     want = model.predict(integers, verbose=0)
     np.testing.assert_allclose(wrapped.predict(integers, verbose=0), want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 6, 1), (2, 5, 6, 4), (5, 6, 3)])
+@pytest.mark.parametrize("method", ["predict", "fit", "evaluate", "predict_on_batch"])
+def test_images_of_other_shapes_leave_the_model_as_it_was(shape, method):
+    """Also once its programs are compiled."""
+    model = small_coda_net()
+    model.compile("sgd", OneVsRestCrossentropy())
+    images, labels = np.full((2, 5, 6, 3), 0.5, "float32"), np.array([0, 1])
+    model.fit(images, labels, verbose=0)
+    before = model.predict(images, verbose=0)
+    wrong = np.full(shape, 0.5, "float32")
+    arguments = (wrong, labels) if method in ("fit", "evaluate") else (wrong,)
+    with pytest.raises(ValueError, match=rf"takes inputs of shape .*Received: shape {re.escape(str(shape))}"):
+        getattr(model, method)(*arguments)
+    np.testing.assert_array_equal(model.predict(images, verbose=0), before)
