@@ -1,22 +1,23 @@
 """Localisation of slow methods on a random part of the paper's 500 grids (paper, 4.2).
 
     KERAS_BACKEND=torch python scripts/grid_sample.py s_coda_cifar10 --grids 24 --definition paper_code \
-        --methods contributions occlusion_9 --out sample.csv
+        --methods contributions occlusion_9 --out sample
 
 `keras-coda evaluate --grids 24` takes the most confident images, on which scores are higher. This takes the first grids
 of the 500, whose images are shuffled, so that their mean estimates that of all 500. Prints means over the grids with 95
-% intervals by bootstrap. --out has a row for each grid and class. After an interruption the same command goes on with
-the grids that are missing there.
+% intervals by bootstrap. --out is like the folder of `keras-coda evaluate`: the same command goes on after an
+interruption, and `keras_coda.metrics.Results.load` reads it.
 """
 
 import argparse
-import csv
 import pathlib
+import time
 
 import numpy as np
-import scipy.stats
+import pandas as pd
 
 from keras_coda import attributions, metrics, reports
+from keras_coda.metrics import pieces, results
 
 SIZE = 3
 
@@ -29,7 +30,7 @@ def main():
     parser.add_argument("--grids", type=int, default=24, help="number to use (default: %(default)s)")
     parser.add_argument("--definition", default="paper", choices=["paper", "paper_code"])
     parser.add_argument("--methods", nargs="+", default=["contributions"])
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="CSV file")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder")
     arguments = parser.parse_args()
     known = attributions.published("cifar10", arguments.definition)
     unknown = sorted({*arguments.methods} - {*known})
@@ -38,40 +39,32 @@ def main():
     subject = reports.Subject.load(arguments.model, arguments.dataset)
     grids = metrics.make_grids(subject.model, subject.images, subject.labels, SIZE, arguments.of)
     count = min(arguments.grids, len(grids))
-    # The outputs tell other weights, images and definitions apart.
-    settings = ["settings", arguments.definition, arguments.of, repr(float(subject.outputs.astype("float64").sum()))]
-    rows = [*csv.reader(arguments.out.open())] if arguments.out.exists() else []
-    if rows and rows[0] != [*map(str, settings)]:
-        parser.error(f"{arguments.out} has other settings. Expected: {settings}. Received: {rows[0]}")
-    if not rows:
-        rows = [settings]
-    scores: dict[tuple[str, int], list[float]] = {}
-    for row in rows[1:]:
-        if len(row) == 4:  # not cut off
-            scores.setdefault((row[0], int(row[1])), []).append(float(row[3]))
-    scores = {key: values for key, values in scores.items() if len(values) == SIZE**2}
-    kept = [row for row in rows[1:] if len(row) == 4 and (row[0], int(row[1])) in scores]
-    with arguments.out.open("w", newline="") as file:
-        csv.writer(file).writerows([settings, *kept])
+    settings = {
+        "grids": arguments.of,
+        "images": pieces.digest([subject.images, subject.labels]),
+        "weights": pieces.digest(subject.model.get_weights()),
+        pieces.OUTPUTS: subject.outputs[:1].tolist(),
+    }
+    files, paths = pieces.Pieces(arguments.out, settings), []
     methods = {name: known[name](subject.model) for name in arguments.methods}
     for number in range(count):
         for name, method in methods.items():
-            if (name, number) in scores:
+            path = files.path(name, method, "grids", number)
+            paths.append(path)
+            if pieces.read(path) is not None:
                 continue
             part = slice(number, number + 1)
+            began = time.perf_counter()
             maps = method.maps(grids.images[part], grids.targets[part])
-            of_grid = metrics.localisation(maps, SIZE)[0]
-            scores[name, number] = [*of_grid]
-            with arguments.out.open("a", newline="") as file:
-                new = zip(grids.targets[number], of_grid, strict=True)
-                csv.writer(file).writerows((name, number, *row) for row in new)
-            print(f"grid {number + 1} of {count}, {name}: {of_grid.mean():.3f}", flush=True)
+            seconds = time.perf_counter() - began
+            scores = metrics.localisation(maps, SIZE)[0]
+            facts = {"metric": results.LOCALISATION, "method": name, "item": number, "target": grids.targets[number]}
+            pieces.write(path, pd.DataFrame({**facts, "x": np.nan, "score": scores, "seconds": seconds}))
+            print(f"grid {number + 1} of {count}, {name}: {scores.mean():.3f}", flush=True)
 
-    for name in methods:
-        means = [np.mean(scores[name, number]) for number in range(count)]
-        rng = np.random.default_rng(0)
-        low, high = scipy.stats.bootstrap((means,), np.mean, rng=rng, method="percentile").confidence_interval
-        print(f"{name}: {np.mean(means):.3f}, {low:.3f} to {high:.3f}, {count} of {len(grids)} grids")
+    pieces.join(paths, arguments.out / results.FILE)
+    for row in metrics.Results.load(arguments.out).summary().itertuples():
+        print(f"{row.method}: {row.mean:.3f}, {row.low:.3f} to {row.high:.3f}, {row.count} of {len(grids)} grids")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Conventions of Keras that layers share: data formats, dtypes, and how to tell that Keras exports."""
+"""Conventions of Keras that layers share: data formats, dtypes, shapes, and how to tell that Keras exports."""
 
 import sys
 from typing import Any, TypeAlias
@@ -16,6 +16,14 @@ def standardize_data_format(data_format: str | None) -> str:
     if data_format not in ("channels_last", "channels_first"):
         raise ValueError(f'`data_format` must be "channels_last" or "channels_first". Received: {data_format!r}')
     return data_format
+
+
+def check_shape(model_name: str, expected: tuple, shape: tuple) -> None:
+    """Raise a ValueError where images have another shape than a model's input, in which `None` is any size."""
+    if len(expected) != len(shape) or any(e not in (None, n) for e, n in zip(expected, shape, strict=True)):
+        raise ValueError(
+            f"Model {model_name!r} takes inputs of shape {tuple(expected)}. Received: shape {tuple(shape)}"
+        )
 
 
 def at_least_float32(dtype: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.backend.conventions import check_shape
 from keras_coda.contractions import contraction
 from keras_coda.explanations import parts, targets
 from keras_coda.explanations.explanation import Explanation, PiecewiseLinearExplanation
@@ -201,22 +202,13 @@ class Explainer(keras.Model):
             if not np.isfinite(np.sum(array, dtype="float64")):
                 raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
             if tensor is not None:
-                self._check_shape(tensor.shape, array)
+                check_shape(self.model.name, tensor.shape, array.shape)
             images[index] = array
         return images
 
     def _is_encoded_first(self, number):
         taken_by = [step.operation for step in self._parts.graph.steps if number in step.sources]
         return any(isinstance(operation, InputEncoding) for operation in taken_by)
-
-    def _check_shape(self, expected, images):
-        matches = len(expected) == images.ndim and all(
-            e is None or e == r for e, r in zip(expected, images.shape, strict=True)
-        )
-        if not matches:
-            raise ValueError(
-                f"Model {self.model.name!r} takes inputs of shape {tuple(expected)}. Received: shape {images.shape}"
-            )
 
     def _compare(self, images):
         """Compare the `linear_map` of users' own layers with their `call`, once."""

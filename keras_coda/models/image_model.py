@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_coda import backend
+from keras_coda.backend.conventions import check_shape
 from keras_coda.layers.input_encoding import check_unit_range
 from keras_coda.losses import OneVsRestCrossentropy, check_labels
 
@@ -115,15 +116,12 @@ class ImageModel(keras.Model):
                 check_labels(labels, self.output_shape[-1])
 
     def _check_shape(self, images):
-        """Raise an error for images of another shape. On JAX, Keras' own would leave the model without weights."""
-        if len(self.inputs) > 1:
-            return
-        expected, shape = self.inputs[0].shape, tuple(images.shape)
-        with_channel = (*shape, 1) if len(shape) == len(expected) - 1 else shape  # Keras adds this axis.
-        if len(with_channel) != len(expected) or any(
-            want not in (None, got) for want, got in zip(expected[1:], with_channel[1:], strict=True)
-        ):
-            raise ValueError(f"Model {self.name!r} takes inputs of shape {expected}. Received: shape {shape}")
+        """Check images before Keras does: on JAX its error leaves the model without weights."""
+        if len(self.inputs) == 1:
+            expected, shape = self.inputs[0].shape, tuple(images.shape)
+            if expected[-1] == 1 and len(shape) == len(expected) - 1:
+                expected = expected[:-1]  # Keras adds this axis.
+            check_shape(self.name, expected, shape)
 
 
 def _readable(array):

@@ -68,7 +68,7 @@ class Augmented:
         steps, batch = shape
         count = steps * batch
         first = self._start(0, np.arange(count).reshape(shape) % len(labels))
-        image = self._finish(*first)[0][0]  # After it all processes run.
+        image = self._finish(*first)[0][0]  # Not timed: the processes start.
         began = time.monotonic()
         self._finish(*self._start(1, first[0]))
         self.seconds_a_step = (time.monotonic() - began) / steps
