@@ -28,8 +28,8 @@ class Gradient(Attribution):
 class Saliency(Gradient):
     """The absolute value of the gradient, `(N, H, W, C)` (Simonyan et al., 2014).
 
-    It says how much each value matters, not whether it speaks for the target or against it. Captum's `Saliency` is the
-    same. The published scores of "gradient" have this definition. Arguments and call: see `Attribution`.
+    It tells how strongly the output reacts to each value, but not in which direction. Captum's `Saliency` is the same.
+    The published scores of "gradient" fit this definition. Arguments and call: see `Attribution`.
 
     Example:
 

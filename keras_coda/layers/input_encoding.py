@@ -109,7 +109,7 @@ class InputEncoding(keras.layers.Layer):
         The same with 2 C channels, or C without the negative.
 
     Raises:
-        ValueError: values are NaN or out of range, see above; images of another number of channels than the first ones.
+        ValueError: values are NaN or out of range, see above; images do not have as many channels as the first ones.
 
     Example:
 
