@@ -247,7 +247,7 @@ def test_what_moves_a_cursor_is_printed_as_text(digit_files, tmp_path, capsys):
 def test_presets_lists_all_and_prints_one(capsys):
     assert cli.main(["presets"]) == 0
     lines = capsys.readouterr().out
-    for info in presets.list():
+    for info in presets.list_presets():
         assert info.name in lines
     assert cli.main(["presets", "xs_coda_digits"]) == 0
     assert json.loads(capsys.readouterr().out) == presets.metadata("xs_coda_digits")

@@ -1,6 +1,5 @@
 """Dynamic linear layers as matrices: applied, transposed, multiplied (paper, eq. 5 to 7)."""
 
-from keras_coda.linear_maps.chain import chain
 from keras_coda.linear_maps.graph import Graph, follows_graph, linear_map, linear_map_through
 from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
 
@@ -8,7 +7,6 @@ __all__ = [
     "Graph",
     "LinearMap",
     "NotDynamicLinearError",
-    "chain",
     "follows_graph",
     "linear_map",
     "linear_map_through",

@@ -12,7 +12,6 @@ from keras_coda.metrics.protocol import METRICS, Protocol
 from keras_coda.metrics.results import Results
 from keras_coda.metrics.sanity_check import sanity_check
 from keras_coda.metrics.selection import collect, most_confident
-from keras_coda.renamed import renamed
 
 __all__ = [
     "METRICS",
@@ -30,5 +29,3 @@ __all__ = [
     "pixel_removal",
     "sanity_check",
 ]
-
-__getattr__ = renamed(__name__, evaluate="keras_coda.metrics.measure")

@@ -15,14 +15,11 @@ from keras_coda.presets.names import PresetInfo, list_presets
 from keras_coda.presets.publishing import publish
 from keras_coda.presets.saving import add_results, save
 
-list = list_presets  # The earlier name.
-
 __all__ = [
     "Facts",
     "PresetError",
     "PresetInfo",
     "add_results",
-    "list",
     "list_presets",
     "load",
     "load_checkpoint",

@@ -1,10 +1,7 @@
 """Training by recipes: from a file of plain data to a preset."""
 
-from keras_coda.renamed import renamed
 from keras_coda.training.by_recipe import score, train
 from keras_coda.training.options import Options
 from keras_coda.training.photo_recipes import recipe_for_photos
 
 __all__ = ["Options", "recipe_for_photos", "score", "train"]
-
-__getattr__ = renamed(__name__, evaluate="keras_coda.training.score")

@@ -28,11 +28,6 @@ def on_post_build(config):
     modules = [getattr(package, name) for name in package.__all__ if inspect.ismodule(getattr(package, name))]
     public = {name for module in (package, *modules) for name in public_names(module)}
     last = {entry.rpartition(".")[2] for entry in entries}
-    # An earlier name of what has an entry needs none.
-    shown = [getattr(module, name) for module in modules for name in public_names(module) if name in last]
-    last |= {
-        name for module in modules for name in public_names(module) if any(getattr(module, name) is x for x in shown)
-    }
     parts = {module.__name__.rpartition(".")[2] for module in modules}
     for name in sorted(public - last - parts - {"__version__"}):
         log.warning(f"The pages of the API have no entry of {name}")

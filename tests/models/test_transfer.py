@@ -98,5 +98,4 @@ def test_keras_conventions(preset, images, tmp_path):
     np.testing.assert_array_equal(own.predict(images, verbose=0), model.predict(images, verbose=0))
     assert CoDANet.presets["xs_coda_digits"].released
     assert {*CoDANet.presets} == {info.name for info in presets.list_presets()}
-    assert presets.list is presets.list_presets
     assert presets.metadata(model.save_to_preset(tmp_path / "plain"))["classes"] == [str(i) for i in range(CLASSES)]

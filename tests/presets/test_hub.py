@@ -84,7 +84,7 @@ def test_by_the_name_of_a_network_at_the_commit_that_was_released(hub, repositor
     repository.commit({"metadata.json": b"later"}, "not what was released")
     assert same(presets.load(name), preset[1])
     assert presets.metadata(name)["dataset"] == "My Noise"
-    released = {info.name: info.released for info in presets.list()}
+    released = {info.name: info.released for info in presets.list_presets()}
     assert released[name]
     assert not released["l_coda_imagenet100"]
     # A commit does not change, so the second call makes no request.

@@ -132,7 +132,7 @@ def test_a_checkout_has_presets_in_its_zoo(folder, saved, monkeypatch):
     monkeypatch.setattr(names, "ZOO", folder.parent)
     shutil.copytree(folder, folder.parent / "xl_coda_tinyimagenet")
     (folder.parent / "page_alone").mkdir()
-    listed = {preset.name: preset.released for preset in presets.list()}
+    listed = {preset.name: preset.released for preset in presets.list_presets()}
     assert listed["tiny"]
     assert listed["xl_coda_tinyimagenet"]
     assert "page_alone" not in listed

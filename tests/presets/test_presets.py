@@ -219,8 +219,9 @@ def test_a_preset_loads_in_mixed_precision(saved):
     logits = predict(loaded)
     assert str(logits.dtype) == "float32"
     np.testing.assert_allclose(logits, predict(model), rtol=0.05, atol=0.05)
-    chain = presets.load(saved["sequential"][0], dtype="mixed_bfloat16")
-    assert {layer.compute_dtype for layer in linear_maps.chain(chain)} == {"bfloat16"}
+    sequential = presets.load(saved["sequential"][0], dtype="mixed_bfloat16")
+    steps = linear_maps.Graph.of(sequential).steps
+    assert {step.operation.compute_dtype for step in steps} == {"bfloat16"}
 
 
 CROSS_BACKEND = textwrap.dedent(
@@ -275,7 +276,7 @@ UNRELEASED = {
 
 
 def test_names_without_weights_are_listed_unreleased():
-    known = {preset.name: preset for preset in presets.list()}
+    known = {preset.name: preset for preset in presets.list_presets()}
     for name, (_, classes, image_shape) in UNRELEASED.items():
         assert (known[name].classes, known[name].image_shape, known[name].released) == (classes, image_shape, False)
         of_the_paper = name[0] == "l"
@@ -306,11 +307,11 @@ def test_bundled_presets_are_listed_and_loaded_by_name(saved, tmp_path, monkeypa
     shutil.copytree(saved["coda_net"][0], tmp_path / "s_coda_cifar10")
     shutil.copytree(saved["coda_net"][0], tmp_path / ".tiny.half-written")
     (tmp_path / "README.md").touch()
-    listed = {preset.name: preset for preset in presets.list()}
+    listed = {preset.name: preset for preset in presets.list_presets()}
     assert listed["tiny"] == ("tiny", "Noise", 3, (8, 8, 3), "", True)
     assert listed["s_coda_cifar10"].released
     assert not listed["m_coda_cifar10"].released
-    assert len(listed) == len(presets.list()) == 5
+    assert len(listed) == len(presets.list_presets()) == 5
     np.testing.assert_allclose(predict(presets.load("tiny")), predict(saved["coda_net"][1]), rtol=1e-6, atol=1e-6)
     assert presets.load("s_coda_cifar10", load_weights=False).filters == [4, 3]
     assert presets.metadata("tiny")["classes"] == FACTS["classes"]
