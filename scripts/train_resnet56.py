@@ -10,17 +10,17 @@ after the last whole epoch.
 """
 
 import argparse
-import json
 import pathlib
 import shutil
+import sys
 
 import keras
 import numpy as np
 
 from keras_coda import data, models
+from keras_coda.training.state import State, alone
 
 BATCH = 128
-SETTINGS = "settings.json"
 MOMENTUM = 0.9
 # Keras subtracts rate * decay * weight beside the momentum, so that this is the usual 5e-4 of a loss's penalty.
 DECAY = 5e-4 / (1 - MOMENTUM)
@@ -39,12 +39,19 @@ def main(arguments=None):
     parsed = parser.parse_args(arguments)
     if parsed.out.suffix != ".keras":
         parser.error(f"--out must end in .keras. Received: {parsed.out}")
-    state = parsed.out.with_name(f"{parsed.out.name}.state")
-    settings = json.dumps(vars(parsed), default=str)
-    if state.is_dir() and (state / SETTINGS).read_text() != settings:
-        parser.error(f"{state} is of a training with other arguments. Expected: the same, or that folder removed")
-    state.mkdir(parents=True, exist_ok=True)
-    (state / SETTINGS).write_text(settings)
+    folder = parsed.out.with_name(f"{parsed.out.name}.state")
+    try:
+        with alone(folder):
+            train(parsed, folder)
+    except (ValueError, OSError) as error:
+        print(f"train_resnet56.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def train(parsed, folder):
+    """Train by the arguments, and write the model. `folder` has the state, and is removed at the end."""
+    state = State(folder, {name: str(value) for name, value in vars(parsed).items()})
     keras.utils.set_random_seed(parsed.seed)
     dataset = data.load(parsed.dataset)
     batches = data.Batches(
@@ -59,24 +66,26 @@ def main(arguments=None):
     optimizer = keras.optimizers.SGD(rate, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    state.restore(model)
     model.fit(
         batches,
+        initial_epoch=state.epoch,
         epochs=parsed.epochs,
         shuffle=False,
         verbose=2,
         validation_data=(dataset.x_test, dataset.y_test),
         callbacks=[
             keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch)),
-            keras.callbacks.BackupAndRestore(state / "backup", double_checkpoint=True, delete_checkpoint=False),
+            state,
         ],
     )
     released = models.ResNet56(**network, dtype="float32", name=parsed.out.stem)
     released.set_weights(model.get_weights())
     released.save(parsed.out)
-    shutil.rmtree(state)
+    shutil.rmtree(folder)
     predicted = released.predict(dataset.x_test, verbose=0).argmax(axis=-1)
     print(f"{parsed.out}: accuracy {np.mean(predicted == dataset.y_test):.4f} of {len(predicted)} test images")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
