@@ -34,9 +34,10 @@ def test_a_resumed_training_has_the_same_weights(script, arguments, tmp_path, mo
             super().on_epoch_end(epoch, logs)
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(script, "State", Interrupted)
-        script.main([*arguments, "--out", str(resumed)])
+        with pytest.raises(KeyboardInterrupt):
+            script.main([*arguments, "--out", str(resumed)])
     assert script.main([*arguments, "--rate", "0.1", "--out", str(resumed)]) == 2
     assert "the state of another training" in capsys.readouterr().err
     assert script.main([*arguments, "--out", str(resumed)]) == 0
