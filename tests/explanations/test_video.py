@@ -9,7 +9,8 @@ from PIL import Image, ImageSequence
 from small_models import CLASSES, IMAGE_SHAPE, small_coda_net
 
 import keras_coda
-from keras_coda.explanations import explain_video, plots
+from keras_coda import plots
+from keras_coda.explanations import explain_video
 
 pytestmark = pytest.mark.one_backend
 
