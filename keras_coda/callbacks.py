@@ -45,7 +45,7 @@ class Localisation(keras.callbacks.Callback):
 
     def __init__(self, images: Any, labels: Any, size: int = 2, count: int = 16, seed: int = 0, every: int = 1) -> None:
         super().__init__()
-        labels = np.asarray(labels).reshape(-1)
+        labels = check_labels(labels, len(images))
         present = np.unique(labels)
         if size < 2 or size**2 > len(present) or count < 1 or every < 1:
             raise ValueError(

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -440,7 +441,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("keras-coda: interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        complain(error)
+        # Where Keras has added the arguments of a call to a message, the message is between escape codes.
+        message = re.search("\x1b\\[1m(.*)\x1b\\[0m", str(error), re.DOTALL)
+        complain(message[1] if message else error)
         return 2
 
 

@@ -45,14 +45,13 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
         super().__init__(from_logits=from_logits, name=name, **kwargs)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
+        y_pred = ops.convert_to_tensor(y_pred)
+        classes = y_pred.shape[-1]
         if not ops.is_tensor(y_true):
             # Before Keras converts them to tensors, which fails for strings with another error.
-            check_labels(np.asarray(y_true), np.shape(y_pred)[-1])
-        return super().__call__(y_true, y_pred, sample_weight)
-
-    def call(self, y_true, y_pred):
-        y_pred = ops.convert_to_tensor(y_pred)
-        return super().call(to_one_hot(y_true, y_pred.shape[-1]), y_pred)
+            check_labels(np.asarray(y_true), classes)
+        # Before Keras casts them to the loss's dtype, in which classes may be rounded.
+        return super().__call__(to_one_hot(y_true, classes), y_pred, sample_weight)
 
 
 def check_labels(labels: Tensor, classes: int) -> None:

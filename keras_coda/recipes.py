@@ -20,7 +20,7 @@ class Recipe:
         dataset: what `keras_coda.data.load` takes: the name of a data set, or the path of a folder of photos.
         model: arguments of `CoDANet`, or "size" and further arguments of `CoDANet.from_size`. The image shape, the
             dtype and the number of classes of a "size" are not given here: they come from the data and this recipe.
-        learning_rate: the highest learning rate.
+        learning_rate: the highest learning rate, a positive number.
         batch_size: number of images in a step.
         epochs: number of passes over the data.
         optimizer: dict with the "name" of one of Keras' optimizers, and its arguments.
@@ -58,8 +58,20 @@ class Recipe:
         for name, least in (("batch_size", 1), ("epochs", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise TypeError(f"`{name}` must be at least {least}. Received: {getattr(self, name)}")
-        if not self.model:
-            raise TypeError("`model` must have the arguments of a network. Received: {}")
+        if not self.learning_rate > 0:
+            raise TypeError(f"`learning_rate` must be positive. Received: {self.learning_rate}")
+        if not self.dataset:
+            raise TypeError("`dataset` must be a name or a path. Received: ''")
+        if not isinstance(self.optimizer.get("name"), str):
+            raise TypeError(f"`optimizer` must have the name of one of Keras' optimizers. Received: {self.optimizer}")
+        if not all(isinstance(name, str) for name in self.freeze):
+            raise TypeError(f"`freeze` must be a list of names. Received: {self.freeze}")
+        given = sorted({"name", "dtype", "data_format", "image_shape"} & self.model.keys())
+        if not self.model or given:
+            raise TypeError(
+                f"`model` must have the arguments of a network, apart from its name, dtype, data format and image "
+                f"shape. Received: {self.model}"
+            )
         # The name is also that of a folder.
         if not self.name or self.name in (".", "..") or set(self.name) & {"/", "\\", "\0"}:
             raise TypeError(f"`name` must be the name of a file. Received: {self.name!r}")

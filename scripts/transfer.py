@@ -59,7 +59,7 @@ def plain_cnn(model, side, classes):
     return keras.Sequential(stack), multiply_adds(factor) / wanted
 
 
-def network(kind, recipe, start, steps, classes):
+def network(kind, recipe, start, freeze, steps, classes):
     """A compiled network: "start", "scratch" or "cnn"."""
     if kind == "cnn":
         model, part = plain_cnn(recipe.model, recipe.image_shape[0], classes)
@@ -67,7 +67,10 @@ def network(kind, recipe, start, steps, classes):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)), loss)
         return model
-    model = presets.load(start, classes=classes) if kind == "start" else keras_coda.CoDANet(**recipe.model)
+    if kind == "start":
+        model = presets.load(start, classes=classes, freeze=freeze)
+    else:
+        model = keras_coda.CoDANet(**recipe.model)
     model.compile(fitting.optimizer(recipe, steps), keras_coda.OneVsRestCrossentropy())
     return model
 
@@ -80,6 +83,8 @@ def main(arguments=None):
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--kinds", nargs="+", default=["start", "scratch", "cnn"])
+    parser.add_argument("--rate", type=float, help="learning rate of the CoDA-Nets (default: the recipe's)")
+    parser.add_argument("--freeze", nargs="+", default=[], help="layers of the preset to keep, as in presets.load")
     parsed = parser.parse_args(arguments)
     photos = data.Photos(parsed.images, start_shape(parsed.start))
     print(photos.summary(), flush=True)
@@ -87,12 +92,15 @@ def main(arguments=None):
     x_test = x_test[:]
     for seed in parsed.seeds:
         recipe = dataclasses.replace(recipe_for_photos(photos, parsed.start), epochs=parsed.epochs, seed=seed)
+        if parsed.rate is not None:
+            recipe = dataclasses.replace(recipe, learning_rate=parsed.rate)
         for kind in parsed.kinds:
             keras.utils.set_random_seed(seed)
             batches = data.Batches(
                 images, labels, recipe.batch_size, 1, seed=seed, augmentation=fitting.augmentation(recipe)
             )
-            model = network(kind, recipe, parsed.start, parsed.epochs * len(batches), len(photos.classes))
+            steps = parsed.epochs * len(batches)
+            model = network(kind, recipe, parsed.start, parsed.freeze, steps, len(photos.classes))
             began = time.process_time()
             shuffle = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs, b=batches: b.shuffle(epoch))
             model.fit(batches, epochs=parsed.epochs, shuffle=False, callbacks=[shuffle], verbose=0)

@@ -282,3 +282,22 @@ def test_imagenet100_says_what_is_to_be_put_where(tmp_path):
     (manual / "ILSVRC2012_img_val.tar").unlink()
     with pytest.raises(OSError, match=rf"{manual}.*Missing: ILSVRC2012_img_val.tar$"):
         data.load("imagenet100", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_train": np.eye(10, dtype=int)}, r"y_train .* int64 and shape \(10, 10\) for 10 images"),
+        ({"y_train": np.arange(12)}, r"y_train .*shape \(12,\) for 10 images"),
+        ({"y_test": np.arange(4.0)}, r"y_test .* float64"),
+        ({"y_test": np.array(["a"] * 4)}, r"y_test .* <U1"),
+        ({"y_train": np.arange(10) - 1}, "0 or more"),
+        ({"x_test": np.zeros((4, 5, 5, 1))}, r"images of one shape. Received: \(6, 6, 1\) in x_train and \(5, 5, 1\)"),
+        ({"x_test": np.zeros((0, 6, 6, 1)), "y_test": np.zeros(0, int)}, "for 0 images in x_test"),
+    ],
+)
+def test_labels_of_a_file_that_are_not_those_of_its_images(tmp_path, changes, message):
+    arrays = {"x_train": np.zeros((10, 6, 6, 1)), "y_train": np.arange(10), "x_test": np.zeros((4, 6, 6, 1))}
+    np.savez(tmp_path / "a.npz", **{**arrays, "y_test": np.arange(4)[:, None], **changes})
+    with pytest.raises(ValueError, match=message):
+        data.load(tmp_path / "a.npz")

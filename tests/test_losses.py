@@ -113,3 +113,10 @@ def test_labels_that_are_no_numbers_are_an_error(logits):
     for labels in (["cat", "dog", "cat", "cat"], np.array([1, None, 2, 0])):
         with pytest.raises(ValueError, match=r"Labels must be in 0..2, .* Received: an array of (<U3|object)"):
             OneVsRestCrossentropy()(labels, logits)
+
+
+def test_labels_are_not_rounded_to_the_dtype_of_the_loss():
+    logits = np.full((1, 300), -5.0, "float32")
+    logits[0, 257] = 5.0  # which bfloat16 rounds to 256
+    # Another class would add two losses of 5, divided by the number of classes.
+    assert float(OneVsRestCrossentropy(dtype="bfloat16")(np.array([257]), logits)) < 5 / 300

@@ -1,21 +1,19 @@
 """A model in the form that attributions and metrics need: from the (encoded) image to the classes' outputs."""
 
-import threading
 import typing
 
 import keras
 import numpy as np
 
-from keras_coda import backend
+from keras_coda.backend.conventions import check_shape
 from keras_coda.layers import InputEncoding, LogitScaling
 from keras_coda.layers.dau import DAU
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.layout import channel_axis
+from keras_coda.program import Program
 
 INPUTS = ("encoded", "image")
-# Keras records a new model at the layers that it is made of. Two threads at once would mix up these records.
-_making = threading.RLock()
 # Functions that return probabilities, and the same as operations of `keras.ops`, which have no public classes.
 _PROBABILITIES = tuple(
     getattr(module, name)
@@ -28,6 +26,18 @@ _PASSED = ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast", "Copy", "Ident
 
 # How near to 1 probabilities add up, in low precision, too.
 _NEAR = 0.01
+
+
+class Part(Program):
+    """A part of a model: a function of a tensor, and the operations that it uses."""
+
+    def __init__(self, name, function, operations):
+        super().__init__(name)
+        self._function = function
+        self._layers_used = [operation for operation in operations if isinstance(operation, keras.Layer)]
+
+    def call(self, inputs):
+        return self._function(inputs)
 
 
 class Classifier:
@@ -46,7 +56,9 @@ class Classifier:
         input: "encoded" or "image", the source in a model with an `InputEncoding`.
 
     Attributes:
-        network: Keras model from the source to the outputs.
+        graph: the `Graph` from the source to the outputs.
+        network: Keras model from the source to the outputs, for `predict`.
+        dtype: string, dtype of the source.
         encoding: the model's `InputEncoding`, or `None`.
         classes: integer, the number of classes.
         data_format: "channels_last" or "channels_first".
@@ -70,13 +82,8 @@ class Classifier:
         self.input = input
         self.classes = _single_output(model).shape[-1]
         walk = Graph.of(model)
-        with backend.one_at_a_time, _making:
-            start = self._split()
-        self.source_shape = tuple(start.shape[1:])
-        source = walk.inputs[0]
-        if self.encoding is not None and input == "encoded":
-            source = next(step.results[0] for step in walk.steps[::-1] if step.operation is self.encoding)
-        axis = channel_axis(walk, source)
+        self._split(walk)
+        axis = channel_axis(walk, self.graph.inputs[0])
         if axis not in (1, 3):
             raise ValueError(
                 f"Model {model.name!r} takes images with channels between height and width. Expected: (N, H, W, C) or "
@@ -86,39 +93,64 @@ class Classifier:
         last = self.data_format == "channels_last"
         self.channel_axis, self.pixel_axes = (-1, (-3, -2)) if last else (-3, (-2, -1))
         name, certain = _activation(walk) if activation is None else (activation, True)
+        if name == "softmax" and self.classes == 1 and activation is None:
+            name = "sigmoid"  # A softmax of one number is 1.
         self.activation = keras.activations.get(name)
         self._is_certain = certain
 
-    def _split(self):
-        """Make the network, and return the tensor that it starts from."""
-        model, inputs, outputs = self.model, self.model.inputs[0], self.model.outputs[0]
-        encodings = [layer for layer in model.layers if isinstance(layer, InputEncoding)]
-        encoding: typing.Any = encodings[-1] if encodings else None
-        self.encoding = encoding
-        images, start = (inputs, inputs) if encoding is None else _tensors_of(encoding, model)
-        # The model up to the encoding, if other layers come before it.
-        comes_first = images is inputs
-        before: typing.Any = None if comes_first else keras.Model(inputs, images, name=f"{model.name}_before")
-        self._before = before
-        name = f"{model.name}_from_{'encoding' if encodings else 'images'}"
-        try:
-            # A Functional model in any case, so that its graph can be run with other operations.
-            self.network: keras.Model = keras.Model(start, outputs, name=name)
-        except ValueError as error:
-            if encoding is None:
-                raise
-            raise ValueError(
-                f"Model {model.name!r} does not pass its images through one `InputEncoding`, once, so that there is no "
-                "one encoded image to which to attribute. Expected: every path from the images to the outputs passes "
-                f"it. Received: {len(encodings)} of them, the last of which is {encoding.name!r}"
-            ) from error
-        if encoding is not None and self.input == "image":
-            # Without the layer's check of the range, since noise may exceed it.
-            dtype = encoding.compute_dtype if comes_first else inputs.dtype
-            start = keras.Input(inputs.shape[1:], dtype=dtype)
-            images = start if comes_first else keras.ops.cast(before(start), encoding.compute_dtype)
-            self.network = keras.Model(start, self.network(encoding.encode(images)), name=f"{model.name}_from_images")
-        return start
+    def _split(self, walk):
+        """Split the graph of the model at the source."""
+        model = self.model
+        dtype = keras.backend.standardize_dtype(model.inputs[0].dtype)
+        # Sources are masked, averaged and differentiated, so that they are floats.
+        self._image_dtype = dtype if keras.backend.is_float_dtype(dtype) else "float32"
+        self.encoding: InputEncoding | None = None
+        self.graph, self.dtype, self._before = walk, self._image_dtype, None
+        encodings = [step for step in walk.steps if isinstance(step.operation, InputEncoding)]
+        if encodings:
+            last = encodings[-1]
+            self.encoding = last.operation
+            _, after = walk.between(lambda step: step is last, walk.outputs)
+            if after.inputs != last.results:
+                raise ValueError(
+                    f"Model {model.name!r} does not pass its images through one `InputEncoding`, once, so that there "
+                    "is no one encoded image to which to attribute. Expected: every path from the images to the "
+                    f"outputs passes it. Received: {len(encodings)} of them, the last of which is {last.name!r}"
+                )
+            if last.sources != walk.inputs:
+                # What comes before the encoding is part of the model.
+                before, _ = walk.between(lambda step: step.results == last.sources, last.results)
+                self._before = Part(f"{model.name}_before", lambda images: before.run([images])[0], before.operations)
+            if self.input == "encoded":
+                self.graph = after
+            if self.input == "encoded" or self._before is None:
+                self.dtype = self.encoding.compute_dtype
+        self.network = Part(f"{model.name}_from_source", self.forward, self.operations)
+
+    @property
+    def operations(self) -> list[keras.Operation]:
+        """The layers and operations from the source to the outputs, each once. Nested models are unrolled."""
+        return [operation for operation in self.graph.operations if operation is not self.encoding]
+
+    def forward(self, source: typing.Any, replace: typing.Callable | None = None) -> typing.Any:
+        """The outputs for a tensor of sources, as a tensor.
+
+        Args:
+            source: tensor `(N, H, W, C)` (or `(N, C, H, W)`).
+            replace: function of an operation that returns the function to call in its place, or the operation itself.
+        """
+
+        def called(operation):
+            if operation is self.encoding:
+                # Without the layer's check of the range, since noise may exceed it.
+                return lambda images, **_: self._encode(images)
+            return operation if replace is None else replace(operation)
+
+        return self.graph.run([keras.ops.cast(source, self.dtype)], called)[0]
+
+    def _encode(self, images):
+        encoding: typing.Any = self.encoding
+        return encoding.encode(keras.ops.cast(images, encoding.compute_dtype))
 
     def __reduce__(self):
         """A copy, or a pickle, is made anew of a copy of the model."""
@@ -140,34 +172,26 @@ class Classifier:
         """
         images = keras.ops.convert_to_numpy(images)
         expected = self.model.inputs[0].shape
-        fits = images.ndim == len(expected) and len(images) > 0
-        if not (fits and all(e in (None, r) for e, r in zip(expected[1:], images.shape[1:], strict=True))):
-            raise ValueError(
-                f"Model {self.model.name!r} takes a batch of images of shape {tuple(expected)}. "
-                f"Received: shape {images.shape}"
-            )
+        check_shape(self.model.name, expected, images.shape)
+        if not len(images):
+            raise ValueError(f"Expected at least one image. Received: shape {images.shape}")
         if self.encoding is not None and self._before is None:
             images = to_unit_range(images)
         elif not np.isfinite(np.sum(images, dtype="float64")):
             raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
-        images = images.astype(keras.backend.standardize_dtype(self.model.inputs[0].dtype))
+        images = images.astype(self._image_dtype)
         if self.encoding is None:
             return images
-        if self._before is not None:
-            with backend.one_at_a_time:
-                encoded = to_unit_range(self._before.predict(images, verbose=0))
-            images = images if self.input == "image" else encoded
-        elif self.input == "image":
-            images = images.astype(self.encoding.compute_dtype)
+        encoded = images if self._before is None else to_unit_range(self._before.predict(images, verbose=0))
         if self.input == "image":
-            return images
-        return keras.ops.convert_to_numpy(self.encoding(images, training=False))
+            return images.astype(self.dtype)
+        return keras.ops.convert_to_numpy(self.encoding(encoded, training=False))
 
     def encode(self, source: np.ndarray) -> np.ndarray:
         """The encoded images of an array of sources, which the layers after the `InputEncoding` take."""
         if self.encoding is None or self.input == "encoded":
             return source
-        return keras.ops.convert_to_numpy(self.encoding.encode(keras.ops.convert_to_tensor(source)))
+        return keras.ops.convert_to_numpy(self._encode(keras.ops.convert_to_tensor(source)))
 
     def outputs(self, source: typing.Any, batch_size: int | None = 32, verbose: int = 0) -> np.ndarray:
         """The outputs, float32 `(N, classes)`.
@@ -179,8 +203,7 @@ class Classifier:
         """
         if isinstance(source, keras.utils.PyDataset):
             batch_size = None
-        with backend.one_at_a_time:
-            return self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
+        return self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
 
     def probabilities(self, outputs: typing.Any) -> np.ndarray:
         """The probabilities `(N, classes)`, from outputs `(N, classes)`.
@@ -228,13 +251,6 @@ def _single_output(model):
             f"Received: {tuple(inputs[0].shape)} to {tuple(outputs[0].shape)}"
         )
     return outputs[0]
-
-
-def _tensors_of(layer, model):
-    """What a layer takes and returns in a model. Layers may be part of other models as well."""
-    functional = model._functional if isinstance(model, keras.Sequential) else model
-    nodes = [node for at_depth in functional._nodes_by_depth.values() for node in at_depth if node.operation is layer]
-    return nodes[0].input_tensors[0], nodes[0].outputs[0]
 
 
 def _activation(graph):

@@ -8,7 +8,6 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_coda.attributions import baseline as baselines
-from keras_coda.attributions import graph
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack, pulled_back
 from keras_coda.backend.conventions import standardize_data_format
@@ -72,7 +71,7 @@ class _Multipliers(PullBack):
 
     def __init__(self, classifier):
         super().__init__(classifier)
-        for operation in graph.operations(self.network):
+        for operation in classifier.operations:
             _rule(operation)  # raises errors now, and not while a program is compiled
 
     def call(self, inputs):
@@ -95,7 +94,7 @@ class _Multipliers(PullBack):
         return pulled_back(explained, inputs["source"], inputs["targets"])[0]
 
     def _run(self, source, apply):
-        return graph.run(self.network, source, lambda operation: _replacement(operation, apply))
+        return self.classifier.forward(source, lambda operation: _replacement(operation, apply))
 
 
 def _replacement(operation, apply):

@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from keras_coda.attributions import graph
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack, pulled_back
 
@@ -46,7 +45,7 @@ class GradCAM(Attribution):
             raise ValueError(f"`interpolation` must be one of {INTERPOLATIONS}. Received: {interpolation!r}")
         super().__init__(model, batch_size, input)
         self.interpolation = interpolation
-        self.layer = _find(self.classifier.network, layer)
+        self.layer = _find(self.classifier.operations, layer)
         self._maps = _Maps(self.classifier, self.layer)
 
     def _attribute(self, images, source, targets, verbose):
@@ -83,7 +82,7 @@ class _Maps(PullBack):
 
                 return call
 
-            outputs = graph.run(self.network, source, replace)
+            outputs = self.classifier.forward(source, replace)
             if len(features) != 1:
                 raise ValueError(
                     f"Grad-CAM needs a layer that is used once. Received: layer {self.layer.name!r}, which the model "
@@ -100,9 +99,9 @@ class _Maps(PullBack):
         return ops.relu(ops.einsum("nkc,nchw->nkhw", sums, features) / ops.cast(height * width, "float32"))
 
 
-def _find(network, layer):
-    """A layer of a network, given itself or by its name. `None` is the last convolution."""
-    known = [operation for operation in graph.operations(network) if isinstance(operation, keras.layers.Layer)]
+def _find(operations, layer):
+    """One of the layers, given itself or by its name. `None` is the last convolution."""
+    known = [operation for operation in operations if isinstance(operation, keras.layers.Layer)]
     if layer is None:
         convolutions = [c for c in known if hasattr(c, "kernel_size") and len(c.output.shape) == 4]
         if not convolutions:

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_coda.attributions import graph
 from keras_coda.attributions.gradient import Gradient
 from keras_coda.attributions.pull_back import PullBack
 from keras_coda.linear_maps.views import view
@@ -39,8 +38,7 @@ class GuidedBackpropagation(Gradient):
 
     def __init__(self, model: keras.Model, batch_size: int = 32, input: str = "encoded"):
         super().__init__(model, batch_size, input)
-        network = self.classifier.network
-        operations = graph.operations(network)
+        operations = self.classifier.operations
         for operation in operations:
             _check_hides_none(operation)
         # Tested now, since a compiled program cannot read numbers.
@@ -49,7 +47,7 @@ class GuidedBackpropagation(Gradient):
         def replace(operation):
             return _replacement(operation, forms.get(id(operation)))
 
-        self._pull_back = PullBack(self.classifier, lambda source: graph.run(network, source, replace))
+        self._pull_back = PullBack(self.classifier, replace)
 
 
 @ops.custom_gradient

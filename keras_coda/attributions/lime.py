@@ -74,6 +74,7 @@ class LIME(Attribution):
         self.features = features
         self.seed = seed
         self._masked = MaskedScores(self.classifier, activation or self.classifier.activation)
+        self.activation = keras.activations.serialize(self._masked.activation)
 
     def _attribute(self, images, source, targets, verbose):
         segments = [self.superpixels(image) for image in np.moveaxis(images, self.classifier.channel_axis, -1)]

@@ -9,9 +9,10 @@ from keras import ops
 from keras_coda import backend
 from keras_coda.attributions.baseline import broadcast
 from keras_coda.attributions.classifier import Classifier
+from keras_coda.program import Program
 
 
-class MaskedScores(keras.Model):
+class MaskedScores(Program):
     """Evaluates `source * mask + baseline * (1 - mask)` for many masks an image, compiled once by Keras' `predict`.
 
     A mask applies to all channels of a pixel. All targets of an image are read from the same outputs.
@@ -22,13 +23,10 @@ class MaskedScores(keras.Model):
     """
 
     def __init__(self, classifier: Classifier, activation: Any):
-        # Keras' dtype policy of now may be another one than the model's.
-        super().__init__(name=f"{classifier.model.name}_masked", autocast=False)
+        super().__init__(f"{classifier.model.name}_masked")
         self.classifier = classifier
         self.network = classifier.network
         self.activation = keras.activations.get(activation)
-        # It has no weights of its own; else Keras would build it by an eager call on the first batch.
-        self.built = True
 
     def scores(self, source, targets, masks, count, batch_size, baseline=0.0, verbose=0):
         """The scores of all variants.
@@ -52,13 +50,12 @@ class MaskedScores(keras.Model):
         """
         self.classifier.check_activation(self.activation, source)
         variants = _Variants(source, targets, masks, count, batch_size, baseline, self.classifier.channel_axis)
-        with backend.one_at_a_time:
-            scores = self.predict(backend.input_pipeline(variants), verbose=verbose)
+        scores = self.predict(backend.input_pipeline(variants), verbose=verbose)
         return scores[: len(source) * count].reshape(len(source), count, -1)
 
     def call(self, inputs):
         """The scores `(B, K)` as a tensor, from `variants` and `targets`."""
-        outputs = self.activation(ops.cast(self.network(inputs["variants"]), "float32"))
+        outputs = self.activation(ops.cast(self.classifier.forward(inputs["variants"]), "float32"))
         return ops.take_along_axis(outputs, inputs["targets"], axis=-1)
 
 

@@ -16,9 +16,10 @@ from keras_coda.layers import DAUConv2D, SumPooling2D
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.convolution import output_size, pad_before
 from keras_coda.linear_maps.views import view
+from keras_coda.program import Program
 
 
-class PatchDrops(keras.Model):
+class PatchDrops(Program):
     """The drops of the outputs when patches are covered, for `DAUConv2D` layers and a sum over positions.
 
     A layer's outputs change only where its kernel meets what has changed before: in a window, which grows from layer to
@@ -32,8 +33,7 @@ class PatchDrops(keras.Model):
     """
 
     def __init__(self, layers: list[DAUConv2D], pooling: SumPooling2D, head: Graph):
-        # Keras' dtype policy of now may be another one than the model's.
-        super().__init__(name="patch_drops", autocast=False)
+        super().__init__("patch_drops")
         own = {"padding": "valid", "data_format": "channels_last", "channel_axis": -1}
         self.convolutions = [view(layer, **own) for layer in layers]
         self.paddings = [layer.padding for layer in layers]
@@ -41,8 +41,6 @@ class PatchDrops(keras.Model):
         self.head = head
         # So that Keras knows their weights, and JAX does not take them for constants.
         self.head_layers = [layer for layer in head.operations if isinstance(layer, keras.Layer)]
-        # It has no weights of its own; else Keras would build it by an eager call on the first batch.
-        self.built = True
 
     @classmethod
     def of(cls, classifier: Classifier) -> "PatchDrops | None":
@@ -97,8 +95,7 @@ class PatchDrops(keras.Model):
         pairs = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2).astype("int32")
         together = min(batch_size * self._windows_an_image(images.shape[1:3], patch), len(pairs))
         patches = _Patches(images, covers, targets, patch, pairs, together)
-        with backend.one_at_a_time:
-            drops = self.predict(backend.input_pipeline(patches), verbose=verbose)
+        drops = self.predict(backend.input_pipeline(patches), verbose=verbose)
         drops = drops.reshape(len(source), -1, targets.shape[1])[:, : len(pairs)]
         return drops.reshape(len(source), len(starts[0]), len(starts[1]), -1)
 
@@ -114,7 +111,7 @@ class PatchDrops(keras.Model):
             starts = [axis.first_output(start) for axis, start in zip(axes, starts, strict=True)]
         before = _cut(image, starts, window.shape[1:3])
         total, old, new = (ops.sum(ops.cast(x, self.sums_dtype), axis=(1, 2)) for x in (image, before, window))
-        (output,), (covered,) = self.head.infer([total]), self.head.infer([total - old + new])
+        (output,), (covered,) = self.head.run([total]), self.head.run([total - old + new])
         drops = ops.cast(output, "float32") - ops.cast(covered, "float32")
         return ops.take_along_axis(drops, inputs["targets"], axis=-1)
 

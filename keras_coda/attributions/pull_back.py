@@ -8,28 +8,27 @@ from keras import ops
 
 from keras_coda import backend
 from keras_coda.attributions.classifier import Classifier
+from keras_coda.program import Program
 
 # How many targets share one forward pass. A compiled program may contain a backward pass for each.
 TOGETHER = 16
 
 
-class PullBack(keras.Model):
+class PullBack(Program):
     """The gradients of several outputs with respect to the sources, with one forward pass for all.
 
     Subclasses override `call` to compute something else for a batch.
 
     Args:
         classifier: a `Classifier`.
-        forward: function of a source tensor that returns the outputs. Default: the classifier's network.
+        replace: function of an operation that returns the function to call in its place, or the operation itself.
     """
 
-    def __init__(self, classifier: Classifier, forward: Callable | None = None):
-        # Keras' dtype policy of now may be another one than the model's.
-        super().__init__(name=f"{classifier.model.name}_gradients", autocast=False)
+    def __init__(self, classifier: Classifier, replace: Callable | None = None):
+        super().__init__(f"{classifier.model.name}_gradients")
+        self.classifier = classifier
         self.network = classifier.network
-        self._forward = self.network if forward is None else forward
-        # It has no weights of its own; else Keras would build it by an eager call on the first batch.
-        self.built = True
+        self._replace = replace
 
     def gradients(self, source, targets, batch_size, verbose=0, **others):
         """The result of `call`, the gradients, for each image and target.
@@ -80,7 +79,11 @@ class PullBack(keras.Model):
 
     def call(self, inputs):
         """The gradients as a tensor, from `source` and `targets`."""
-        return pulled_back(lambda source: (self._forward(source), None), inputs["source"], inputs["targets"])[0]
+
+        def outputs(source):
+            return self.classifier.forward(source, self._replace), None
+
+        return pulled_back(outputs, inputs["source"], inputs["targets"])[0]
 
 
 def pulled_back(function, tensor, targets):

@@ -62,6 +62,7 @@ class RISE(Attribution):
         self.probability = probability
         self.seed = seed
         self._masked = MaskedScores(self.classifier, activation or self.classifier.activation)
+        self.activation = keras.activations.serialize(self._masked.activation)
 
     def _attribute(self, images, source, targets, verbose):
         draw = self.draw(*(source.shape[axis] for axis in self.classifier.pixel_axes))

@@ -28,6 +28,7 @@ records_gradients = _active.records_gradients
 runs_on_cpu = _active.runs_on_cpu
 saved_model_arguments = _active.saved_model_arguments
 takes_device_batches = _active.takes_device_batches
+weights_kept = _active.weights_kept
 windows = _active.windows
 
 _devices = importlib.import_module(f"keras_coda.backend.devices_{keras.backend.backend()}")

@@ -31,6 +31,12 @@ def at_least_float32(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
+def move_axis(x: Tensor, source: int, destination: int) -> Tensor:
+    """`keras.ops.moveaxis` with axes counted from the first. PyTorch writes no others to ONNX correctly."""
+    rank = len(x.shape)
+    return keras.ops.moveaxis(x, source % rank, destination % rank)
+
+
 def keras_exports():
     """Whether `keras.Model.export` or an `ExportArchive` calls this code. Keras has no public way to find out."""
     frame: Any = sys._getframe()

@@ -1,5 +1,6 @@
 """JAX."""
 
+import contextlib
 import os
 import pathlib
 import platform
@@ -46,6 +47,33 @@ def keep_compiled():
 def input_pipeline(dataset):
     """What `fit` and `predict` take in place of a `PyDataset`: the same object, or TensorFlow's own form of it."""
     return dataset
+
+
+@contextlib.contextmanager
+def weights_kept(model, trains=False):
+    """A context in which an error or an interruption leaves a model its variables.
+
+    Keras takes them out of a model while it trains, evaluates and predicts, and would lose them.
+
+    Args:
+        model: a Keras model.
+        trains: whether the optimizer's variables are taken out, too.
+    """
+    variables = [*model.variables, *model.metrics_variables]
+    if trains and getattr(model, "optimizer", None) is not None:
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        variables += model.optimizer.variables
+    values = [variable.value for variable in variables]
+    try:
+        yield
+    except BaseException:
+        model.jax_state_sync()  # to those of the last step, if there was one
+        model._jax_state = None
+        for variable, value in zip(variables, values, strict=True):
+            if variable._value is None:
+                variable.assign(value)
+        raise
 
 
 def is_concrete(tensor):

@@ -53,6 +53,11 @@ def input_pipeline(dataset):
     return counted.prefetch(1).with_options(options)
 
 
+def weights_kept(model, trains=False):
+    """A context in which an error or an interruption leaves a model its variables. Nothing takes them away here."""
+    return contextlib.nullcontext()
+
+
 def is_concrete(tensor):
     """Whether the values of `tensor` can be read now, which is not so while a graph is traced."""
     return not tf.is_symbolic_tensor(tensor)

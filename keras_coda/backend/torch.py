@@ -41,6 +41,11 @@ def input_pipeline(dataset):
     return dataset
 
 
+def weights_kept(model, trains=False):
+    """A context in which an error or an interruption leaves a model its variables. Nothing takes them away here."""
+    return contextlib.nullcontext()
+
+
 def is_concrete(tensor):
     """Whether the values of `tensor` can be read now: it is not part of a graph being compiled or exported."""
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
@@ -65,10 +70,13 @@ def export_onnx(model, path, signature, **arguments):
 
     Returns:
         Whether the graph was traced with one size of images, and may hold it, where it is to take any.
+
+    Raises:
+        ValueError: the graph holds gradients, which cannot be traced.
     """
     [images] = signature
     free = {axis: f"axis_{axis}" for axis, size in enumerate(images.shape) if size is None}
-    with _modes_kept(model), warnings.catch_warnings():
+    with _modes_kept(model), _no_gradients_traced(), warnings.catch_warnings():
         # PyTorch says of each check of a shape that the check is not in the file, and of itself that it is the older
         # exporter. Warnings of the model are shown.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
@@ -87,6 +95,19 @@ def export_onnx(model, path, signature, **arguments):
             **arguments,
         )
     return True
+
+
+@contextlib.contextmanager
+def _no_gradients_traced():
+    """A context that explains PyTorch's error where a graph with gradients is traced."""
+    try:
+        yield
+    except AssertionError as error:
+        raise ValueError(
+            "PyTorch cannot write this model to ONNX. The maps of some layers are computed as gradients, such as those "
+            "of depthwise convolutions, resizes, and operations like `ops.mean` and slices. Expected: a model without "
+            "them, a file of `torch.export` (.pt2), or the backend TensorFlow or JAX."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ def _cut(arrays, width):
     blocks = (count + largest - 1) // largest
     if isinstance(count, int):
         # Where the number of blocks divides M, nothing is padded, and so nothing is copied.
-        blocks = next((b for b in range(blocks, 2 * blocks) if count % b == 0), blocks)
+        blocks = next((b for b in range(blocks, 2 * blocks) if count % b == 0), max(blocks, 1))
     rows = (count + blocks - 1) // blocks
     missing = blocks * rows - count
     if not isinstance(missing, int) or missing:

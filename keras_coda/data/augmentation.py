@@ -55,6 +55,8 @@ class Augmentation:
     rand_augment: dict | None = None
 
     def __post_init__(self):
+        if not isinstance(self.flip, bool):
+            raise ValueError(f"`flip` must be true or false. Received: {self.flip!r}")
         if self.crop_padding is not None and not (isinstance(self.crop_padding, int) and self.crop_padding >= 0):
             raise ValueError(f"`crop_padding` must be an integer of at least 0. Received: {self.crop_padding!r}")
         if self.rand_augment is not None and not _is_rand_augment(**self.rand_augment):

@@ -102,9 +102,26 @@ def _npz(path):
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} must be an .npz file of arrays {', '.join(Dataset._fields[:4])}: {error}") from error
     x_train, y_train, x_test, y_test = arrays
-    y_train, y_test = y_train.reshape(-1), y_test.reshape(-1)
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise ValueError(
+            f"{path} must have images of one shape. Received: {x_train.shape[1:]} in x_train and {x_test.shape[1:]} "
+            "in x_test"
+        )
+    y_train, y_test = _labels(path, "train", x_train, y_train), _labels(path, "test", x_test, y_test)
     classes = [str(label) for label in range(int(max(y_train.max(), y_test.max())) + 1)]
     return Dataset(x_train, y_train, x_test, y_test, classes)
+
+
+def _labels(path, part, images, labels):
+    """The labels of a part of an .npz file as an array `(N,)`."""
+    count = len(images)
+    integers = labels.dtype.kind in "iu" and labels.shape in ((count,), (count, 1))
+    if not (integers and count and labels.min() >= 0):
+        raise ValueError(
+            f"{path} must have an integer label, 0 or more, for each image: y_{part} of shape (N,) or (N, 1). "
+            f"Received: an array of {labels.dtype} and shape {labels.shape} for {count} images in x_{part}"
+        )
+    return labels.reshape(-1)
 
 
 _LOADERS = {
@@ -134,9 +151,9 @@ def load(
 
     Args:
         name: one of the names above; or the path of an .npz file with arrays x_train, y_train, x_test and y_test, whose
-            classes are named by their numbers; or the path of a folder of photos, see `Photos`, whose test part is
-            "test", or "validation" if there is no "test". A name takes precedence over a folder of that name: write
-            "./name" for the folder.
+            labels are integers, and whose classes are named by their numbers; or the path of a folder of photos, see
+            `Photos`, whose test part is "test", or "validation" if there is no "test". A name takes precedence over a
+            folder of that name: write "./name" for the folder.
         data_dir: folder in which TFDS keeps its data. Default: ~/tensorflow_datasets.
         image_shape: `(H, W, C)` to which the photos of a folder are scaled, see `Photos`. Default: chosen by their
             size. It has no effect on other data sets.
@@ -145,7 +162,7 @@ def load(
         A `Dataset`.
 
     Raises:
-        ValueError: the name is unknown, the file lacks an array, or the folder has another layout.
+        ValueError: the name is unknown, the file lacks an array or has other labels, or the folder has another layout.
         ImportError: TFDS or TensorFlow is needed, and not installed. Only data sets that TFDS has prepared as
             array_record are read without TensorFlow.
         OSError: the download fails, or has to be done by hand. The message says which files go where.

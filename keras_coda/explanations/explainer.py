@@ -18,9 +18,10 @@ from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.layout import channel_axis
 from keras_coda.linear_maps.steps import needs_pieces
 from keras_coda.linear_maps.views import view
+from keras_coda.program import Program
 
 
-class Explainer(keras.Model):
+class Explainer(Program):
     """Explains a model's outputs by the contributions of its input. Keras' `predict` compiles and batches it.
 
     The matrix W(x) is kept as the maps of the model's operations. Their transposes are applied from the last to the
@@ -46,7 +47,8 @@ class Explainer(keras.Model):
 
     Raises:
         NotDynamicLinearError: a part of the model between `source` and `layer` is not dynamic linear; it is named.
-        ValueError: `layer` or `source` is not in the model, or `source` does not come before `layer`.
+        ValueError: `layer` or `source` is not in the model, or `source` does not come before `layer`; `dtype` is none
+            of floating-point numbers.
 
     Example:
 
@@ -63,16 +65,15 @@ class Explainer(keras.Model):
         dtype: Any = None,
         piecewise_linear: bool = False,
     ):
-        # Keras' dtype policy of now may be another one than the model's.
-        super().__init__(name=f"{model.name}_explainer", dtype=dtype, autocast=dtype is not None)
+        super().__init__(f"{model.name}_explainer", dtype)
+        if not keras.backend.is_float_dtype(self.compute_dtype):
+            raise ValueError(f"`dtype` must be a floating-point dtype or policy. Received: {dtype!r}")
         self.model = model
         self._policy = None if dtype is None else self.dtype_policy
         # In a namespace, so that Keras does not track the layers as this model's own.
         self._ends = types.SimpleNamespace(layer=layer, source=source)
         self.piecewise_linear = piecewise_linear
         self._split(Graph.of(model))
-        # It has no weights of its own. Keras would otherwise build it by an eager call on the first batch.
-        self.built = True
 
     def _split(self, graph):
         """Split the model, as it is now, into the parts before and after the sources."""
@@ -151,14 +152,7 @@ class Explainer(keras.Model):
         indices, several = targets.to_flat_indices(target, len(images[0]), shape[1:])
         self._compare(images)
         inputs = {"images": images if len(images) > 1 else images[0], "targets": indices}
-        weights = [(variable, variable.value) for variable in self.model.variables]
-        try:
-            results = self.predict(inputs, batch_size=batch_size, verbose=verbose)
-        except Exception:
-            # On JAX, Keras removes a model's weights while it predicts. After an error they would be lost.
-            for variable, value in weights:
-                variable.assign(value)
-            raise
+        results = self.predict(inputs, batch_size=batch_size, verbose=verbose)
         if len(shape) > 2:
             results["targets"] = np.stack(np.unravel_index(results["targets"], shape[1:]), axis=-1)
         if not several:
@@ -224,7 +218,7 @@ class Explainer(keras.Model):
             inputs: dictionary of `images`, and `targets`: int32 `(N, K)`, indices into the flattened outputs.
         """
         explained, images = self._parts.explained, inputs["images"]
-        sources = self._parts.before.infer(images if isinstance(images, (list, tuple)) else [images])
+        sources = self._parts.before.run(images if isinstance(images, (list, tuple)) else [images])
         logits, W = explained.linear_map(sources, self.piecewise_linear)
         logits = ops.cast(logits, "float32")
         flat = ops.reshape(logits, (ops.shape(logits)[0], -1))

@@ -51,7 +51,8 @@ class Explanation:
         parts = self.contributions if isinstance(self.contributions, tuple) else (self.contributions,)
         sums = [part.sum(tuple(range(self.residual.ndim, part.ndim))) for part in parts]
         logits = sum(sums) + self.bias + self.residual
-        return np.abs(self.residual) / np.maximum(np.abs(logits), np.abs(self.bias))
+        size = np.maximum(np.abs(logits), np.abs(self.bias))
+        return np.abs(self.residual) / np.where(self.residual == 0, 1, size)
 
     def __repr__(self):
         fields = ", ".join(f"{name}: {_shape(value)}" for name, value in vars(self).items() if name != "class_names")

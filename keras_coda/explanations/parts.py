@@ -80,11 +80,11 @@ def compare(before: Graph, explained: Graph, images: list, piecewise_linear: boo
     last = max((i for i, step in enumerate(explained.steps) if not _is_certain(step.operation)), default=None)
     if last is None:
         return
-    sources = before.infer([ops.convert_to_tensor(array) for array in images])
+    sources = before.run([ops.convert_to_tensor(array) for array in images])
     values = dict(zip(explained.inputs, sources, strict=True))
     for step in explained.steps[: last + 1]:
         tensors = [values[number] for number in step.sources]
-        outputs = step.infer(tensors)
+        outputs = step(tensors)
         if not _is_certain(step.operation):
             mapped, _ = step.linear_map(tensors, piecewise_linear)
             _require_equal(step.operation, outputs, mapped)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from keras_coda import plots
+from keras_coda.backend.conventions import check_shape
 from keras_coda.explanations.explainer import explain
 from keras_coda.images import check_kept, open_image, read_image, to_pixels
 from keras_coda.imports import Lazy
@@ -51,7 +52,7 @@ def explain_video(
         classes: list of the names of the classes. Default: their numbers.
         image_shape: shape of images without the batch axis. Frames are scaled to it, and cropped around the centre.
             Default: the shape that the model takes. A model that takes any size gets the frames in their own size.
-        frames_a_second: number. Default: that of the input, or 10 for a folder.
+        frames_a_second: number in 0.01..100. Default: that of the input, or 10 for a folder.
         batch_size: frames explained at once.
         verbose: 1 shows a progress bar.
 
@@ -73,11 +74,14 @@ def explain_video(
     check_kept(_images(video) if video.is_dir() else [video], [path])
     if frames_a_second is None:
         frames_a_second = _frames_a_second(video)
-    elif not 0 < frames_a_second < np.inf:
-        raise ValueError(f"`frames_a_second` must be a positive number. Received: {frames_a_second!r}")
+    elif not 0.01 <= frames_a_second <= 100:
+        raise ValueError(f"`frames_a_second` must be a number in 0.01..100. Received: {frames_a_second!r}")
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
     formats = [layer.data_format for layer in model.layers if hasattr(layer, "data_format")]
     data_format = (formats or [keras.config.image_data_format()])[0]
-    image_shape = model.input_shape[1:] if image_shape is None else image_shape
+    image_shape = model.input_shape[1:] if image_shape is None else tuple(image_shape)
+    check_shape(model.name, model.input_shape[1:], image_shape)
 
     def explained():
         for images in _batches(_frames(video, image_shape, data_format), batch_size):
@@ -112,7 +116,15 @@ def explain_video(
 
 
 def _batches(frames, size):
+    shape = None
     while batch := list(itertools.islice(frames, size)):
+        for frame in batch:
+            shape = frame.shape if shape is None else shape
+            if frame.shape != shape:
+                raise ValueError(
+                    f"Expected frames of one size, or `image_shape` to which they are scaled. Received: {shape} and "
+                    f"{frame.shape}"
+                )
         yield np.stack(batch)
 
 

@@ -74,7 +74,7 @@ def export(
             computes in float32.
         probabilities: "sigmoid" (paper, eq. 9) or "softmax".
         format: one of `FORMATS`. Default: the format of the suffix.
-        **kwargs: further arguments for `keras.Model.export`.
+        **kwargs: further arguments for `keras.Model.export`, such as `opset_version` for ONNX.
 
     Returns:
         The path, a `pathlib.Path`.
@@ -85,6 +85,7 @@ def export(
             of contributions, the path is a folder of something else, the active backend cannot write the format, the
             format cannot store these weights or so many of them, or a layer cannot be written to ONNX for images of any
             size.
+        TypeError: an argument is unknown.
         ImportError: a package that the format needs is not installed.
 
     Example:
@@ -93,8 +94,11 @@ def export(
     >>> keras_coda.export(model, "digits.onnx", explain="all")
     """
     form = formats.find(path, format)
-    path = pathlib.Path(path)
-    target = path.expanduser().resolve()
+    unknown = sorted(kwargs.keys() - {"verbose", *form.arguments})
+    if unknown:
+        raise TypeError(f"`export` has no arguments {unknown} for the format {form.name!r}. Expected: {form.arguments}")
+    path = pathlib.Path(path).expanduser()
+    target = path.resolve()
     _check_target(target, form)
     _check_model(model)
     operations = Graph.of(model).operations

@@ -25,6 +25,7 @@ class Format:
             the facts, and `read(path)` returns them as text.
         weights: the dtypes in which the weights can be stored.
         packages: pip names of the packages that it needs besides the backend.
+        arguments: names of further arguments that Keras takes for it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Format:
     module: str
     weights: tuple[str, ...] = ("float32",)
     packages: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
     def load(self):
         """Import and return the module.
@@ -59,16 +61,18 @@ FORMATS = {
             "onnx_file",
             ("float32", "float16", "int8"),
             ("onnx", "onnx-ir", "onnxruntime"),
+            ("opset_version",),
         ),
-        Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model"),
+        Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model", arguments=("is_static", "jax2tf_kwargs")),
         Format(
             "litert",
             ".tflite",
             ("tensorflow",),
             "litert_file",
             ("float32", "float16", "int8"),
+            arguments=("optimizations", "target_spec", "representative_dataset"),
         ),
-        Format("torch", ".pt2", ("torch",), "torch_file"),
+        Format("torch", ".pt2", ("torch",), "torch_file", arguments=("dynamic_shapes", "strict")),
     )
 }
 """All formats by name."""

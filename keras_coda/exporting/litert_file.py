@@ -1,13 +1,23 @@
 """LiteRT files (.tflite). The facts are in a ZIP archive appended to the model, as TFLite's metadata are."""
 
 import json
+import warnings
 import zipfile
+
+import numpy as np
 
 from keras_coda.exporting.formats import FILE
 
+# Pixels along an axis of any size of the image with which a file is tried.
+PROBE = 64
+
 
 def write(model, path, signature, weights, **arguments):
-    """Let Keras write the model. The converter stores the weights."""
+    """Let Keras write the model. The converter stores the weights.
+
+    Raises:
+        ValueError: the interpreter cannot run the file.
+    """
     # Here, so that the facts can be read without TensorFlow.
     import tensorflow as tf
 
@@ -16,6 +26,17 @@ def write(model, path, signature, weights, **arguments):
     if weights == "float16":
         arguments = {"target_spec": {"supported_types": [tf.float16]}, **arguments}
     model.export(str(path), format="litert", input_signature=signature, **arguments)
+    images = np.zeros([1, *(PROBE if size is None else size for size in signature[0].shape[1:])], signature[0].dtype)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TensorFlow says that its interpreter will move.
+            tf.lite.Interpreter(str(path)).get_signature_runner()(images=images)
+    except RuntimeError as error:
+        raise ValueError(
+            "LiteRT cannot run this model: it lacks operations for some layers, such as depthwise convolutions, "
+            "resizes, average pooling and slices. Expected: a model without them, or another format. "
+            f"Received: {str(error).strip().splitlines()[0]}"
+        ) from error
 
 
 def finish(path, facts):

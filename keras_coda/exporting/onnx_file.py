@@ -102,7 +102,10 @@ def _simplified(path, target):
     # The basic level uses standard operators only. Higher levels optimise for one machine.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
-    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no public base class
+        raise ValueError(f"The exporter wrote a file that onnxruntime does not take: {error}") from error
     return target
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from keras_coda.backend.conventions import Tensor, standardize_data_format
+from keras_coda.backend.conventions import Tensor, move_axis, standardize_data_format
 from keras_coda.layers.dau import DAU
 from keras_coda.linear_maps import convolution
 from keras_coda.linear_maps.linear_map import LinearMap
@@ -119,12 +119,12 @@ class DAUConv2D(DAU):
         self.compute_output_shape(inputs.shape)  # raises an error where the image is smaller than the kernel
         if self.data_format == "channels_last":
             return super().linear_map(inputs)
-        outputs, W = super().linear_map(ops.moveaxis(inputs, -3, -1))
+        outputs, W = super().linear_map(move_axis(inputs, -3, -1))
         first = LinearMap(
-            lambda v: ops.moveaxis(W @ ops.moveaxis(v, -3, -1), -1, -3),
-            lambda u: ops.moveaxis(W.T @ ops.moveaxis(u, -3, -1), -1, -3),
+            lambda v: move_axis(W @ move_axis(v, -3, -1), -1, -3),
+            lambda u: move_axis(W.T @ move_axis(u, -3, -1), -1, -3),
         )
-        return ops.moveaxis(outputs, -1, -3), first
+        return move_axis(outputs, -1, -3), first
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         shape = list(input_shape)

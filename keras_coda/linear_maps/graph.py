@@ -112,7 +112,7 @@ class Graph:
         return list({id(step.operation): step.operation for step in self.steps}.values())
 
     def run(self, inputs: list[Tensor], replace: Callable | None = None) -> list[Tensor]:
-        """The outputs for a list of inputs.
+        """The outputs for a list of inputs, in inference.
 
         Args:
             inputs: list of tensors.
@@ -121,16 +121,9 @@ class Graph:
         Returns:
             A list of tensors.
         """
-        return self._walk(inputs, lambda step, tensors: step(tensors, replace))
-
-    def infer(self, inputs: list[Tensor]) -> list[Tensor]:
-        """The outputs for a list of inputs, in inference."""
-        return self._walk(inputs, Step.infer)
-
-    def _walk(self, inputs, function):
         values = dict(zip(self.inputs, inputs, strict=True))
         for step in self.steps:
-            outputs = function(step, [values[number] for number in step.sources])
+            outputs = step([values[number] for number in step.sources], replace)
             values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))
         return [values[number] for number in self.outputs]
 

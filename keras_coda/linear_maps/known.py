@@ -38,7 +38,7 @@ def _linear(rule, in_presets=True):
 
 _UNCHANGED = _linear(rules.identity_layer)
 # Augmentation of images in training. In inference these layers do nothing.
-_AUGMENTATION = _linear(rules.identity_layer, in_presets=False)
+AUGMENTATION = _linear(rules.identity_layer, in_presets=False)
 _BY_GRADIENT = _linear(rules.by_gradient, in_presets=False)
 _PIECEWISE = Known(None, rules.by_pieces, "rescale")
 _NONLINEAR = Known(None, None, "rescale")
@@ -73,12 +73,12 @@ LAYERS: dict = {
     layers.Concatenate: _linear(joins.concatenate),
     layers.Resizing: _BY_GRADIENT,
     layers.CenterCrop: _BY_GRADIENT,
-    layers.RandomFlip: _AUGMENTATION,
-    layers.RandomTranslation: _AUGMENTATION,
-    layers.RandomRotation: _AUGMENTATION,
-    layers.RandomZoom: _AUGMENTATION,
-    layers.RandomContrast: _AUGMENTATION,
-    layers.RandomBrightness: _AUGMENTATION,
+    layers.RandomFlip: AUGMENTATION,
+    layers.RandomTranslation: AUGMENTATION,
+    layers.RandomRotation: AUGMENTATION,
+    layers.RandomZoom: AUGMENTATION,
+    layers.RandomContrast: AUGMENTATION,
+    layers.RandomBrightness: AUGMENTATION,
     layers.ReLU: _PIECEWISE,
     layers.LeakyReLU: _PIECEWISE,
     layers.PReLU: _PIECEWISE,

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_coda.linear_maps.known import AUGMENTATION, known
+
 _PERMUTING = ("Permute", "Transpose", "Moveaxis", "Swapaxes")
 _RESHAPING = ("Reshape", "Flatten", "ExpandDims", "Squeeze", "GetItem", "Ravel")
 
@@ -50,7 +52,10 @@ def _after(graph, number, order):
 
 
 def _told_by(operation):
-    return _axis(operation.data_format) if hasattr(operation, "data_format") else None
+    # Keras gives every layer of augmentation a `data_format`, also those that treat all axes alike.
+    if known(operation) is AUGMENTATION or not hasattr(operation, "data_format"):
+        return None
+    return _axis(operation.data_format)
 
 
 def _axis(data_format):

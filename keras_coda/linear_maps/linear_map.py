@@ -16,7 +16,9 @@ class NotDynamicLinearError(ValueError):
 class LinearMap:
     """The matrix W(a) of a dynamic linear layer, applied without being built (paper, eq. 5).
 
-    `W @ v` applies it, `W.T @ u` applies its transpose, and `W2 @ W1` is the product of two (paper, eq. 7).
+    `W @ v` applies it, `W.T @ u` applies its transpose, and `W2 @ W1` is the product of two (paper, eq. 7). Products
+    and transposes are matrices alone: they have no `offset`. `keras_coda.linear_maps.linear_map` of a model has the
+    offset to which the biases of all layers add up.
 
     There is one matrix for each of the N inputs. Vectors have the inputs' batch axis. They may have further axes before
     it, for several vectors an input, as in `numpy.matmul`: `v` has shape `(..., N, *input_shape)`, `u` has shape
@@ -52,7 +54,7 @@ class LinearMap:
     def __matmul__(self, other: Any) -> Any:
         if not isinstance(other, LinearMap):
             return self._apply(other)
-        return LinearMap(lambda v: self @ (other @ v), lambda u: other.T @ (self.T @ u), self.offset)
+        return LinearMap(lambda v: self @ (other @ v), lambda u: other.T @ (self.T @ u))
 
 
 def identity() -> LinearMap:

@@ -154,6 +154,8 @@ def _check(step, inputs):
         widths = operation.pad_width
         if tuple(widths[0]) != (0, 0) or (operation.mode == "constant" and value not in (None, 0)):
             refuse = f"pad_width={widths}, constant_values={value}"
+    if getattr(operation, "pad_to_aspect_ratio", False) and operation.fill_value:
+        refuse = f"fill_value={operation.fill_value}"
     if type(operation).__name__ == "GetItem":
         key = step.arguments.args[1]
         entries = key if isinstance(key, (tuple, list)) else [key]

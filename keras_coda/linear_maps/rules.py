@@ -4,14 +4,16 @@ Each function takes a layer and its inputs, and returns `(outputs, LinearMap)` i
 activation. The table `keras_coda.linear_maps.known` says which function belongs to which layer.
 """
 
-import functools
+import math
 
+import keras
 import numpy as np
 from keras import ops
 
+from keras_coda.backend.conventions import move_axis
 from keras_coda.linear_maps.by_gradient import elementwise_function, linear_function, transposed
 from keras_coda.linear_maps.convolution import convolve, convolve_transpose, dilate, fold, patches, patches_transpose
-from keras_coda.linear_maps.linear_map import LinearMap, identity
+from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError, identity
 
 
 def _fixed(layer, inputs, apply, transpose, offset=None):
@@ -29,7 +31,7 @@ def _in_channels_last(layer, transform):
     """`transform`, a function of images `(..., H, W, C)`, for images in the layer's data format."""
     if layer.data_format == "channels_last":
         return transform
-    return lambda v: ops.moveaxis(transform(ops.moveaxis(v, -3, -1)), -1, -3)
+    return lambda v: move_axis(transform(move_axis(v, -3, -1)), -1, -3)
 
 
 def identity_layer(layer, inputs):
@@ -37,11 +39,11 @@ def identity_layer(layer, inputs):
 
 
 def rescaling(layer, inputs):
-    def scale(v):
-        return v * ops.convert_to_tensor(layer.scale, dtype=layer.compute_dtype)
-
-    offset = ops.convert_to_tensor(layer.offset, dtype=layer.compute_dtype) if np.any(layer.offset) else None
-    return _fixed(layer, inputs, scale, scale, offset)
+    scale, offset = (ops.convert_to_tensor(value, dtype=layer.compute_dtype) for value in (layer.scale, layer.offset))
+    if len(scale.shape) and keras.config.image_data_format() == "channels_first":
+        # As Keras does it, by its setting, with the scale but not with the offset.
+        scale = ops.reshape(scale, (*scale.shape, *[1] * (3 - len(scale.shape))))
+    return _fixed(layer, inputs, lambda v: v * scale, lambda u: u * scale, offset if np.any(layer.offset) else None)
 
 
 def flatten(layer, inputs):
@@ -51,12 +53,12 @@ def flatten(layer, inputs):
         image = (*image[1:], image[0])
 
     def apply(v):
-        v = ops.moveaxis(v, -len(image), -1) if channels_first else v
-        return ops.reshape(v, (*ops.shape(v)[: -len(image)], functools.reduce(lambda a, b: a * b, image)))
+        v = move_axis(v, -len(image), -1) if channels_first else v
+        return ops.reshape(v, (*ops.shape(v)[: -len(image)], math.prod(image)))
 
     def transpose(u):
         u = ops.reshape(u, (*ops.shape(u)[:-1], *image))
-        return ops.moveaxis(u, -1, -len(image)) if channels_first else u
+        return move_axis(u, -1, -len(image)) if channels_first else u
 
     return _fixed(layer, inputs, apply, transpose)
 
@@ -146,8 +148,8 @@ def average_pooling2d(layer, inputs):
         """Apply a function of images with one channel to each channel by itself."""
 
         def apply(image):
-            single = ops.expand_dims(ops.moveaxis(image, -1, -3), -1)
-            return ops.moveaxis(ops.squeeze(function(single), -1), -3, -1)
+            single = ops.expand_dims(move_axis(image, -1, -3), -1)
+            return move_axis(ops.squeeze(function(single), -1), -3, -1)
 
         return _in_channels_last(layer, apply)
 
@@ -267,12 +269,12 @@ def max_pooling2d(layer, inputs):
         return ops.reshape(cut, (*ops.shape(cut)[:-1], kernel[0] * kernel[1], -1))
 
     image = ops.cast(inputs, layer.compute_dtype)
-    image = ops.moveaxis(image, 1, -1) if layer.data_format == "channels_first" else image
+    image = move_axis(image, 1, -1) if layer.data_format == "channels_first" else image
     # Padded positions are -inf, so that none of them is the largest.
     inside = windows(ops.ones_like(image)) > 0
     largest = ops.argmax(ops.where(inside, windows(image), -np.inf), axis=-2)
     # Backends differ in where `one_hot` puts another axis than the last.
-    chosen = ops.moveaxis(ops.one_hot(largest, kernel[0] * kernel[1], dtype=layer.compute_dtype), -1, -2)
+    chosen = move_axis(ops.one_hot(largest, kernel[0] * kernel[1], dtype=layer.compute_dtype), -1, -2)
 
     def apply(v):
         return ops.sum(windows(v) * chosen, axis=-2)
@@ -303,15 +305,20 @@ def global_max_pooling2d(layer, inputs):
         u = ops.squeeze(u, axes) if layer.keepdims else u
         image = ops.expand_dims(u, -1) * chosen
         image = ops.reshape(image, (*ops.shape(image)[:-1], height, width))
-        return image if layer.data_format == "channels_first" else ops.moveaxis(image, -3, -1)
+        return image if layer.data_format == "channels_first" else move_axis(image, -3, -1)
 
     return _fixed(layer, inputs, apply, transpose)
 
 
 def _in_channels_first(layer, image):
-    return image if layer.data_format == "channels_first" else ops.moveaxis(image, -1, -3)
+    return image if layer.data_format == "channels_first" else move_axis(image, -1, -3)
 
 
 def by_gradient(layer, inputs):
     """The map of a linear layer without weights, such as a resize."""
+    if getattr(layer, "pad_to_aspect_ratio", False) and layer.fill_value:
+        raise NotDynamicLinearError(
+            f"The layer {layer.name!r} ({type(layer).__name__}) pads images with fill_value={layer.fill_value}, which "
+            "has no linear map here. Expected: fill_value=0."
+        )
     return linear_function(layer, ops.cast(inputs, layer.compute_dtype))

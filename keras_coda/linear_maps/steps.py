@@ -42,23 +42,20 @@ class Step:
         return len(self.results) > 1
 
     def fill(self, inputs):
-        """The arguments `(args, kwargs)` of the call, with the tensors `inputs` filled in."""
-        if self.arguments is None:
-            return tuple(inputs), {}
-        symbols = self.arguments.keras_tensors
-        return self.arguments.fill_in({id(symbol): x for symbol, x in zip(symbols, inputs, strict=True)})
+        """The arguments `(args, kwargs)` of the call in inference, with the tensors `inputs` filled in."""
+        args, kwargs = tuple(inputs), {}
+        if self.arguments is not None:
+            symbols = self.arguments.keras_tensors
+            args, kwargs = self.arguments.fill_in({id(symbol): x for symbol, x in zip(symbols, inputs, strict=True)})
+        if getattr(self.operation, "_call_has_training_arg", False):
+            # In place of what Keras has recorded: layers of augmentation have `training=True` by default.
+            kwargs = {**kwargs, "training": False}
+        return args, kwargs
 
     def __call__(self, inputs, replace=None):
-        """The result for a list of tensors. With `replace`, that of `replace(operation)` instead."""
+        """The result for a list of tensors, in inference. With `replace`, that of `replace(operation)` instead."""
         args, kwargs = self.fill(inputs)
         return (self.operation if replace is None else replace(self.operation))(*args, **kwargs)
-
-    def infer(self, inputs):
-        """The result for a list of tensors in inference."""
-        args, kwargs = self.fill(inputs)
-        if getattr(self.operation, "_call_has_training_arg", False):
-            kwargs = {"training": False, **kwargs}
-        return self.operation(*args, **kwargs)
 
     def linear_map(self, inputs: list, piecewise_linear: bool = False) -> tuple[typing.Any, LinearMap]:
         """The outputs for a list of tensors, and W. `W @ vectors` takes a list, and `W.T @ u` returns one.
@@ -81,10 +78,6 @@ class Step:
             raise NotDynamicLinearError(
                 f"{self} is called with more than one argument, which has no linear map. Expected: its inputs alone. "
                 f"Received: {len(args)} arguments, and {sorted(others)}"
-            )
-        if kwargs.get("training"):
-            raise NotDynamicLinearError(
-                f"{self} is called with training=True. Expected: without, since the model is explained in inference."
             )
 
 

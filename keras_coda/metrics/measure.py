@@ -87,7 +87,8 @@ def measure(
         "images": pieces.digest([images, labels]),
         "weights": pieces.digest(classifier.model.get_weights()),
         # Not determined by the weights. The outputs depend on the temperature, for example.
-        **({"input": classifier.input} if classifier.input != "encoded" else {}),
+        "input": classifier.input,
+        "activation": keras.activations.serialize(classifier.activation),
         pieces.OUTPUTS: classifier.outputs(classifier.source(images[:1])).tolist(),
     }
     files = pieces.Pieces(directory, content)

@@ -42,7 +42,8 @@ class Pieces:
         self.directory = pathlib.Path(directory)
         (self.directory / "pieces").mkdir(parents=True, exist_ok=True)
         path = self.directory / SETTINGS
-        if not path.exists():
+        # Without a piece there is nothing to continue.
+        if not path.exists() or not any((self.directory / "pieces").iterdir()):
             with written_whole(path) as file:
                 json.dump(settings, file, indent=1)
             return
@@ -143,8 +144,8 @@ def _settings_of(method):
     for name, value in sorted(vars(method).items()):
         # A layer, such as that of Grad-CAM, counts by its name.
         value = value.name if isinstance(value, keras.layers.Layer) else value
-        if isinstance(value, np.ndarray):
-            value = digest([value])
+        if isinstance(value, np.ndarray) or keras.ops.is_tensor(value):
+            value = digest([keras.ops.convert_to_numpy(value)])
         if not name.startswith("_") and name != "batch_size" and isinstance(value, _PLAIN):
             sha.update(f"{name}={value!r}".encode())
     return sha.hexdigest()[:8]

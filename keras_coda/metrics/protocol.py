@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
 from keras_coda.metrics.insertion_deletion import SIGMA
 from keras_coda.metrics.results import CURVES, LOCALISATION
 
@@ -27,7 +29,7 @@ class Protocol:
         piece: integer, the number of items in a file of the evaluation.
 
     Raises:
-        ValueError: an unknown metric, or none; `removed` or `piece` is less than 1.
+        ValueError: an unknown metric, or none; a number is out of its range.
 
     Example:
 
@@ -50,5 +52,12 @@ class Protocol:
         unknown = [metric for metric in self.metrics if metric not in METRICS]
         if unknown or not self.metrics or isinstance(self.metrics, str):
             raise ValueError(f"`metrics` must be a list of {METRICS}. Received: {self.metrics!r}")
-        if self.removed < 1 or self.piece < 1:
-            raise ValueError(f"`removed` and `piece` must be at least 1. Received: {self.removed} and {self.piece}")
+        for name, least in (("grid_size", 2), ("grids", 1), ("removed", 1), ("points", 2), ("piece", 1)):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, np.integer)) and value >= least):
+                raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {value!r}")
+        if not (0 <= self.confidence < 1 and 0 < self.fraction <= 1 and self.sigma > 0):
+            raise ValueError(
+                f"`confidence` must be in [0, 1), `fraction` in (0, 1] and `sigma` positive. "
+                f"Received: {self.confidence}, {self.fraction} and {self.sigma}"
+            )

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_coda.attributions import Classifier
 from keras_coda.imports import Lazy, imported
+from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.metrics.localisation import check_finite
 
 pd = Lazy("pandas", "pandas")
@@ -64,6 +65,8 @@ def sanity_check(
     """
     if mode not in MODES:
         raise ValueError(f"`mode` must be one of {MODES}. Received: {mode!r}")
+    if getattr(model, "scales_integers", False):
+        images = to_unit_range(keras.ops.convert_to_numpy(images))  # The copy is a plain Keras model.
     with _drawn_from(seed):
         copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())

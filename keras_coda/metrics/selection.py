@@ -52,7 +52,8 @@ def most_confident(model: Any, images: Any, labels: Any, confidence: float = 0.5
     """The images that a model classifies correctly and with confidence, the most confident first (paper, 4.2).
 
     They are ordered by the logit of their class, or, for a softmax, by its log-odds. Probabilities would not order
-    them: in float32 they are 1 for all logits above 17.
+    them: in float32 they are 1 for all logits above 17. A model that ends in a softmax or sigmoid gives probabilities
+    alone, so that such images keep their order.
 
     Args:
         model: a Keras model that `keras_coda.attributions.Classifier` takes, or a `Classifier`.
@@ -106,8 +107,8 @@ def as_classifier(model: Any) -> Classifier:
     return model if isinstance(model, Classifier) else Classifier(model)
 
 
-def check_labels(labels: Any, count: int, classes: int) -> np.ndarray:
-    """Labels as int64 `(N,)`. Raises a ValueError if they are not `count` integers in 0..classes - 1."""
+def check_labels(labels: Any, count: int, classes: int | None = None) -> np.ndarray:
+    """Labels as int64 `(N,)`. Raises a ValueError if they are not `count` integers (in 0..classes - 1)."""
     labels = keras.ops.convert_to_numpy(labels)
     shape = labels.shape
     if shape == (count, 1):
@@ -117,7 +118,7 @@ def check_labels(labels: Any, count: int, classes: int) -> np.ndarray:
             f"Expected one integer label for each of {count} images, one at least. "
             f"Received: an array of {labels.dtype} and shape {shape}"
         )
-    if labels.min() < 0 or labels.max() >= classes:
+    if classes is not None and (labels.min() < 0 or labels.max() >= classes):
         raise ValueError(
             f"Labels must be in 0..{classes - 1}, the classes of the model. Received: {labels.min()} to {labels.max()}"
         )

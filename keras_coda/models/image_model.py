@@ -25,7 +25,7 @@ class ImageModel(keras.Model):
     scales_integers = True
 
     def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
-        with self._checks() as checked:
+        with self._checks(trains=True) as checked:
             if isinstance(validation_data, (tuple, list)):
                 self._check_batch(validation_data)
             else:
@@ -65,14 +65,9 @@ class ImageModel(keras.Model):
         return super().predict_on_batch(x)
 
     @contextlib.contextmanager
-    def _checks(self, labels=True):
+    def _checks(self, labels=True, trains=False):
         """A function of `x` and `y` that checks arrays, and returns `x`, or a data set that checks its first batch."""
         errors = []
-        optimizer = getattr(self, "optimizer", None)
-        if labels and optimizer is not None and not optimizer.built:
-            optimizer.build(self.trainable_variables)
-        variables = [*self.variables, *(optimizer.variables if optimizer is not None and optimizer.built else [])]
-        values = [variable.value for variable in variables]
 
         def check(batch):
             batch = batch if isinstance(batch, (tuple, list)) else (batch,)
@@ -90,14 +85,11 @@ class ImageModel(keras.Model):
             return x
 
         try:
-            yield checked
+            with backend.weights_kept(self, trains):
+                yield checked
         except Exception:
             # TensorFlow wraps errors that a data set raises.
             if errors:
-                # On JAX, Keras has removed the variables from the model. No step was done, so these are their values.
-                for variable, value in zip(variables, values, strict=True):
-                    variable.assign(value)
-                self.reset_metrics()
                 raise errors[0] from None
             raise
 

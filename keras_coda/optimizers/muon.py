@@ -1,6 +1,7 @@
 """Muon for the kernels of DAU layers."""
 
 import math
+import re
 from typing import Any
 
 import keras
@@ -36,7 +37,7 @@ class Muon(keras.optimizers.Muon):
             In short trainings of two networks no difference was clear (`zoo/README.md`). Default: "float32".
         name: string.
         **kwargs: as for `keras.optimizers.Muon`: `momentum`, `nesterov`, `ns_steps`, `rms_rate`, `clipnorm`,
-            `loss_scale_factor`, ...
+            `exclude_layers`, ...
 
     Raises:
         ValueError: `iteration_dtype` is no floating-point dtype.
@@ -61,13 +62,16 @@ class Muon(keras.optimizers.Muon):
 
     # Keras calls this to decide a variable's state and weight decay.
     def _should_use_adamw(self, variable):
-        return not hasattr(variable, "patch_axes") and super()._should_use_adamw(variable)
+        if not hasattr(variable, "patch_axes"):
+            return super()._should_use_adamw(variable)
+        return any(re.search(keyword, variable.path) for keyword in self.exclude_layers)
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         # `variable` may be TensorFlow's own, under `tf.distribute`.
         axes = getattr(self._trainable_variables[index], "patch_axes", None)
-        if axes is None:
+        # Keras keeps this velocity only for variables of AdamW.
+        if axes is None or self.adam_velocities[index] is not None:
             super().update_step(gradient, variable, learning_rate)
             return
         m = self.momentums[index]

@@ -76,14 +76,14 @@ def save(
     bare = architecture.deserialize(config, "The model's architecture")
     bare.set_weights(model.get_weights())
     check_finite(bare)
-    stored = bare if weights_dtype == "float32" else _in_half(config, bare, weights_dtype)
+    stored = _to_store(config, bare, weights_dtype)
     content = {
         "format_version": FORMAT_VERSION,
         "name": target.name if facts.name is None else facts.name,
         "description": facts.description,
         "dataset": facts.dataset,
         "classes": _class_names(facts.classes, bare),
-        "image_shape": _image_shape(bare) if facts.image_shape is None else tuple(facts.image_shape),
+        "image_shape": _image_shape(bare, facts.image_shape),
         "value_range": [0.0, 1.0],
         "data_format": next(
             (s.operation.data_format for s in Graph.of(bare).steps if hasattr(s.operation, "data_format")), None
@@ -177,14 +177,17 @@ def remove_left(directory: str | os.PathLike) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _in_half(config, model, dtype):
-    """A copy of a network with its weights in float16."""
+def _to_store(config, model, dtype):
+    """The network, or a copy of it with weights of the dtype in which they are stored."""
     if dtype not in WEIGHTS_DTYPES:
         raise PresetError(f"`weights_dtype` must be one of {WEIGHTS_DTYPES}. Received: {dtype!r}")
-    half = architecture.deserialize(config, "The model's architecture", dtype)
-    half.set_weights(model.get_weights())
-    check_finite(half)
-    return half
+    # HDF5 has no bfloat16. float32 holds all of its numbers.
+    if dtype == "float32" and all(variable.dtype != "bfloat16" for variable in model.variables):
+        return model
+    copy = architecture.deserialize(config, "The model's architecture", dtype)
+    copy.set_weights(model.get_weights())
+    check_finite(copy)
+    return copy
 
 
 def _check_space(folder, model):
@@ -212,9 +215,14 @@ def _class_names(classes, model):
     return [*classes]
 
 
-def _image_shape(model):
-    """The input shape of the model, with the image size that a `CoDANet` was trained on."""
+def _image_shape(model, given):
+    """The given shape of images, or the model's input shape with the image size that a `CoDANet` was trained on."""
     shape, size = [*model.input_shape[1:]], getattr(model, "image_size", None)
+    if given is not None:
+        given = tuple(given)
+        if len(given) != len(shape) or any(e not in (None, s) for e, s in zip(shape, given, strict=True)):
+            raise PresetError(f"`image_shape` must be a shape that the model takes, {tuple(shape)}. Received: {given}")
+        return given
     if size is not None:
         start = 1 if model.data_format == "channels_first" else 0
         shape[start : start + 2] = size

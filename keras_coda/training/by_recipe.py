@@ -78,9 +78,9 @@ def train(
     if options.epochs is not None and options.epochs < 1:
         raise ValueError(f"`epochs` must be positive. Received: {options.epochs}")
     devices = _device_count(options.devices, recipe.batch_size)
-    if options.limit_minutes is not None and not (options.limit_minutes > 0 and devices is None):
+    if options.limit_minutes is not None and not (0 < options.limit_minutes < np.inf and devices is None):
         raise ValueError(
-            "`limit_minutes` must be positive, and is for one device. "
+            "`limit_minutes` must be positive and finite, and is for one device. "
             f"Received: limit_minutes={options.limit_minutes}, devices={devices}"
         )
     missing = [name for name in ("tensorboard", "tensorflow") if importlib.util.find_spec(name) is None]
@@ -97,6 +97,8 @@ def train(
         )
     directory = pathlib.Path(directory)
     check_target(directory, options.overwrite)
+    if options.logs is not None and pathlib.Path(options.logs).resolve().is_relative_to(directory.resolve()):
+        raise ValueError(f"`logs` must be outside of the preset's folder, {directory}. Received: {options.logs}")
     # Errors in the recipe are raised before the data set is loaded.
     fitting.optimizer(recipe, steps=1)
     fitting.augmentation(recipe)

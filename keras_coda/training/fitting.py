@@ -135,7 +135,7 @@ def augmentation(recipe):
     """
     try:
         return Augmentation(**recipe.augmentation)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"The recipe {recipe.name!r} names no augmentation of keras_coda: {error}. Received: {recipe.augmentation}"
         ) from error

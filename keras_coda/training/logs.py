@@ -17,7 +17,7 @@ from keras_coda.explanations.video import write_animation
 from keras_coda.files import written_whole
 from keras_coda.training.callbacks import StopOnNaN
 
-TABLE, MAPS, ANIMATION = "training.csv", "maps", "maps.webp"
+TABLE, MAPS = "training.csv", "maps"
 IMAGES = 4
 FRAMES_A_SECOND = 2.5
 
@@ -52,7 +52,8 @@ class Maps(keras.callbacks.Callback):
         images: a few images, as the model takes them.
         labels: integers, their classes.
         classes: names of the classes.
-        directory: path of the folder for the pictures. Their animation is written beside it at the end.
+        directory: path of the folder for the pictures. Their animation is written beside it at the end, with the
+            folder's name and .webp. Pictures of earlier trainings are removed.
         epochs: integer, total number of epochs. Default: that of `fit`.
         watch: a `StopOnNaN`, which must come earlier in the list of callbacks: nothing is drawn once the loss is not
             finite. Default: every chosen epoch is drawn.
@@ -80,27 +81,48 @@ class Maps(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         epochs = self.params["epochs"] if self._epochs is None else self._epochs
-        self._drawn = {0, epochs, *(2**power for power in range(epochs.bit_length()))}
-        if not self._path(0).exists():
-            self._draw(0)
+        self._drawn = {epochs, *(2**power for power in range(epochs.bit_length()))}
+        self._epoch = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._epoch is not None:
+            return
+        self._epoch = epoch
+        # A resumed training keeps the pictures up to its first epoch. All others are of other trainings.
+        for path in self._pictures():
+            if epoch == 0 or path.stem > self._path(epoch).stem:
+                path.unlink()
+        if not self._pictures():
+            self._draw(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 in self._drawn and (self._watch is None or self._watch.finite):
-            self._draw(epoch + 1)
+        self._epoch = epoch + 1
+        if self._epoch in self._drawn:
+            self._draw(self._epoch)
 
     def on_train_end(self, logs=None):
-        pictures = sorted(self._directory.glob("epoch_*.png"))
-        frames = (np.asarray(Image.open(path).convert("RGB")) for path in pictures)
-        write_animation(self._directory.with_name(ANIMATION), frames, FRAMES_A_SECOND)
+        if self._epoch is not None and not self._path(self._epoch).exists():
+            self._draw(self._epoch)
+        if pictures := self._pictures():
+            frames = (np.asarray(Image.open(path).convert("RGB")) for path in pictures)
+            write_animation(self._directory.with_name(f"{self._directory.name}.webp"), frames, FRAMES_A_SECOND)
+
+    def _pictures(self):
+        return sorted(self._directory.glob("epoch_*.png"))
 
     def _path(self, epoch):
         return self._directory / f"epoch_{epoch:05d}.png"
 
     def _draw(self, epoch):
+        if self._watch is not None and not self._watch.finite:
+            return
         images, labels, classes = self._arguments
+        data_format = getattr(self.model, "data_format", None)
         pairs = plots.target_and_strongest_other(self.model.predict(images, verbose=0), labels)
         explanation = explain(self.model, images, pairs)
-        plots.plot_explanation_gallery(images, explanation, classes, self._path(epoch), labels=labels)
+        plots.plot_explanation_gallery(
+            images, explanation, classes, self._path(epoch), labels=labels, data_format=data_format
+        )
 
 
 def can_draw() -> bool:

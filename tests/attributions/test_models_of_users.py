@@ -140,9 +140,12 @@ def with_nan(images):
 
 
 BAD_CALLS = {
-    "size": (lambda images: (images[:, :8], 0), r"takes a batch.*\(None, 12, 10, 3\).*Received: shape \(2, 8, 10, 3\)"),
-    "one image": (lambda images: (images[0], 0), r"takes a batch of images.*Received: shape \(12, 10, 3\)"),
-    "no images": (lambda images: (images[:0], 0), r"takes a batch of images.*Received: shape \(0, 12, 10, 3\)"),
+    "size": (lambda images: (images[:, :8], 0), r"takes inputs.*\(None, 12, 10, 3\).*Received: shape \(2, 8, 10, 3\)"),
+    "one image": (
+        lambda images: (images[0], 0),
+        r"takes inputs of .*Received: shape \(12, 10, 3\)",
+    ),
+    "no images": (lambda images: (images[:0], 0), r"at least one image. Received: shape \(0, 12, 10, 3\)"),
     "NaN": (lambda images: (with_nan(images), 0), "[Ii]mages.*Received:.*nan"),
     "target": (lambda images: (images, 4), "out of range: expected indices from 0 to 3. Received: 4"),
     "negative target": (lambda images: (images, [0, -1]), "out of range: expected indices from 0 to 3. Received: -1"),

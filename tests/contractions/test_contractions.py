@@ -252,3 +252,10 @@ def test_the_form_that_is_chosen(monkeypatch):
     assert keras_coda.contraction("bfloat16") == "blocked"
     monkeypatch.setattr(keras.distribution, "distribution", lambda: "some devices")
     assert keras_coda.contraction("bfloat16") == "direct"
+
+
+def test_no_patches_at_all(form):
+    """As a device gets them where a batch is smaller than the number of devices."""
+    layer = keras_coda.DAUDense(3, rank=2)
+    layer.build((None, 4))
+    assert layer(np.zeros((0, 4), "float32")).shape == (0, 3)

@@ -470,3 +470,15 @@ def test_an_operation_before_the_source(rng):
 def test_an_unbuilt_model_is_an_error():
     with pytest.raises(NotDynamicLinearError, match=r"[Bb]uilt"):
         keras_coda.explain(keras.Sequential([DAUDense(2, 2)]), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+def test_a_dtype_without_fractions_is_refused(dtype):
+    with pytest.raises(ValueError, match=f"`dtype` must be a floating-point dtype or policy. Received: '{dtype}'"):
+        small_coda_net().explain(np.zeros((1, *IMAGE_SHAPE)), dtype=dtype)
+
+
+def test_a_black_image_has_no_residual():
+    """Its logit is 0, and there is no bias to compare with."""
+    model = keras.Sequential([keras.Input((3, 3, 1)), keras.layers.Flatten(), keras.layers.Dense(2, use_bias=False)])
+    np.testing.assert_array_equal(keras_coda.explain(model, np.zeros((1, 3, 3, 1))).relative_residual, 0)

@@ -165,6 +165,18 @@ def test_wrong_input_is_an_error_and_leaves_nothing(model, folder, tmp_path):
         explain_video(model, folder, out.with_suffix(".txt"))
     with pytest.raises(ValueError, match=r"frames_a_second.*Received: 0"):
         explain_video(model, folder, out, frames_a_second=0)
+    with pytest.raises(ValueError, match=r"frames_a_second.*Received: 0\.001"):
+        explain_video(model, folder, out, frames_a_second=0.001)
+    with pytest.raises(ValueError, match=r"`batch_size` must be positive"):
+        explain_video(model, folder, out, batch_size=0)
+    with pytest.raises(ValueError, match=r"takes inputs of shape \(5, 6, 3\). Received: shape \(5, 6\)"):
+        explain_video(model, folder, out, image_shape=(5, 6))
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for number, size in enumerate([(8, 8), (8, 9)]):
+        Image.new("RGB", size).save(mixed / f"{number}.png")
+    with pytest.raises(ValueError, match=r"frames of one size, or `image_shape`"):
+        explain_video(small_coda_net(image_shape=(None, None, 3)), mixed, out)
     with pytest.raises(ValueError, match=r"`target` is out of range"):
         explain_video(model, folder, out, target=CLASSES)
     with pytest.raises(FileNotFoundError):

@@ -233,9 +233,37 @@ def test_refusals(model, tmp_path):
     for wrong in ((8, 6, 1), (8, 6), (8.0, 6, 3), (0, 6, 3), 8):
         with pytest.raises(ValueError, match=rf"`image_shape` .* \(None, None, 3\).*: {re.escape(repr(wrong))}"):
             keras_coda.export(model, path, image_shape=wrong)
+    with pytest.raises(TypeError, match=r"no arguments \['explains'\] for the format"):
+        keras_coda.export(model, tmp_path / f"model{FORMATS[WRITTEN[0]].suffix}", explains="all")
     with pytest.raises(ValueError, match=r"Expected a model in float32.*bfloat16"):
         keras_coda.export(small_coda_net(dtype="bfloat16"), path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("form", HERE)
+def test_channels_first(tmp_path, images, form):
+    first = small_coda_net(**TINY, image_shape=(3, 8, 6), data_format="channels_first")
+    images = np.moveaxis(images, -1, 1)
+    path = tmp_path / f"model{FORMATS[form].suffix}"
+    keras_coda.export(first, path)
+    check(RUN[form](path, images), keras_coda.explain(first, images))
+
+
+def sliced():
+    inputs = keras.Input((8, 8, 3))
+    x = keras_coda.layers.InputEncoding("channels_last")(inputs)
+    x = keras.layers.DepthwiseConv2D(3, data_format="channels_last")(x)
+    return keras.Model(inputs, keras_coda.layers.SumPooling2D("channels_last")(x))
+
+
+@pytest.mark.parametrize(
+    "form", [p for p in HERE if (p.values[0], BACKEND) in {("onnx", "torch"), ("litert", "tensorflow")}]
+)
+def test_maps_that_a_format_cannot_hold(tmp_path, form):
+    path = tmp_path / f"model{FORMATS[form].suffix}"
+    with pytest.raises(ValueError, match=r"cannot (write|run) this model.* depthwise convolutions"):
+        keras_coda.export(sliced(), path)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pandas as pd
@@ -5,7 +7,7 @@ import pytest
 from colour_model import CLASSES, colour_images, colour_model
 
 from keras_coda import metrics
-from keras_coda.attributions import Classifier, InputXGradient
+from keras_coda.attributions import RISE, Classifier, InputXGradient
 
 EVERY_METRIC = ("localisation", "removal_least_first", "removal_most_first", "insertion", "deletion")
 SETTINGS = {"grid_size": 2, "grids": 5, "removed": 7, "points": 4, "piece": 2, "batch_size": 4, "verbose": 0}
@@ -171,6 +173,7 @@ class TestEvaluate:
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])
     def test_damaged_settings_are_named(self, tmp_path, model, data, text):
+        metrics.measure(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
         (tmp_path / "settings.json").write_text(text, errors="surrogateescape")
         with pytest.raises(ValueError, match=r"settings\.json is not as it was written"):
             metrics.measure(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
@@ -228,7 +231,7 @@ class TestEvaluate:
             ({"metrics": []}, "`metrics` must be a list of"),
             ({"methods": {}}, "`methods` must be a dict"),
             ({"methods": {"a": 3}}, "`methods` must be a dict"),
-            ({"removed": 0}, "`removed` and `piece`"),
+            ({"removed": 0}, "`removed` must be an integer of at least 1"),
             ({"model": colour_model((2, 3, CLASSES))}, "takes images of shape .* only"),
             ({"grid_size": 3}, "a model of 4 classes"),
         ],
@@ -239,3 +242,31 @@ class TestEvaluate:
         arguments = {"model": model, "methods": {"a": Method()}, **SETTINGS, **arguments}
         with pytest.raises(ValueError, match=error):
             metrics.measure(images=images, labels=labels, directory=tmp_path, **arguments)
+
+
+def test_settings_of_methods_and_of_the_classifier_are_told_apart(model, data, tmp_path):
+    images, labels = data
+    two = [functools.partial(RISE, masks=2, **more) for more in ({}, {"activation": "linear"})]
+    settings = {**SETTINGS, "metrics": ("deletion",)}
+    for make in two:
+        metrics.measure(model, images, labels, {"rise": make}, tmp_path / "a", **settings)
+    assert len({path.name.split("_")[2] for path in (tmp_path / "a" / "pieces").iterdir()}) == 2
+    with pytest.raises(ValueError, match="'activation': 'linear'"):
+        metrics.measure(Classifier(model, "linear"), images, labels, {"rise": two[0]}, tmp_path / "a", **settings)
+
+
+@pytest.mark.parametrize("wrong", [{"grids": 0}, {"grid_size": 1}, {"points": 1}, {"fraction": 0}, {"sigma": 0}])
+def test_numbers_out_of_range_leave_no_folder(model, data, tmp_path, wrong):
+    with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`.*Received"):
+        metrics.measure(model, *data, {"method": Method()}, tmp_path / "a", **{**SETTINGS, **wrong})
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_without_results_belongs_to_no_settings(model, data, tmp_path):
+    class Fails(Method):
+        def maps(self, images, targets):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        metrics.measure(model, *data, {"method": Fails()}, tmp_path, **SETTINGS)
+    metrics.measure(model, *data, {"method": Method()}, tmp_path, **{**SETTINGS, "grids": 4})

@@ -146,3 +146,9 @@ class TestSanityCheck:
         model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
         with pytest.raises(ValueError, match="Expected a model with weights"):
             metrics.sanity_check(model, Gradient, images)
+
+
+def test_integer_images_of_a_coda_net():
+    images, model = np.random.default_rng(0).integers(0, 256, (2, *IMAGE_SHAPE), "uint8"), small_coda_net()
+    tables = [metrics.sanity_check(model, Contributions, x) for x in (images, images.astype("float32") / 255)]
+    np.testing.assert_allclose(*(table[SIMILARITIES] for table in tables), atol=1e-5)

@@ -146,3 +146,42 @@ def test_grids_of_the_curve_have_each_class_once(colours):
     with pytest.raises(ValueError, match="a class for each of the size x size cells"):
         callbacks.Localisation(images, labels, size=3)
     assert keras_coda.callbacks is callbacks
+
+
+def test_maps_are_of_one_training(colours, tmp_path):
+    images, labels = colours
+
+    def pictures(epochs, stops_after=None, **settings):
+        model = compiled(small_coda_net(**SIZE))
+        model.optimizer.learning_rate = 1.0  # so that no two pictures are equal
+        maps = callbacks.Maps(images[:1], labels[:1], [str(i) for i in range(CLASSES)], tmp_path / "cats")
+
+        def stop(epoch, logs):
+            model.stop_training = epoch + 1 == stops_after
+
+        callback = keras.callbacks.LambdaCallback(on_epoch_end=stop)
+        model.fit(images, labels, 16, epochs=epochs, callbacks=[maps, callback], verbose=0, **settings)
+        with Image.open(tmp_path / "cats.webp") as animation:
+            frames = animation.n_frames
+        names = sorted(path.stem[-1] for path in (tmp_path / "cats").iterdir())
+        assert frames == len(names)
+        return names
+
+    assert pictures(5) == ["0", "1", "2", "4", "5"]
+    assert pictures(2) == ["0", "1", "2"]
+    assert pictures(9, stops_after=3) == ["0", "1", "2", "3"]
+    assert pictures(4, initial_epoch=2) == ["0", "1", "2", "4"]  # resumed
+
+
+def test_maps_of_a_network_with_channels_first(colours, tmp_path):
+    images, labels = np.moveaxis(colours[0], -1, 1), colours[1]
+    model = compiled(small_coda_net(**SIZE, image_shape=(3, *IMAGE_SHAPE[:2]), data_format="channels_first"))
+    maps = callbacks.Maps(images[:1], labels[:1], [str(i) for i in range(CLASSES)], tmp_path / "maps")
+    model.fit(images, labels, epochs=1, callbacks=[maps], verbose=0)
+    assert len([*(tmp_path / "maps").iterdir()]) == 2
+
+
+def test_localisation_needs_a_label_for_each_image(colours):
+    for labels in (colours[1][:5], np.eye(CLASSES)[colours[1]], np.array(["a"] * 16)):
+        with pytest.raises(ValueError, match="one integer label for each of 16 images"):
+            callbacks.Localisation(colours[0], labels)

@@ -323,3 +323,16 @@ def test_images_of_other_shapes_leave_the_model_as_it_was(shape, method):
     with pytest.raises(ValueError, match=rf"takes inputs of shape .*Received: shape {re.escape(str(shape))}"):
         getattr(model, method)(*arguments)
     np.testing.assert_array_equal(model.predict(images, verbose=0), before)
+
+
+def test_a_validation_data_set_in_another_range_leaves_what_was_trained(model, data):
+    """On JAX the arrays from before the training are gone by then."""
+    trained = copy(model)
+    trained.compile(keras.optimizers.SGD(0.1), OneVsRestCrossentropy())
+    trained.fit(*data, batch_size=BATCH, shuffle=False, verbose=0)
+    other = copy(model)
+    other.compile(keras.optimizers.SGD(0.1), OneVsRestCrossentropy())
+    with pytest.raises(ValueError, match="Received: float32 images"):
+        other.fit(*data, batch_size=BATCH, shuffle=False, verbose=0, validation_data=Dataset(255 * data[0], data[1]))
+    for got, want in zip(other.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)

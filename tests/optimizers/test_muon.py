@@ -172,3 +172,18 @@ def test_recipes_name_it():
 def test_the_dtype_of_the_iteration_is_checked():
     with pytest.raises(ValueError, match=r"must be a floating-point dtype. Received: 'int8'"):
         keras_coda.optimizers.Muon(iteration_dtype="int8")
+
+
+def test_layers_that_are_excluded_are_left_to_adamw(rng):
+    built = layers()[0]
+    built.name = "head"
+    arguments = {"weight_decay": 0.0, "exclude_layers": [built.a_kernel.path]}
+    ours, keras_own = keras_coda.optimizers.Muon(0.1, **arguments), keras.optimizers.Muon(0.1, **arguments)
+    gradient = keras.ops.convert_to_tensor(rng.standard_normal(built.a_kernel.shape), "float32")
+    start, results = values([built.a_kernel])[0], []
+    for optimizer in (ours, keras_own):
+        built.a_kernel.assign(start)
+        optimizer.apply([gradient], [built.a_kernel])
+        results.append(values([built.a_kernel])[0])
+    np.testing.assert_array_equal(*results)
+    assert not np.array_equal(results[0], start)

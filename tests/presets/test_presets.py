@@ -911,3 +911,20 @@ def test_a_move_that_fails_puts_the_former_preset_back(saved, tmp_path, monkeypa
         presets.save(saved["sequential"][1], target, **FACTS, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["preset"]
     assert digests(target) == before
+
+
+def test_a_model_in_bfloat16(tmp_path):
+    """HDF5 has no such numbers: float32 holds them."""
+    model = coda_net(dtype="bfloat16")
+    presets.save(model, tmp_path / "low", dataset="digits", classes=["a", "b", "c"])
+    loaded = presets.load(tmp_path / "low")
+    assert {weight.dtype for weight in loaded.weights} == {"bfloat16"}
+    for got, want in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(got.astype("float32"), want.astype("float32"))
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1), (8, 6, 3)])
+def test_an_image_shape_that_the_model_does_not_take(tmp_path, shape):
+    with pytest.raises(presets.PresetError, match="`image_shape` must be a shape that the model takes"):
+        presets.save(coda_net(), tmp_path / "new", dataset="digits", classes=["a", "b", "c"], image_shape=shape)
+    assert not any(tmp_path.iterdir())

@@ -182,7 +182,7 @@ def test_of_two_trainings_into_one_folder_the_second_is_refused_before_it_trains
 
 @pytest.mark.one_backend
 def test_a_training_that_diverges_at_once_leaves_no_preset(recipe, tmp_path):
-    diverging = dataclasses.replace(recipe, learning_rate=float("nan"))
+    diverging = dataclasses.replace(recipe, learning_rate=float("inf"))
     with pytest.raises(FloatingPointError, match=r"in epoch 1\..*Nothing was kept"):
         training.train(diverging, tmp_path / "preset", epochs=2, verbose=0)
     assert not any(tmp_path.iterdir())
@@ -204,6 +204,13 @@ def test_logs_are_a_table_and_pictures_of_the_same_images(recipe, few_digits, tm
     with Image.open(logs / "maps.webp") as animation, Image.open(pictures[0]) as picture:
         assert animation.n_frames == 5
         assert animation.size == picture.size
+
+
+def test_logs_in_the_folder_of_the_preset_are_refused_before_training(recipe, tmp_path):
+    for logs in (tmp_path / "preset", tmp_path / "preset" / "logs"):
+        with pytest.raises(ValueError, match="`logs` must be outside of the preset's folder"):
+            training.train(recipe, tmp_path / "preset", logs=logs)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.one_backend

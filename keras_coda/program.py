@@ -1,0 +1,29 @@
+"""Computations with a user's model that Keras compiles and batches."""
+
+from typing import Any
+
+import keras
+
+from keras_coda import backend
+
+
+class Program(keras.Model):
+    """A computation with the layers of a user's model, which Keras' `predict` compiles and batches.
+
+    Subclasses override `call`. Layers of which they use weights must be attributes, or in a list that is one: else JAX
+    takes the weights for constants.
+
+    Args:
+        name: string.
+        dtype: dtype policy to compute in. Default: the layers' own.
+    """
+
+    def __init__(self, name: str, dtype: Any = None):
+        # Keras' dtype policy of now may be another one than the model's.
+        super().__init__(name=name, dtype=dtype, autocast=dtype is not None)
+        # It has no weights of its own. Keras would otherwise build it by an eager call on the first batch.
+        self.built = True
+
+    def predict(self, *args, **kwargs):
+        with backend.one_at_a_time, backend.weights_kept(self):
+            return super().predict(*args, **kwargs)
