@@ -101,7 +101,7 @@ class Classifier:
     def _split(self, walk):
         """Split the graph of the model at the source."""
         model = self.model
-        dtype = keras.backend.standardize_dtype(model.inputs[0].dtype)
+        dtype = model.inputs[0].dtype
         # Sources are masked, averaged and differentiated, so that they are floats.
         self._image_dtype = dtype if keras.backend.is_float_dtype(dtype) else "float32"
         self.encoding: InputEncoding | None = None
@@ -179,12 +179,16 @@ class Classifier:
             images = to_unit_range(images)
         elif not np.isfinite(np.sum(images, dtype="float64")):
             raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
-        images = images.astype(self._image_dtype)
+        source = images.astype(self._image_dtype)
         if self.encoding is None:
-            return images
-        encoded = images if self._before is None else to_unit_range(self._before.predict(images, verbose=0))
+            return source
+        encoded = source
+        if self._before is not None:
+            # Integers stay integers up to the encoding, which divides them. Sources are floats, also before it.
+            taken = images.astype(self.model.inputs[0].dtype) if self.input == "encoded" else source
+            encoded = to_unit_range(self._before.predict(taken, verbose=0))
         if self.input == "image":
-            return images.astype(self.dtype)
+            return source.astype(self.dtype)
         return keras.ops.convert_to_numpy(self.encoding(encoded, training=False))
 
     def encode(self, source: np.ndarray) -> np.ndarray:

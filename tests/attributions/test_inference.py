@@ -108,6 +108,19 @@ def test_models_of_integer_images(stack):
         np.testing.assert_allclose(method(model)(integers, 1), expected, atol=1e-5 * np.abs(expected).max())
 
 
+def test_integers_that_are_flipped_before_the_encoding():
+    inputs = keras.Input(IMAGE_SHAPE, dtype="uint8")
+    x = keras.ops.flip(inputs, axis=1)
+    for layer in dynamic():
+        x = layer(x)
+    model = draw_weights(keras.Model(inputs, x))
+    integers = (255 * tiny_models.images()).astype("uint8")
+    classifier, want = Classifier(model), model.predict(integers, verbose=0)
+    np.testing.assert_allclose(classifier.outputs(classifier.source(integers)), want, atol=1e-5 * np.abs(want).max())
+    with pytest.raises(ValueError, match=r"floats in \[0, 1\]"):
+        Classifier(model, input="image").source(integers)
+
+
 def test_one_logit_has_a_sigmoid():
     model = draw_weights(sequential(layers.Flatten(data_format="channels_last"), layers.Dense(1)))
     classifier, outputs = Classifier(model), np.array([[0.0], [2.0]], "float32")
