@@ -17,6 +17,8 @@ _NETWORKS = {
     96: {"filters": [16, 32, 32, 48, 48, 64], "kernel_sizes": [8, 3, 4, 3, 4, 3], "strides": [4, 1, 2, 1, 2, 1]},
 }
 _TEMPERATURE = 1000.0
+# A network that is trained already loses what it has learnt at the rate of one that is not (docs/photos.md).
+_RATE, _RATE_OF_A_START = 0.02, 0.005
 # Epochs are chosen so that training sees about this many photos in total, within a least and a largest number.
 _SEEN, _FEWEST, _MOST = 60_000, 10, 100
 # From this number of photos on, batches of 128 leave enough steps in an epoch.
@@ -80,7 +82,7 @@ def recipe_for_photos(photos: Photos, start: str | os.PathLike | None = None, na
         description=f"Photos of {len(photos.classes)} classes" + (f", from {start}." if start else "."),
         dataset=f"{photos.folder}/",
         model=model,
-        learning_rate=0.02,
+        learning_rate=_RATE if start is None else _RATE_OF_A_START,
         batch_size=128 if count >= _LARGE else 32,
         epochs=min(max(math.ceil(_SEEN / count), _FEWEST), _MOST),
         optimizer={"name": "keras_coda>Muon", "weight_decay": 0.3},
