@@ -126,7 +126,7 @@ def run_demo(arguments):
     dataset = data.load(metadata["dataset"])
     images, labels = dataset.x_test[:MOST_EXPLAINED], dataset.y_test[:MOST_EXPLAINED]
 
-    say(f"Classifying {len(images)} images that it was not trained on, and explaining each of their {model.classes} logits")
+    say(f"Classifying {len(images)} images that it was not trained on, and explaining {model.classes} logits of each")
     explanation = model.explain(images, "all", verbose=1)
     predicted = np.argmax(explanation.logits, axis=-1)
     correct = predicted == labels
