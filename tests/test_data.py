@@ -289,7 +289,7 @@ def test_imagenet100_says_what_is_to_be_put_where(tmp_path):
     [
         ({"y_train": np.eye(10, dtype=int)}, r"y_train .* int64 and shape \(10, 10\) for 10 images"),
         ({"y_train": np.arange(12)}, r"y_train .*shape \(12,\) for 10 images"),
-        ({"y_test": np.arange(4.0)}, r"y_test .* float64"),
+        ({"y_test": np.arange(4) + 0.5}, r"y_test .* float64"),
         ({"y_test": np.array(["a"] * 4)}, r"y_test .* <U1"),
         ({"y_train": np.arange(10) - 1}, "0 or more"),
         ({"x_test": np.zeros((4, 5, 5, 1))}, r"images of one shape. Received: \(6, 6, 1\) in x_train and \(5, 5, 1\)"),

@@ -119,7 +119,7 @@ class Classifier:
                 )
             if last.sources != walk.inputs:
                 # What comes before the encoding is part of the model.
-                before, _ = walk.between(lambda step: step.results == last.sources, last.results)
+                before, _ = walk.between(lambda step: last.sources[0] in step.results, last.results)
                 self._before = Part(f"{model.name}_before", lambda images: before.run([images])[0], before.operations)
             if self.input == "encoded":
                 self.graph = after
@@ -186,7 +186,15 @@ class Classifier:
         if self._before is not None:
             # Integers stay integers up to the encoding, which divides them. Sources are floats, also before it.
             taken = images.astype(self.model.inputs[0].dtype) if self.input == "encoded" else source
-            encoded = to_unit_range(self._before.predict(taken, verbose=0))
+            try:
+                encoded = to_unit_range(self._before.predict(taken, verbose=0))
+            except ValueError as error:
+                if taken.dtype == images.dtype:
+                    raise
+                raise ValueError(
+                    f"Model {self.model.name!r} divides integer images after other layers, and sources are floats. "
+                    f'Expected: `input="encoded"`. Received: {images.dtype} images, and input={self.input!r}'
+                ) from error
         if self.input == "image":
             return source.astype(self.dtype)
         return keras.ops.convert_to_numpy(self.encoding(encoded, training=False))
@@ -233,6 +241,11 @@ class Classifier:
         """The same before an activation is applied in a compiled graph, which is no guess where it is another one."""
         if activation is self.activation and not self._is_certain:
             self.require_logits(self.outputs(source[:1]))
+
+
+def name_of(function: typing.Callable) -> str:
+    """The name of a function, to tell the settings of evaluations apart."""
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def _single_output(model):

@@ -115,6 +115,8 @@ def _npz(path):
 def _labels(path, part, images, labels):
     """The labels of a part of an .npz file as an array `(N,)`."""
     count = len(images)
+    if labels.dtype.kind in "bf" and np.all(labels == np.floor(labels)):
+        labels = labels.astype("int64")
     integers = labels.dtype.kind in "iu" and labels.shape in ((count,), (count, 1))
     if not (integers and count and labels.min() >= 0):
         raise ValueError(

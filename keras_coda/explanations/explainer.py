@@ -147,7 +147,7 @@ class Explainer(Program):
         before, explained = self._parts.before, self._parts.explained
         shapes = [keras.KerasTensor(array.shape, str(array.dtype)) for array in images]
         for part in (before, explained):
-            shapes = part.run(shapes, lambda operation: operation.compute_output_spec)
+            shapes = part.run(shapes, _spec_of)
         shape = shapes[0].shape
         indices, several = targets.to_flat_indices(target, len(images[0]), shape[1:])
         self._compare(images)
@@ -254,6 +254,12 @@ class Explainer(Program):
             "bias": bias,
             "residual": values - bias - sum(totals[1:], totals[0]),
         }
+
+
+def _spec_of(operation):
+    """The function from an operation's inputs to its outputs, without values."""
+    # A layer's own `compute_output_spec` may not take the `training` of its `call`.
+    return lambda *args, training=None, **kwargs: operation.compute_output_spec(*args, **kwargs)
 
 
 def _contractions():

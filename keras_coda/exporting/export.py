@@ -94,8 +94,7 @@ def export(
     >>> keras_coda.export(model, "digits.onnx", explain="all")
     """
     form = formats.find(path, format)
-    unknown = sorted(kwargs.keys() - {"verbose", *form.arguments})
-    if unknown:
+    if form.arguments is not None and (unknown := sorted(kwargs.keys() - {"verbose", *form.arguments})):
         raise TypeError(f"`export` has no arguments {unknown} for the format {form.name!r}. Expected: {form.arguments}")
     path = pathlib.Path(path).expanduser()
     target = path.resolve()

@@ -25,7 +25,7 @@ class Format:
             the facts, and `read(path)` returns them as text.
         weights: the dtypes in which the weights can be stored.
         packages: pip names of the packages that it needs besides the backend.
-        arguments: names of further arguments that Keras takes for it.
+        arguments: names of further arguments that Keras takes for it. `None`: Keras itself refuses unknown ones.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Format:
     module: str
     weights: tuple[str, ...] = ("float32",)
     packages: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[str, ...] | None = ()
 
     def load(self):
         """Import and return the module.
@@ -70,7 +70,7 @@ FORMATS = {
             ("tensorflow",),
             "litert_file",
             ("float32", "float16", "int8"),
-            arguments=("optimizations", "target_spec", "representative_dataset"),
+            arguments=None,
         ),
         Format("torch", ".pt2", ("torch",), "torch_file", arguments=("dynamic_shapes", "strict")),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_coda.attributions.classifier import name_of
 from keras_coda.imports import Lazy
 from keras_coda.metrics import pieces
 from keras_coda.metrics.grids import assemble, draw_grids
@@ -88,7 +89,7 @@ def measure(
         "weights": pieces.digest(classifier.model.get_weights()),
         # Not determined by the weights. The outputs depend on the temperature, for example.
         "input": classifier.input,
-        "activation": keras.activations.serialize(classifier.activation),
+        "activation": name_of(classifier.activation),
         pieces.OUTPUTS: classifier.outputs(classifier.source(images[:1])).tolist(),
     }
     files = pieces.Pieces(directory, content)

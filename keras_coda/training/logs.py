@@ -108,7 +108,7 @@ class Maps(keras.callbacks.Callback):
             write_animation(self._directory.with_name(f"{self._directory.name}.webp"), frames, FRAMES_A_SECOND)
 
     def _pictures(self):
-        return sorted(self._directory.glob("epoch_*.png"))
+        return sorted(self._directory.glob(f"epoch_{'[0-9]' * 5}.png"))
 
     def _path(self, epoch):
         return self._directory / f"epoch_{epoch:05d}.png"

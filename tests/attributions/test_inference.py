@@ -1,5 +1,7 @@
 """Explanations and attributions are of the model as it predicts, and change nothing of it."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -117,7 +119,7 @@ def test_integers_that_are_flipped_before_the_encoding():
     integers = (255 * tiny_models.images()).astype("uint8")
     classifier, want = Classifier(model), model.predict(integers, verbose=0)
     np.testing.assert_allclose(classifier.outputs(classifier.source(integers)), want, atol=1e-5 * np.abs(want).max())
-    with pytest.raises(ValueError, match=r"floats in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"divides integer images after other layers.*Received: uint8 images"):
         Classifier(model, input="image").source(integers)
 
 
@@ -202,3 +204,44 @@ def test_padding_with_a_value_is_refused(make):
     resize = layers.Resizing(8, 12, pad_to_aspect_ratio=True, fill_value=1.0, data_format="channels_last")
     with pytest.raises(keras_coda.NotDynamicLinearError, match=r"fill_value=1\.0"):
         keras_coda.explain(make(encoding, resize, *others), tiny_models.images())
+
+
+def test_one_of_several_results_before_the_encoding():
+    inputs = keras.Input((12, 20, 3))
+    _, x = keras.ops.split(inputs, 2, axis=2)
+    for layer in dynamic():
+        x = layer(x)
+    model, images = draw_weights(keras.Model(inputs, x)), np.random.default_rng(0).random((2, 12, 20, 3), "float32")
+    classifier, want = Classifier(model), model.predict(images, verbose=0)
+    assert classifier.source(images).shape == (2, 12, 10, 6)
+    np.testing.assert_allclose(classifier.outputs(classifier.source(images)), want, atol=1e-5 * np.abs(want).max())
+
+
+class Doubled(layers.Layer):
+    """A user's own layer, whose `compute_output_spec` does not take the `training` of its `call`."""
+
+    def call(self, inputs, training=None):
+        return inputs * (1 if training else 2)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+    def linear_map(self, inputs):
+        return 2 * inputs, keras_coda.LinearMap(lambda v: 2 * v, lambda u: 2 * u)
+
+
+def test_a_users_layer_with_its_own_output_spec():
+    encoding, *others = dynamic()
+    model, images = draw_weights(functional(encoding, Doubled(), *others)), tiny_models.images()
+    explanation = keras_coda.explain(model, images)
+    np.testing.assert_allclose(explanation.logits, model.predict(images, verbose=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", [lambda x: x, functools.partial(keras.ops.softmax, axis=-1)])
+def test_functions_of_users_as_activations(activation, tmp_path):
+    model, images = tiny_models.cnn(), tiny_models.images()
+    methods = {"rise": functools.partial(attributions.RISE, masks=2, activation=activation)}
+    settings = {"metrics": ("deletion",), "removed": 2, "points": 2, "verbose": 0}
+    for _ in range(2):  # the second time it continues
+        results = metrics.measure(Classifier(model, activation), images, [0, 1], methods, tmp_path, **settings)
+    assert len(results.table)
