@@ -90,13 +90,12 @@ def main(arguments=None):
     print(photos.summary(), flush=True)
     (images, labels), (x_test, y_test) = photos.parts["train"], photos.parts[photos.test]
     x_test = x_test[:]
+    started, usual = recipe_for_photos(photos, parsed.start), recipe_for_photos(photos)
     for seed in parsed.seeds:
         for kind in parsed.kinds:
-            recipe = recipe_for_photos(photos, parsed.start)
             # From random weights, the rate of such a training.
-            usual = recipe if kind == "start" else recipe_for_photos(photos)
-            rate = usual.learning_rate if parsed.rate is None else parsed.rate
-            recipe = dataclasses.replace(recipe, epochs=parsed.epochs, seed=seed, learning_rate=rate)
+            rate = (started if kind == "start" else usual).learning_rate if parsed.rate is None else parsed.rate
+            recipe = dataclasses.replace(started, epochs=parsed.epochs, seed=seed, learning_rate=rate)
             keras.utils.set_random_seed(seed)
             batches = data.Batches(
                 images, labels, recipe.batch_size, 1, seed=seed, augmentation=fitting.augmentation(recipe)

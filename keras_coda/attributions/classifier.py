@@ -92,9 +92,7 @@ class Classifier:
         self.data_format = "channels_first" if axis == 1 else "channels_last"
         last = self.data_format == "channels_last"
         self.channel_axis, self.pixel_axes = (-1, (-3, -2)) if last else (-3, (-2, -1))
-        name, certain = _activation(walk) if activation is None else (activation, True)
-        if name == "softmax" and self.classes == 1 and activation is None:
-            name = "sigmoid"  # A softmax of one number is 1.
+        name, certain = _activation(walk, self.classes) if activation is None else (activation, True)
         self.activation = keras.activations.get(name)
         self._is_certain = certain
 
@@ -270,7 +268,7 @@ def _single_output(model):
     return outputs[0]
 
 
-def _activation(graph):
+def _activation(graph, classes):
     """The name of the function from outputs to probabilities, by the last operation that changes values; if certain."""
     made_by = {number: step for step in graph.steps for number in step.results}
     step = made_by.get(graph.outputs[0])
@@ -286,7 +284,9 @@ def _activation(graph):
     # Layers with weights and without an activation give logits.
     last = None if step is None else step.operation
     has_weights = isinstance(last, (keras.layers.Dense, keras.layers.Conv2D, DAU))
-    return "softmax", has_weights and getattr(last, "activation", None) in (None, keras.activations.linear)
+    # A softmax of one number is 1.
+    name = "softmax" if classes > 1 else "sigmoid"
+    return name, has_weights and getattr(last, "activation", None) in (None, keras.activations.linear)
 
 
 def _changes_nothing(operation):

@@ -116,7 +116,7 @@ def export(
     shape = _image_shape(image_shape, model.input_shape[1:], image_size, first)
     module = form.load()
     explained_model = ExplainedModel(model, explained, probabilities)
-    explained_model.check(_probe(shape))
+    explained_model.check(formats.probe(shape))
     facts = {
         "name": model.name,
         "classes": names,
@@ -246,15 +246,10 @@ def _image_shape(image_shape, taken, image_size, first):
     return [None if s is None else int(s) for s in shape]
 
 
-def _probe(shape):
-    """A shape in which a size of a common image replaces each `None`."""
-    return [64 if length is None else length for length in shape]
-
-
 def _outputs(explained_model, shape, explained, count):
     """The names of the outputs, each with its axes."""
     size = explained_model.map_size(shape)
-    probe = _probe(shape)
+    probe = formats.probe(shape)
     # Axes of maps and images have the same names only if they always have the same lengths.
     whole = explained_model.map_size(probe) in (probe[:2], probe[1:])
     size = _named(size, SIZE if whole else ("map_height", "map_width"))

@@ -6,10 +6,7 @@ import zipfile
 
 import numpy as np
 
-from keras_coda.exporting.formats import FILE
-
-# Pixels along an axis of any size of the image with which a file is tried.
-PROBE = 64
+from keras_coda.exporting.formats import FILE, probe
 
 
 def write(model, path, signature, weights, **arguments):
@@ -26,7 +23,7 @@ def write(model, path, signature, weights, **arguments):
     if weights == "float16":
         arguments = {"target_spec": {"supported_types": [tf.float16]}, **arguments}
     model.export(str(path), format="litert", input_signature=signature, **arguments)
-    images = np.zeros([1, *(PROBE if size is None else size for size in signature[0].shape[1:])], signature[0].dtype)
+    images = np.zeros([1, *probe(signature[0].shape[1:])], signature[0].dtype)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TensorFlow says that its interpreter will move.
