@@ -10,8 +10,8 @@ from keras_coda import backend
 class Program(keras.Model):
     """A computation with the layers of a user's model, which Keras' `predict` compiles and batches.
 
-    Subclasses override `call`. Layers of which they use weights must be attributes, or in a list that is one: else JAX
-    takes the weights for constants.
+    Subclasses override `call`. They keep the layers that they call in attributes, so that Keras finds the weights. JAX
+    would take weights that Keras does not find for constants.
 
     Args:
         name: string.
