@@ -61,6 +61,8 @@ def picture(contribution_map, side=256):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: python examples/onnx_client.py FILE.onnx IMAGE MAP.png")
     file, image, drawing = sys.argv[1:]
     try:
         probabilities, contribution_map = Classifier(file)(image)
