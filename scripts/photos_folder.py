@@ -1,9 +1,11 @@
-"""Make folders of photos for trying `keras-coda train --images`, from TinyImageNet's training images.
+"""Make folders of photos for trying `keras-coda train --images`, from TinyImageNet's training images or CIFAR-10.
 
     python scripts/photos_folder.py ~/tensorflow_datasets/downloads/manual/tiny-imagenet-200 OUT
+    python scripts/photos_folder.py cifar10 OUT
 
-writes OUT/photos, ten classes of 50 to 500 images; OUT/messy, a copy with files that are damaged, misnamed, rotated,
-gray, huge or no images at all; and OUT/other, five more classes of 60 training and 100 test images.
+The first writes OUT/photos, ten classes of 50 to 500 images; OUT/messy, a copy with files that are damaged, misnamed,
+rotated, gray, huge or no images at all; and OUT/other, five more classes of 60 training and 100 test images. The second
+writes OUT/cifar10, ten classes of 60 training and 100 test images.
 """
 
 import argparse
@@ -12,6 +14,8 @@ import shutil
 
 import numpy as np
 from PIL import Image
+
+from keras_coda import data
 
 CLASSES = {
     "red panda": ("n02509815", 500),
@@ -79,15 +83,32 @@ def make_other(source, out):
                 shutil.copy(path, out / part / wnid / path.name)
 
 
+def make_cifar10(out):
+    """The first images of each class, in their order, with a split of its own."""
+    dataset = data.load("cifar10")
+    for part, images, labels, count in (
+        ("train", dataset.x_train, dataset.y_train, 60),
+        ("test", dataset.x_test, dataset.y_test, 100),
+    ):
+        for label, name in enumerate(dataset.classes):
+            (out / part / name).mkdir(parents=True)
+            for number in np.flatnonzero(labels == label)[:count]:
+                Image.fromarray(images[number]).save(out / part / name / f"{number:05}.png")
+
+
 def main(arguments=None):
-    """Write the three folders."""
+    """Write the folders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=pathlib.Path, help="the folder tiny-imagenet-200")
+    parser.add_argument("source", help='the folder tiny-imagenet-200, or "cifar10"')
     parser.add_argument("out", type=pathlib.Path)
     parsed = parser.parse_args(arguments)
-    make_photos(parsed.source, parsed.out / "photos")
+    if parsed.source == "cifar10":
+        make_cifar10(parsed.out / "cifar10")
+        return
+    source = pathlib.Path(parsed.source)
+    make_photos(source, parsed.out / "photos")
     make_messy(parsed.out / "photos", parsed.out / "messy")
-    make_other(parsed.source, parsed.out / "other")
+    make_other(source, parsed.out / "other")
 
 
 if __name__ == "__main__":
