@@ -2,9 +2,9 @@
 
     python scripts/gpu_train.py s_coda_cifar10_fast --data arrays --minutes 9 --out s
     python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 11 --out xl --half \
-        --stages 32:0.55,64:0.45 --fall 1 --chunk 13 --grids 0 --rates 0.005
+        --stages 32:0.45,64:0.55 --fall 1 --chunk 12 --grids 0 --rates 0.005
     python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 10 --out xl_2 --half \
-        --start xl/preset --stages 64:1 --fall 1 --chunk 13 --grids 0 --rates 0.003
+        --start xl/preset --stages 64:1 --fall 1 --chunk 12 --grids 0 --rates 0.003
 
 It checks the GPU kernels, tries a few learning rates, trains with the best one until time or epochs are over, and
 measures the result. The folder of --out gets
@@ -23,6 +23,8 @@ import os
 import pathlib
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 # Imported first, since it starts the clock.
 from gpu import log
@@ -52,6 +54,9 @@ def parse(arguments):
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of arrays")
     parser.add_argument("--minutes", type=float, required=True, help="of the whole job, from its start to its end")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder")
+    parser.add_argument(
+        "--wait", type=float, default=0, help="seconds to wait for images that are still to be unpacked (default: 0)"
+    )
     parser.add_argument("--start", help="preset whose weights to start from; default: random ones")
     parser.add_argument("--epochs", type=float, help="at most; default: the recipe's")
     parser.add_argument(
@@ -75,6 +80,15 @@ def numbers(text):
     return [float(part) for part in text.split(",")]
 
 
+class Prepared(NamedTuple):
+    """What a stage needs: its images, the compiled programs of its steps and of a test, and how long that took."""
+
+    feed: Any
+    steps: Any
+    test: Any
+    seconds: float
+
+
 class Job:
     """A training from start to end.
 
@@ -96,22 +110,15 @@ class Job:
         self.end = time.monotonic() + left
         self.train_until = self.end - arguments.measuring - plan.SAVING
 
-        self.data = arrays.load(arguments.data)
+        self.data = arrays.load(arguments.data, complete=not arguments.wait)
         self.native = self.data.x_train.shape[1]
         self.stages = plan.stages(arguments.stages, self.native)
         self.augmentation = fitting.augmentation(self.recipe)
         if self.augmentation.rand_augment and arguments.stages:
             raise ValueError(f"RandAugment is for images as they are. Received: --stages {arguments.stages}")
-        self.batch = self.recipe.batch_size
-        self.epoch_steps = len(self.data.x_train) // self.batch
-        if self.epoch_steps < 1 or arguments.chunk < 1:
-            raise ValueError(
-                f"Expected at least a batch of {self.batch} images, and --chunk of at least 1. "
-                f"Received: {len(self.data.x_train)} images, --chunk {arguments.chunk}"
-            )
+        self.set_batch(self.recipe.batch_size)
         if self.recipe.freeze:
             raise ValueError(f"This program trains all layers. Received: a recipe that freezes {self.recipe.freeze}")
-        self.chunk = plan.chunk(self.epoch_steps, arguments.chunk)
         arguments.out.mkdir(parents=True, exist_ok=True)
         self.say = log.Log(arguments.out / "log.jsonl")
         self.seen = 0  # images
@@ -124,10 +131,14 @@ class Job:
         self.model = fitting.network(keras_coda.CoDANet, self.recipe, self.data)
         self.exact = fitting.network(keras_coda.CoDANet, self.recipe, self.data, "float32")
         self.check_kernels()
+        self.data = arrays.wait(self.arguments.data, self.arguments.wait)
         self.start()
-        for number, stage in enumerate(self.stages):
-            with contextlib.closing(self.feed(number, stage)) as feed:
-                self.train(number, stage, feed)
+        with ThreadPoolExecutor(1) as self.compiler:
+            prepared = self.prepare(0)
+            for number, stage in enumerate(self.stages):
+                with contextlib.closing(prepared.feed):
+                    following = self.train(number, stage, prepared)
+                prepared = following and following.result()
         self.save()
         self.test_at_native_size()
         self.measure()
@@ -149,16 +160,33 @@ class Job:
     def check_kernels(self):
         """Choose "direct" if the results of the form that "auto" chooses are wrong."""
         form = keras_coda.contraction(self.model.dtype_policy.compute_dtype)
+        reference = kernels.reference(form)
         try:
-            excess, error = kernels.excess(self.model, self.native)
+            excess, error = kernels.excess(self.model, self.native, reference)
+        except kernels.NoReference as problem:
+            keras_coda.set_contraction("auto")
+            self.say(kernels=form, unchecked=str(problem)[:500], trains_with=form)
+            return
         except Exception as problem:  # A kernel that does not compile raises errors of many types.
             excess = error = float("inf")
             self.say(kernels=form, problem=f"{type(problem).__name__}: {problem}"[:500])
         passes = excess < kernels.TOLERANCE
         keras_coda.set_contraction("auto" if passes else "direct")
-        self.say(
-            kernels=form, error=repr(error), times_that_of_direct=repr(excess), trains_with=form if passes else "direct"
-        )
+        if not passes:
+            # "direct" keeps all intermediate results in memory. With XL's, batches of 256 do not fit.
+            self.set_batch(max(1, self.batch // 2))
+        facts = {f"times_that_of_{reference}": repr(excess), "trains_with": form if passes else "direct"}
+        self.say(kernels=form, error=repr(error), **facts, batch=self.batch)
+
+    def set_batch(self, batch):
+        """Set the number of images in a step, and with it the number of steps in an epoch and in a call."""
+        self.batch, self.epoch_steps = batch, len(self.data.x_train) // batch
+        if self.epoch_steps < 1 or self.arguments.chunk < 1:
+            raise ValueError(
+                f"Expected at least a batch of {batch} images, and --chunk of at least 1. "
+                f"Received: {len(self.data.x_train)} images, --chunk {self.arguments.chunk}"
+            )
+        self.chunk = plan.chunk(self.epoch_steps, self.arguments.chunk)
 
     def start(self):
         """The initial state: weights, and the variables of a new optimizer."""
@@ -183,16 +211,25 @@ class Job:
             return feeds.Augmented(self.arguments.data, labels, self.augmentation, shape, seed)
         return feeds.OnDevice(programs.at_size(self.data.x_train, stage.size), labels, self.augmentation)
 
-    def train(self, number, stage, feed):
-        """Run one stage: compile, measure the speed, try learning rates (in the first stage), and train."""
-        batch, chunk, a_epoch = self.batch, self.chunk, self.epoch_steps
+    def prepare(self, number):
+        """The images of a stage, and its compiled programs."""
         began = time.monotonic()
-        program = programs.steps(self.model, self.optimizer, feed, self.native, (chunk, batch))
-        test = programs.test(
-            self.model, programs.at_size(self.data.x_test, stage.size), jax.numpy.asarray(self.data.y_test)
-        )
-        compiled = time.monotonic() - began
+        size = self.stages[number].size
+        feed = self.feed(number, self.stages[number])
+        program = programs.steps(self.model, self.optimizer, feed, self.native, (self.chunk, self.batch))
+        images, labels = programs.at_size(self.data.x_test, size), jax.numpy.asarray(self.data.y_test)
+        return Prepared(feed, program, programs.test(self.model, images, labels), time.monotonic() - began)
+
+    def train(self, number, stage, prepared):
+        """Run one stage: measure the speed, try learning rates (in the first stage), and train.
+
+        Returns a future of the next stage's `Prepared`, which is compiled in the meantime; of the last stage, `None`.
+        """
+        batch, chunk, a_epoch = self.batch, self.chunk, self.epoch_steps
+        feed, program, test, compiled = prepared
         a_step = self.seconds_a_step(program, feed)
+        is_last = number == len(self.stages) - 1
+        following = None if is_last else self.compiler.submit(self.prepare, number + 1)
         speed = {"compiled_in": round(compiled, 1), "images_a_second": round(batch / a_step)}
         if feed.seconds_a_step:
             speed["augmented_a_second"] = round(batch / feed.seconds_a_step)
@@ -205,7 +242,7 @@ class Job:
         left = self.train_until - time.monotonic()
         steps = plan.steps_in(left, stage.share, rest, a_step, at_most, chunk)
         warm_up = self.warm_up * steps if number == 0 else 0
-        fall = self.fall if number == len(self.stages) - 1 else 0
+        fall = self.fall if is_last else 0
         rates = plan.learning_rates(self.rate, steps, warm_up, fall).reshape(-1, chunk)
         self.say(stage=number + 1, rate=self.rate, steps=steps, epochs=round(steps / a_epoch, 2), fall=fall)
         order = plan.batches(len(self.data.y_train), (chunk, batch), self.recipe.seed + number)
@@ -236,8 +273,9 @@ class Job:
             if late:
                 self.say(late=True, steps_done=call * chunk, of=steps)
                 break
-        if number < len(self.stages) - 1:
+        if not is_last:
             self.save()  # The next stage may not fit into the GPU's memory.
+        return following
 
     def seconds_a_step(self, program, feed):
         """Seconds of a step: those of the second of two calls, whose results are discarded, or of its images."""

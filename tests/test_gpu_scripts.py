@@ -284,11 +284,59 @@ def test_a_job_that_is_too_short_or_unknown_does_not_start(load, tiny, tmp_path,
 @needs_jax
 def test_kernels_that_are_off_are_told(load, monkeypatch):
     kernels, model = load("gpu.kernels"), small_coda_net(image_shape=(None, None, 3), dtype="mixed_bfloat16")
-    assert 0 < kernels.excess(model, SIZE)[0] < kernels.TOLERANCE
+    assert 0 < kernels.excess(model, SIZE, "direct")[0] < kernels.TOLERANCE
     right = blocked.kernel_gradient
     monkeypatch.setattr(blocked, "kernel_gradient", lambda *arrays: 1.2 * right(*arrays))
-    excess, error = kernels.excess(model, SIZE)
+    excess, error = kernels.excess(model, SIZE, "direct")
     assert excess > 5 * kernels.TOLERANCE
     assert error == pytest.approx(0.2, rel=0.1)
     monkeypatch.setattr(blocked, "kernel_gradient", lambda *arrays: float("nan") * right(*arrays))
-    assert kernels.excess(model, SIZE)[0] == float("inf")
+    assert kernels.excess(model, SIZE, "direct")[0] == float("inf")
+
+
+@needs_jax
+def test_a_check_without_a_reference_leaves_the_kernels(load, tiny, tmp_path, monkeypatch):
+    """Where those are off, batches are halved, since "direct" takes more memory."""
+    train, kernels = load("gpu_train"), load("gpu.kernels")
+    options = ("--rates", "0.03", "--grids", "0", "--epochs", "1")
+
+    def fails(*_):
+        raise kernels.NoReference("direct: RuntimeError: no memory")
+
+    monkeypatch.setattr(kernels, "excess", fails)
+    assert train.main(tiny("unchecked", *options)) == 0
+    (said,) = [line for line in lines(tmp_path / "unchecked") if "kernels" in line]
+    assert (said["unchecked"], said["trains_with"]) == ("direct: RuntimeError: no memory", "blocked")
+
+    monkeypatch.setattr(kernels, "excess", lambda *_: (float("inf"), float("inf")))
+    try:
+        assert train.main(tiny("off", *options)) == 0
+    finally:
+        keras_coda.set_contraction("auto")
+    (said,) = [line for line in lines(tmp_path / "off") if "kernels" in line]
+    assert (said["trains_with"], said["batch"]) == ("direct", 4)
+    (planned,) = [line for line in lines(tmp_path / "off") if "steps" in line and "rate" in line]
+    assert planned["epochs"] == 1
+
+
+@needs_jax
+def test_a_job_waits_for_images(load, tiny, tmp_path, monkeypatch):
+    train, arrays = load("gpu_train"), load("gpu.arrays")
+    complete = tmp_path / arrays.COMPLETE
+    x_train = np.load(tmp_path / "x_train.npy")
+    np.save(tmp_path / "x_train.npy", np.zeros_like(x_train))
+    complete.unlink()
+
+    def unpack(seconds):
+        np.save(tmp_path / "x_train.npy", x_train)
+        complete.touch()
+
+    monkeypatch.setattr(arrays.time, "sleep", unpack)
+    options = ("--rates", "0.03", "--grids", "0")
+    assert train.main(tiny("waited", *options, "--wait", "60")) == 0
+    assert train.main(tiny("there", *options)) == 0
+    weights = [presets.load(tmp_path / out / "preset").get_weights() for out in ("waited", "there")]
+    for waited, there in zip(*weights, strict=True):
+        np.testing.assert_array_equal(waited, there)
+    complete.unlink()
+    assert train.main(tiny("never", *options)) == 2
