@@ -5,7 +5,7 @@ import typing
 import keras
 import numpy as np
 
-from keras_coda.backend.conventions import check_shape
+from keras_coda.backend.conventions import check_images, check_outputs, check_shape
 from keras_coda.layers import InputEncoding, LogitScaling
 from keras_coda.layers.dau import DAU
 from keras_coda.layers.input_encoding import to_unit_range
@@ -23,9 +23,6 @@ _PROBABILITIES = tuple(
 _PROBABILITY_OPERATIONS = ("Softmax", "Sigmoid", "HardSigmoid", "Sparsemax", "SparseSigmoid")
 # Layers and operations that do not change values.
 _PASSED = ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast", "Copy", "Identity", "Dropout", "GetItem")
-
-# How near to 1 probabilities add up, in low precision, too.
-_NEAR = 0.01
 
 
 class Part(Program):
@@ -51,8 +48,8 @@ class Classifier:
         model: a built Sequential or Functional model that takes a batch of images and returns `(N, classes)`.
         activation: the function from outputs to probabilities: "sigmoid", "softmax" or "linear" (the outputs are
             probabilities). Default: "sigmoid" after a `LogitScaling`, as in CoDA-Nets; "linear" after a softmax or
-            sigmoid; otherwise "softmax", and an error if the outputs turn out to be probabilities already, such as the
-            average of several networks.
+            sigmoid; otherwise "softmax" (for one class "sigmoid"), and an error if all outputs lie in [0, 1], which
+            may be probabilities already. Averages and concatenations of such heads have the function of the heads.
         input: "encoded" or "image", the source in a model with an `InputEncoding`.
 
     Attributes:
@@ -173,10 +170,9 @@ class Classifier:
         check_shape(self.model.name, expected, images.shape)
         if not len(images):
             raise ValueError(f"Expected at least one image. Received: shape {images.shape}")
+        check_images(self.model.name, images, self.model.inputs[0].dtype)
         if self.encoding is not None and self._before is None:
             images = to_unit_range(images)
-        elif not np.isfinite(np.sum(images, dtype="float64")):
-            raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
         source = images.astype(self._image_dtype)
         if self.encoding is None:
             return source
@@ -210,10 +206,15 @@ class Classifier:
             source: array of sources, or a `keras.utils.PyDataset` with batches of them.
             batch_size: integer, sources evaluated at once.
             verbose: 1 shows a progress bar.
+
+        Raises:
+            ValueError: an output is NaN or infinite.
         """
         if isinstance(source, keras.utils.PyDataset):
             batch_size = None
-        return self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
+        outputs = self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
+        check_outputs(self.model.name, outputs)
+        return outputs
 
     def probabilities(self, outputs: typing.Any) -> np.ndarray:
         """The probabilities `(N, classes)`, from outputs `(N, classes)`.
@@ -225,20 +226,21 @@ class Classifier:
         return keras.ops.convert_to_numpy(self.activation(keras.ops.convert_to_tensor(outputs)))
 
     def require_logits(self, outputs: typing.Any) -> None:
-        """Raise a `ValueError` where a softmax was guessed for outputs `(N, classes)` that are probabilities."""
+        """Raise a `ValueError` where a function was guessed for outputs `(N, classes)` that may be probabilities."""
         if self._is_certain:
             return
         outputs = np.asarray(keras.ops.convert_to_numpy(outputs), "float64")
-        if np.all(outputs >= 0) and np.all(np.abs(outputs.sum(axis=-1) - 1) < _NEAR):
+        if np.all((outputs >= 0) & (outputs <= 1)):
             raise ValueError(
-                f"The outputs of model {self.model.name!r} add up to 1: they are probabilities already, though its "
-                'last operation is no softmax. Expected: logits, or `Classifier(model, activation="linear")`.'
+                f"The outputs of model {self.model.name!r} lie in [0, 1]: they may be probabilities already, though "
+                "its last operation is no softmax or sigmoid. Expected: logits, or a `Classifier(model, activation)`, "
+                'with "linear" for probabilities.'
             )
 
     def check_activation(self, activation: typing.Any, source: typing.Any) -> None:
         """The same before an activation is applied in a compiled graph, which is no guess where it is another one."""
         if activation is self.activation and not self._is_certain:
-            self.require_logits(self.outputs(source[:1]))
+            self.require_logits(self.outputs(source))
 
 
 def name_of(function: typing.Callable) -> str:
@@ -271,22 +273,27 @@ def _single_output(model):
 def _activation(graph, classes):
     """The name of the function from outputs to probabilities, by the last operation that changes values; if certain."""
     made_by = {number: step for step in graph.steps for number in step.results}
-    step = made_by.get(graph.outputs[0])
-    while step is not None:
-        operation = step.operation
+    # A softmax of one number is 1.
+    usual = "softmax" if classes > 1 else "sigmoid"
+
+    def of(number):
+        step = made_by.get(number)
+        operation = None if step is None else step.operation
         if isinstance(operation, LogitScaling):
             return "sigmoid", True
         if _makes_probabilities(operation):
             return "linear", True
-        if not _changes_nothing(operation):
-            break
-        step = made_by.get(step.sources[0])
-    # Layers with weights and without an activation give logits.
-    last = None if step is None else step.operation
-    has_weights = isinstance(last, (keras.layers.Dense, keras.layers.Conv2D, DAU))
-    # A softmax of one number is 1.
-    name = "softmax" if classes > 1 else "sigmoid"
-    return name, has_weights and getattr(last, "activation", None) in (None, keras.activations.linear)
+        if _changes_nothing(operation):
+            return of(step.sources[0])
+        if isinstance(operation, (keras.layers.Average, keras.layers.Concatenate)):
+            # Several heads have one function if they all have it.
+            found = {of(source) for source in step.sources}
+            return found.pop() if len(found) == 1 else (usual, False)
+        # Layers with weights and without an activation give logits.
+        has_weights = isinstance(operation, (keras.layers.Dense, keras.layers.Conv2D, DAU))
+        return usual, has_weights and getattr(operation, "activation", None) in (None, keras.activations.linear)
+
+    return of(graph.outputs[0])
 
 
 def _changes_nothing(operation):

@@ -40,6 +40,10 @@ class Contributions(Attribution):
         except NotDynamicLinearError as error:
             # Keras wraps the error and adds to its message.
             raise error.__context__ or error from None
+        except ValueError:
+            # A model that takes any size may need more pixels than those of the trace.
+            if None not in model.input_shape[1:]:
+                raise
 
     def _attribute(self, images, source, targets, verbose):
         return self._explainer.explain(images, targets, self.batch_size, verbose).contributions

@@ -78,7 +78,7 @@ class LIME(Attribution):
         self.activation = name_of(self._masked.activation)
 
     def _attribute(self, images, source, targets, verbose):
-        segments = [self.superpixels(image) for image in np.moveaxis(images, self.classifier.channel_axis, -1)]
+        segments = [self.superpixels(image) for image in self._pictures(images, source)]
         kept = [self._kept(segment.max() + 1) for segment in segments]
         channel_axis = self.classifier.channel_axis
         colours = np.stack([_mean_colours(*pair, channel_axis) for pair in zip(source, segments, strict=True)])
@@ -94,6 +94,15 @@ class LIME(Attribution):
             for on, of_image in zip(kept, scores, strict=True)
         ]
         return np.stack([np.stack(w)[:, segment] for w, segment in zip(weights, segments, strict=True)])
+
+    def _pictures(self, images, source):
+        """The images `(N, H, W, C)` to cut into superpixels. If layers before the source resize them: its colours."""
+        images, source = (np.moveaxis(array, self.classifier.channel_axis, -1) for array in (images, source))
+        if images.shape[:3] == source.shape[:3]:
+            return images
+        encoding = self.classifier.encoding
+        is_encoded = encoding is not None and self.input == "encoded" and encoding.add_negative
+        return source[..., : source.shape[-1] // 2] if is_encoded else source
 
     def superpixels(self, image: np.ndarray) -> np.ndarray:
         """The superpixel of each pixel of an image `(H, W, C)`: integers from 0 on, `(H, W)`."""

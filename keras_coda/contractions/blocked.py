@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_coda.backend import map_in_turn
 from keras_coda.backend.conventions import at_least_float32
+from keras_coda.contractions.contraction import contract
 
 # Numbers in the largest intermediate of a block: 8 MiB of float32, see docs/benchmarks.md.
 BLOCK = 2**21
@@ -23,7 +24,7 @@ def products(x, z, kernel):
 
     def of_block(block):
         x, z = block
-        return _contract(z, _projections(x, kernel))
+        return contract(z, _projections(x, kernel))
 
     return _join(map_in_turn(of_block, _cut([x, z], _width(kernel))), x)
 
@@ -34,7 +35,7 @@ def products_and_kept(x, z, kernel):
     def of_block(block):
         x, z = block
         projections = _projections(x, kernel)
-        return _contract(z, projections), projections
+        return contract(z, projections), projections
 
     y, kept = map_in_turn(of_block, _cut([x, z], _width(kernel)))
     return _join(y, x), [kept]
@@ -112,6 +113,8 @@ def _cut(arrays, width):
     if isinstance(count, int):
         # Where the number of blocks divides M, nothing is padded, and so nothing is copied.
         blocks = next((b for b in range(blocks, 2 * blocks) if count % b == 0), max(blocks, 1))
+    else:
+        blocks = ops.maximum(blocks, 1)  # a device of several may get no image of the last batch
     rows = (count + blocks - 1) // blocks
     missing = blocks * rows - count
     if not isinstance(missing, int) or missing:
@@ -133,11 +136,6 @@ def _matrix(kernel):
 def _projections(x, kernel):
     """K^T x: `x (m, d)` and `kernel (d, r, n)` give `(m, r, n)`."""
     return ops.reshape(ops.matmul(x, _matrix(kernel)), (-1, *kernel.shape[1:]))
-
-
-def _contract(z, projections):
-    """`z (m, r)` and `(m, r, n)` give `(m, n)`."""
-    return ops.squeeze(ops.matmul(ops.expand_dims(z, -2), projections), -2)
 
 
 def _contract_units(projections, y):

@@ -58,3 +58,8 @@ class Contraction:
     def transpose(self, outputs: Tensor) -> Tensor:
         """The transpose of `products`: `outputs (..., N, ..., n)` give `(..., *inputs.shape)`."""
         raise NotImplementedError
+
+
+def contract(z: Tensor, matrices: Tensor) -> Tensor:
+    """Sum over the rank: `z (..., r)` and `matrices (..., r, n)` give `(..., n)`."""
+    return ops.squeeze(ops.matmul(ops.expand_dims(z, -2), matrices), -2)

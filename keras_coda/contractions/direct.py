@@ -3,12 +3,7 @@
 from keras import ops
 
 from keras_coda.backend.conventions import at_least_float32
-from keras_coda.contractions.contraction import Contraction
-
-
-def contract(z, matrices):
-    """Sum over the rank: `z (..., r)` and `matrices (..., r, n)` give `(..., n)`."""
-    return ops.squeeze(ops.matmul(ops.expand_dims(z, -2), matrices), -2)
+from keras_coda.contractions.contraction import Contraction, contract
 
 
 class DirectContraction(Contraction):

@@ -62,8 +62,10 @@ def set_contraction(form: str) -> contextlib.AbstractContextManager:
     """
     global _setting
     _check(form)
-    before, _setting = _setting, form
-    return _restored(before)
+    stack = contextlib.ExitStack()
+    stack.callback(set_contraction, _setting)
+    _setting = form
+    return stack
 
 
 @contextlib.contextmanager
@@ -87,16 +89,6 @@ def using(form: str) -> Iterator[None]:
         yield
     finally:
         _scope.form = before
-
-
-@contextlib.contextmanager
-def _restored(before):
-    """A block that ends with the setting `before`."""
-    global _setting
-    try:
-        yield
-    finally:
-        _setting = before
 
 
 def _check(form):

@@ -8,10 +8,10 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.backend.conventions import check_shape
+from keras_coda.backend.conventions import check_images, check_outputs, check_shape
 from keras_coda.contractions import contraction
 from keras_coda.explanations import parts, targets
-from keras_coda.explanations.explanation import Explanation, PiecewiseLinearExplanation
+from keras_coda.explanations.explanation import Explanation
 from keras_coda.explanations.snapshot import is_same, snapshot
 from keras_coda.layers.input_encoding import InputEncoding, to_unit_range
 from keras_coda.linear_maps import Graph
@@ -153,6 +153,7 @@ class Explainer(Program):
         self._compare(images)
         inputs = {"images": images if len(images) > 1 else images[0], "targets": indices}
         results = self.predict(inputs, batch_size=batch_size, verbose=verbose)
+        check_outputs(self.model.name, results["logits"])
         if len(shape) > 2:
             results["targets"] = np.stack(np.unravel_index(results["targets"], shape[1:]), axis=-1)
         if not several:
@@ -163,9 +164,7 @@ class Explainer(Program):
         names = getattr(self.model, "class_names", None) if self._ends.layer is None else None
         if names is not None and shape[1:] == (len(names),):
             results["class_names"] = names
-        if self.piecewise_linear:
-            return PiecewiseLinearExplanation(**results, piecewise_linear=self._parts.pieces)
-        return Explanation(**results)
+        return Explanation(**results, piecewise_linear=self._parts.pieces)
 
     def _standardize(self, images):
         """The images as arrays, one for each input of the model, of the dtype that it takes."""
@@ -188,13 +187,12 @@ class Explainer(Program):
                 f"Expected as many images of each input. Received: {[len(array) for array in images]} of them"
             )
         for index, (array, tensor) in enumerate(zip(images, expected, strict=True)):
+            check_images(self.model.name, array, None if tensor is None else tensor.dtype)
             if tensor is not None and not getattr(self.model, "scales_integers", False):
                 # As Keras casts inputs before the first layer.
                 array = array.astype(self._policy.compute_dtype if self._policy else tensor.dtype)
             if self._is_encoded_first(self._parts.graph.inputs[index]):
                 to_unit_range(array)
-            if not np.isfinite(np.sum(array, dtype="float64")):
-                raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
             if tensor is not None:
                 check_shape(self.model.name, tensor.shape, array.shape)
             images[index] = array

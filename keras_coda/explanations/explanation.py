@@ -1,7 +1,6 @@
 """The result of explaining a batch of images."""
 
 import dataclasses
-import typing
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,8 +41,8 @@ class Explanation:
     contribution_map: np.ndarray
     bias: np.ndarray
     residual: np.ndarray
-    piecewise_linear: typing.ClassVar[tuple] = ()
     class_names: Sequence[str] | None = None
+    piecewise_linear: tuple[str, ...] = ()
 
     @property
     def relative_residual(self) -> np.ndarray:
@@ -55,7 +54,7 @@ class Explanation:
         return np.abs(self.residual) / np.where(self.residual == 0, 1, size)
 
     def __repr__(self):
-        fields = ", ".join(f"{name}: {_shape(value)}" for name, value in vars(self).items() if name != "class_names")
+        fields = ", ".join(f"{name}: {_shape(value)}" for name, value in vars(self).items() if name not in _NAMES)
         return f"Explanation({fields})"
 
     def __len__(self) -> int:
@@ -99,22 +98,12 @@ class Explanation:
 
     def _part(self, name, index):
         value = getattr(self, name)
-        if name in ("piecewise_linear", "class_names"):
+        if name in _NAMES:
             return value
         return tuple(part[index] for part in value) if isinstance(value, tuple) else value[index]
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class PiecewiseLinearExplanation(Explanation):
-    """An `Explanation` in which ReLU and similar layers were treated as the linear maps that they are at their inputs.
-
-    It is as exact for these images as any other. Under small changes of an image, though, these maps may jump.
-
-    Attributes:
-        piecewise_linear: names of these layers.
-    """
-
-    piecewise_linear: tuple = ()  # type: ignore[misc]
+_NAMES = ("piecewise_linear", "class_names")
 
 
 def _shape(value):

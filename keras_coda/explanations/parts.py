@@ -39,10 +39,11 @@ def split(model: keras.Model, graph: Graph, layer: Any, source: Any) -> tuple[Gr
     """
     if layer is None:
         if len(graph.outputs) != 1:
-            heads = getattr(model, "output_names", [])
+            names = {number: step.name for step in graph.steps for number in step.results}
+            heads = [names[number] for number in graph.outputs if number in names]
             raise NotDynamicLinearError(
                 f"Model {model.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs. Expected: one "
-                f"output. Choose one by `layer`, the layer that computes it: one of {list(heads)}."
+                f"output. Choose one by `layer`, the layer that computes it: one of {heads}."
             )
         outputs = graph.outputs
     else:

@@ -43,15 +43,14 @@ def to_flat_indices(target: Any, count: int, shape: Sequence[int]) -> tuple[np.n
             f"`target` must be {expected} for all images, or for each of the {count} images, or several for each, "
             f"of outputs of shape {tuple(shape)}. Received: an array of shape {np.shape(target)}"
         )
-    if (indices < 0).any() or (indices >= np.array(shape)).any():
+    outside = (indices < 0) | (indices >= np.array(shape))
+    if outside.any():
         last = size - 1 if len(shape) == 1 else tuple(int(s) - 1 for s in shape)
-        wrong = indices[((indices < 0) | (indices >= np.array(shape))).any(axis=-1)][0]
+        wrong = indices[outside.any(axis=-1)][0]
         raise ValueError(
             f"`target` is out of range: expected indices from 0 to {last}. "
             f"Received: {int(wrong[0]) if len(shape) == 1 else tuple(int(i) for i in wrong)}"
         )
     flat = np.ravel_multi_index(tuple(np.moveaxis(indices, -1, 0)), tuple(shape)).astype("int32")
-    several = flat.ndim == 2
-    return np.broadcast_to(flat if several else np.reshape(flat, (-1, 1)), (count, flat.shape[1] if several else 1)), (
-        several
-    )
+    rows = flat if flat.ndim == 2 else flat.reshape(-1, 1)
+    return np.broadcast_to(rows, (count, rows.shape[1])), flat.ndim == 2

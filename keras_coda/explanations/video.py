@@ -15,6 +15,7 @@ from keras_coda.backend.conventions import check_shape
 from keras_coda.explanations.explainer import explain
 from keras_coda.images import check_kept, open_image, read_image, to_pixels
 from keras_coda.imports import Lazy
+from keras_coda.linear_maps import Graph, layout
 
 backend_agg = Lazy("matplotlib.backends.backend_agg", "matplotlib")
 
@@ -78,8 +79,8 @@ def explain_video(
         raise ValueError(f"`frames_a_second` must be a number in 0.01..100. Received: {frames_a_second!r}")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
-    formats = [layer.data_format for layer in model.layers if hasattr(layer, "data_format")]
-    data_format = (formats or [keras.config.image_data_format()])[0]
+    graph = Graph.of(model)
+    data_format = layout.data_format(graph, graph.inputs[0])
     image_shape = model.input_shape[1:] if image_shape is None else tuple(image_shape)
     check_shape(model.name, model.input_shape[1:], image_shape)
 
@@ -98,7 +99,7 @@ def explain_video(
         raise ValueError(f"{video} has no frames. Expected: a video, or a folder of images {', '.join(IMAGES)}")
 
     def drawn():
-        settings = {"limit": limit, "weight_limit": weight_limit, "data_format": data_format}
+        settings: dict[str, Any] = {"limit": limit, "weight_limit": weight_limit, "data_format": data_format}
         progress = keras.utils.Progbar(count, verbose=verbose, unit_name="frame drawn")
         for images, explanation in explained():
             for i in range(len(images)):

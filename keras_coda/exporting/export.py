@@ -12,6 +12,7 @@ from keras_coda.exporting.explained_model import OUTPUTS, PROBABILITIES, Explain
 from keras_coda.files import beside, move_folder, written_whole
 from keras_coda.layers.dau_conv2d import pair
 from keras_coda.linear_maps import Graph
+from keras_coda.linear_maps.layout import data_format
 from keras_coda.version import __version__
 
 SIZE = ("height", "width")
@@ -100,8 +101,8 @@ def export(
     target = path.resolve()
     _check_target(target, form)
     _check_model(model)
-    operations = Graph.of(model).operations
-    _check_dtypes(operations)
+    graph = Graph.of(model)
+    _check_dtypes(graph.operations)
     for name, value, known in (
         ("input_dtype", input_dtype, INPUT_DTYPES),
         ("probabilities", probabilities, PROBABILITIES),
@@ -111,7 +112,7 @@ def export(
             raise ValueError(f"`{name}` must be one of {known} for the format {form.name!r}. Received: {value!r}")
     names = _class_names(classes, model)
     explained = _explained(explain, names)
-    first = any(getattr(operation, "data_format", None) == "channels_first" for operation in operations)
+    first = data_format(graph, graph.inputs[0]) == "channels_first"
     image_size = _image_size(model, first)
     shape = _image_shape(image_shape, model.input_shape[1:], image_size, first)
     module = form.load()

@@ -11,6 +11,7 @@ import keras
 from keras import layers, ops
 
 from keras_coda.linear_maps import joins, operations, rules
+from keras_coda.linear_maps.by_gradient import elementwise_function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ _UNCHANGED = _linear(rules.identity_layer)
 # Augmentation of images in training. In inference these layers do nothing.
 AUGMENTATION = _linear(rules.identity_layer, in_presets=False)
 _BY_GRADIENT = _linear(rules.by_gradient, in_presets=False)
-_PIECEWISE = Known(None, rules.by_pieces, "rescale")
+_PIECEWISE = Known(None, elementwise_function, "rescale")
 _NONLINEAR = Known(None, None, "rescale")
 
 LAYERS: dict = {

@@ -21,6 +21,11 @@ def channel_axis(graph, number: int) -> int:
     return _axis(None) if axis is None else axis
 
 
+def data_format(graph, number: int) -> str:
+    """The data format of the tensor `number`, a batch of images: "channels_first" or "channels_last"."""
+    return "channels_first" if channel_axis(graph, number) == 1 else "channels_last"
+
+
 def _before(graph, number, order):
     """The channel axis by the layers before; `order[i]` is the axis of tensor `number` that is the image's axis i."""
     step = next((step for step in graph.steps if number in step.results), None)

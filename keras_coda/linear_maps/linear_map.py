@@ -57,6 +57,11 @@ class LinearMap:
         return LinearMap(lambda v: self @ (other @ v), lambda u: other.T @ (self.T @ u))
 
 
+def of_list(W: LinearMap) -> LinearMap:
+    """The map of a list with one vector, whose transpose returns such a list."""
+    return LinearMap(lambda v: W @ v[0], lambda u: [W.T @ u], W.offset)
+
+
 def identity() -> LinearMap:
     """The identity map."""
     return LinearMap(lambda v: v, lambda u: u)

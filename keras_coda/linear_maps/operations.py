@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_coda.linear_maps import joins
 from keras_coda.linear_maps.by_gradient import elementwise_function, linear_function
-from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
+from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError, of_list
 
 
 def add(step, inputs):
@@ -72,13 +72,11 @@ def cast(step, inputs):
 
 def rearrange(step, inputs):
     """A linear operation that treats each image by itself. `_check` refuses arguments with which it does not."""
-    if len(inputs) != 1:
-        raise NotDynamicLinearError(f"{step} takes {len(inputs)} tensors, which has no linear map here. Expected: one.")
-    _check(step, inputs[0])
+    _check(step, _only(step, inputs))
     if step.several_results:
         return _several(step, inputs)
     outputs, W = linear_function(lambda x: step([x]), inputs[0])
-    return outputs, LinearMap(lambda v: W @ v[0], lambda u: [W.T @ u])
+    return outputs, of_list(W)
 
 
 def _several(step, inputs):
@@ -93,10 +91,14 @@ def _several(step, inputs):
 
 def by_pieces(step, inputs):
     """The linear map that an elementwise, piecewise linear operation is at its input."""
+    outputs, W = elementwise_function(lambda x: step([x]), _only(step, inputs))
+    return outputs, of_list(W)
+
+
+def _only(step, inputs):
     if len(inputs) != 1:
         raise NotDynamicLinearError(f"{step} takes {len(inputs)} tensors, which has no linear map here. Expected: one.")
-    outputs, W = elementwise_function(lambda x: step([x]), inputs[0])
-    return outputs, LinearMap(lambda v: W @ v[0], lambda u: [W.T @ u], W.offset)
+    return inputs[0]
 
 
 def _operands(step, inputs):

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_coda.backend.conventions import move_axis
-from keras_coda.linear_maps.by_gradient import elementwise_function, linear_function, transposed
+from keras_coda.linear_maps.by_gradient import linear_function, transposed
 from keras_coda.linear_maps.convolution import convolve, convolve_transpose, dilate, fold, patches, patches_transpose
 from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError, identity
 
@@ -64,17 +64,13 @@ def flatten(layer, inputs):
 
 
 def reshape(layer, inputs):
-    before = ops.shape(inputs)[1:]
     outputs = layer(inputs)
-    after = ops.shape(outputs)[1:]
+    before, after = ops.shape(inputs)[1:], ops.shape(outputs)[1:]
 
-    def apply(v):
-        return ops.reshape(v, (*ops.shape(v)[: -len(before)], *after))
+    def to(shape, axes):
+        return lambda v: ops.reshape(v, (*ops.shape(v)[: len(v.shape) - axes], *shape))
 
-    def transpose(u):
-        return ops.reshape(u, (*ops.shape(u)[: -len(after)], *before))
-
-    return outputs, LinearMap(apply, transpose)
+    return outputs, LinearMap(to(after, len(before)), to(before, len(after)))
 
 
 def permute(layer, inputs):
@@ -253,10 +249,6 @@ def separable_conv2d(layer, inputs):
 
 
 # Piecewise linear layers: the linear maps that they are at their inputs.
-
-
-def by_pieces(layer, inputs):
-    return elementwise_function(layer, inputs)
 
 
 def max_pooling2d(layer, inputs):

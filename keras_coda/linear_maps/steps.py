@@ -6,7 +6,7 @@ import keras
 
 from keras_coda.linear_maps.by_gradient import elementwise_function
 from keras_coda.linear_maps.known import LAYERS, is_piecewise_linear, known, overridden
-from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
+from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError, of_list
 
 
 def describe(operation: keras.Operation) -> str:
@@ -68,9 +68,7 @@ class Step:
             return _operation_map(self, inputs, piecewise_linear)
         self._check_arguments(args, kwargs)
         outputs, W = layer_map(self.operation, args[0], piecewise_linear)
-        if isinstance(args[0], (list, tuple)):
-            return outputs, W
-        return outputs, LinearMap(lambda v: W @ v[0], lambda u: [W.T @ u], W.offset)
+        return outputs, W if isinstance(args[0], (list, tuple)) else of_list(W)
 
     def _check_arguments(self, args, kwargs):
         others = {name: value for name, value in kwargs.items() if value is not None and name != "training"}

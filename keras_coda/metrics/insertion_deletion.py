@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_coda.imports import Lazy
-from keras_coda.metrics.pixel_removal import RankedPixels
+from keras_coda.metrics.pixel_removal import RankedPixels, pixel_removal
 
 integrate = Lazy("scipy.integrate", "scipy")
 ndimage = Lazy("scipy.ndimage", "scipy")
@@ -33,9 +33,7 @@ def deletion(
 
     >>> keras_coda.metrics.auc(keras_coda.metrics.deletion(model, images, labels, maps)).mean()
     """
-    ranked = RankedPixels(model, batch_size)
-    source = ranked.classifier.source(images)
-    return ranked.curves(source, targets, maps, True, 1.0, points, verbose=verbose)
+    return pixel_removal(model, images, targets, maps, True, 1.0, points, batch_size, verbose)
 
 
 def insertion(

@@ -11,9 +11,9 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.backend.conventions import Tensor, at_least_float32, standardize_data_format
+from keras_coda.backend.conventions import Tensor, standardize_data_format
 from keras_coda.explanations import Explanation, explainer
-from keras_coda.layers import DAUConv2D, InputEncoding, LogitScaling, SumPooling2D
+from keras_coda.layers import InputEncoding
 from keras_coda.layers import rescaling as rescalings
 from keras_coda.layers.dau_conv2d import pair
 from keras_coda.layers.input_encoding import to_unit_range
@@ -22,6 +22,7 @@ from keras_coda.linear_maps import Graph, follows_graph, linear_map_through
 from keras_coda.losses import to_one_hot
 from keras_coda.models import class_names as names_of_classes
 from keras_coda.models import preset_methods
+from keras_coda.models.dau_stack import dau_stack
 from keras_coda.models.image_model import ImageModel
 from keras_coda.models.sizes import CLASSES, SIZES
 
@@ -121,14 +122,6 @@ class CoDANet(ImageModel):
         dtype: Any = None,
         **kwargs,
     ):
-        lists = {"filters": filters, "kernel_sizes": kernel_sizes, "ranks": ranks, "strides": strides}
-        counts = {name: len(values) if hasattr(values, "__len__") else "no list of" for name, values in lists.items()}
-        if not filters or len(set(counts.values())) != 1 or "no list of" in counts.values():
-            received = ", ".join(f"{count} {name}" for name, count in counts.items())
-            raise ValueError(
-                "`filters`, `kernel_sizes`, `ranks` and `strides` must each have an entry for every layer. "
-                f"Received: {received}"
-            )
         unknown = sorted(kwargs.keys() - {"name", "trainable"})
         if unknown:  # Keras would ignore them
             raise ValueError(f"Unknown arguments of a CoDANet. Expected: those it has. Received: {unknown}")
@@ -136,34 +129,19 @@ class CoDANet(ImageModel):
             raise ValueError(f"`penalty` must not be negative. Received: {penalty!r}")
         if penalized_classes not in PENALIZED_CLASSES:
             raise ValueError(f"`penalized_classes` must be one of {PENALIZED_CLASSES}. Received: {penalized_classes!r}")
-        if penalty and penalized_classes == "target_and_other" and filters[-1] < 2:
-            raise ValueError('`penalized_classes="target_and_other"` needs two classes. Received: filters[-1]=1')
         data_format = standardize_data_format(data_format)
         if image_shape is None:
             image_shape = (None, None, 3) if data_format == "channels_last" else (3, None, None)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        logits_dtype = at_least_float32(policy.variable_dtype)
-
         common = {"data_format": data_format, "dtype": policy}
-        steps = [InputEncoding(add_negative=add_negative, name="encoding", **common)]
-        for number, (n, kernel_size, rank, stride) in enumerate(
-            zip(filters, kernel_sizes, ranks, strides, strict=True), start=1
-        ):
-            layer = DAUConv2D(
-                n,
-                kernel_size,
-                rank,
-                strides=stride,
-                padding="symmetric",
-                rescaling=rescaling,
-                use_bias=use_bias,
-                name=f"dau_{number}",
-                **common,
-            )
-            steps.append(layer)
-        steps.append(SumPooling2D(data_format=data_format, dtype=logits_dtype, name="pooling"))
-        steps.append(LogitScaling(temperature, logit_bias, dtype=logits_dtype, name="logits"))
+        sizes = (filters, kernel_sizes, ranks, strides)
+        steps = [
+            InputEncoding(add_negative=add_negative, name="encoding", **common),
+            *dau_stack(*sizes, temperature, logit_bias, rescaling, use_bias, **common),
+        ]
 
+        if penalty and penalized_classes == "target_and_other" and filters[-1] < 2:
+            raise ValueError('`penalized_classes="target_and_other"` needs two classes. Received: filters[-1]=1')
         inputs = keras.Input(image_shape, name="images", dtype=policy.compute_dtype)
         outputs = inputs
         for step in steps:

@@ -1,14 +1,14 @@
 """Hybrids: a stem of any kind, with DAU layers on its features, by which decisions are explained."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 
-from keras_coda.layers import ContributionSource, DAUConv2D, LogitScaling, SumPooling2D
+from keras_coda.layers import ContributionSource
 from keras_coda.layers.logit_scaling import LOGIT_BIAS
 from keras_coda.linear_maps import Graph
-from keras_coda.linear_maps.layout import channel_axis
+from keras_coda.linear_maps.layout import data_format
+from keras_coda.models.dau_stack import dau_stack
 
 
 def hybrid(
@@ -58,32 +58,18 @@ def hybrid(
     >>> explanation.over_image(224, 224).contribution_map.shape  # doctest: +SKIP
     (32, 224, 224)
     """
-    strides = [1] * len(filters) if strides is None else strides
-    counts = {len(values) for values in (filters, kernel_sizes, ranks, strides)}
-    if counts != {len(filters)} or not filters:
-        raise ValueError(
-            "`filters`, `kernel_sizes`, `ranks` and `strides` must each have an entry for every layer. Received: "
-            f"{len(filters)}, {len(kernel_sizes)}, {len(ranks)} and {len(strides)} of them"
-        )
+    if strides is None:
+        strides = [1] * len(filters)
     features = _cut(stem, layer)
-    axis = channel_axis(graph := Graph.of(features), graph.outputs[0])
-    common: dict[str, Any] = {"data_format": "channels_first" if axis == 1 else "channels_last"}
     features.trainable = train_stem
+    layout = data_format(graph := Graph.of(features), graph.outputs[0])
+    sizes = (filters, kernel_sizes, ranks, strides)
 
     images = keras.Input(features.inputs[0].shape[1:], dtype=features.inputs[0].dtype, name="images")
     x = ContributionSource(name="features")(features(images))
-    for number, (n, kernel_size, rank, stride) in enumerate(
-        zip(filters, kernel_sizes, ranks, strides, strict=True), start=1
-    ):
-        settings: dict[str, Any] = {
-            "strides": stride,
-            "padding": "symmetric",
-            "rescaling": rescaling,
-            "use_bias": use_bias,
-        }
-        x = DAUConv2D(n, kernel_size, rank, name=f"dau_{number}", **settings, **common)(x)
-    x = SumPooling2D(name="pooling", dtype="float32", **common)(x)
-    return keras.Model(images, LogitScaling(temperature, logit_bias, name="logits", dtype="float32")(x), name=name)
+    for step in dau_stack(*sizes, temperature, logit_bias, rescaling, use_bias, layout):
+        x = step(x)
+    return keras.Model(images, x, name=name)
 
 
 def _cut(stem, layer):

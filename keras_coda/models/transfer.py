@@ -31,7 +31,7 @@ def with_classes(model: keras.Model, classes: int | Sequence[str]) -> keras.Mode
     >>> flowers = with_classes(model, ["daisy", "tulip"])
     """
     count = _count(classes)
-    last = [layer for layer in Graph.of(model).operations if layer.weights][-1]
+    last = [layer for layer in Graph.of(model).operations if getattr(layer, "weights", None)][-1]
     argument = next((name for name in OUTPUTS if name in last.get_config()), None)
     if argument is None:
         raise ValueError(
@@ -54,7 +54,7 @@ def with_classes(model: keras.Model, classes: int | Sequence[str]) -> keras.Mode
 
         new = keras.models.clone_model(model, clone_function=cloned, recursive=True)
     for own, former in zip(Graph.of(new).operations, Graph.of(model).operations, strict=True):
-        if former is not last:
+        if former is not last and getattr(former, "weights", None):
             own.set_weights(former.get_weights())
     return new
 

@@ -239,7 +239,7 @@ def plot_explanation_gallery(
     images = _pictures(images, data_format)
     classes = explanation.class_names if classes is None else classes
     logits, maps = explanation.logits, explanation.contribution_map
-    if logits.ndim != 2 or (len(maps), *maps.shape[-2:]) != images.shape[:3]:
+    if isinstance(maps, tuple) or logits.ndim != 2 or (len(maps), *maps.shape[-2:]) != images.shape[:3]:
         raise ValueError(f"Expected logits explained by images of shape {images.shape}. Received: {explanation}")
     if classes is not None and len(classes) != logits.shape[1]:
         raise ValueError(f"`classes` must be {logits.shape[1]} names. Received: {len(classes)} names")

@@ -9,8 +9,9 @@ from keras import layers
 from small_models import LOGIT_BIAS, TEMPERATURE
 from tiny_models import CLASSES, IMAGE_SHAPE, draw_weights
 
+import keras_coda
 from keras_coda.attributions import RISE, Classifier, DeepLIFT, GradCAM, Gradient
-from keras_coda.layers import InputEncoding
+from keras_coda.layers import InputEncoding, LogitScaling
 
 
 def test_coda_net_starts_at_its_encoding():
@@ -179,9 +180,25 @@ def test_probabilities_are_told_by_the_last_operation_that_computes(name):
         assert Classifier(model).activation is keras.activations.get(want)
 
 
-def two_heads(inputs):
+@pytest.mark.parametrize("join", [layers.Average, layers.Concatenate])
+@pytest.mark.parametrize(
+    ("heads", "want"),
+    [
+        ([lambda: layers.Dense(2, activation="softmax")] * 2, "linear"),
+        ([lambda: layers.Dense(2)] * 2, "softmax"),
+        ([lambda: LogitScaling(3.0)] * 2, "sigmoid"),
+        ([lambda: layers.Dense(108, activation="sigmoid"), lambda: LogitScaling(3.0)], "softmax"),
+    ],
+)
+def test_several_heads_have_the_function_that_all_have(join, heads, want):
+    inputs = keras.Input((6, 6, 3))
     x = layers.Flatten(data_format="channels_last")(inputs)
-    return layers.Average()([layers.Dense(2, activation="softmax")(x) for _ in range(2)])
+    classifier = Classifier(keras.Model(inputs, join()([make()(x) for make in heads])))
+    assert classifier.activation is keras.activations.get(want)
+
+
+def sigmoids(inputs):
+    return keras.ops.maximum(layers.Dense(2, activation="sigmoid")(layers.Flatten()(inputs)), 0.1)
 
 
 def exponentials(inputs):
@@ -189,13 +206,13 @@ def exponentials(inputs):
     return x / keras.ops.sum(x, axis=-1, keepdims=True)
 
 
-@pytest.mark.parametrize("make", [two_heads, exponentials])
+@pytest.mark.parametrize("make", [sigmoids, exponentials])
 def test_probabilities_get_no_second_softmax(make):
     """Where the last operation does not tell, the outputs do."""
     inputs, images = keras.Input(IMAGE_SHAPE), tiny_models.images()
     model = keras.Model(inputs, make(inputs))
     outputs = model.predict(images, verbose=0)
-    message = r"add up to 1: they are probabilities already, .* Expected: logits, or `Classifier\(model, activation="
+    message = r"lie in \[0, 1\]: they may be probabilities already, .* Expected: logits, or a `Classifier\(model, act"
     with pytest.raises(ValueError, match=message):
         Classifier(model).probabilities(outputs)
     build, arguments = Classifier(model).__reduce__()  # as a copy or a pickle is made
@@ -244,3 +261,20 @@ def test_a_model_with_a_call_of_its_own_is_refused():
     inner = tiny_models.cnn()
     with pytest.raises(ValueError, match=r"\(Own\) has its own `call`"):
         Classifier(Own(inner.inputs, inner.outputs))
+
+
+@pytest.mark.parametrize("method", [RISE, Gradient])
+def test_outputs_that_are_not_finite_are_an_error(method):
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = layers.GlobalAveragePooling2D(data_format="channels_last")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(x / 0.0))
+    with pytest.raises(ValueError, match=r"outputs of model .* are NaN or infinite"):
+        method(model)(tiny_models.images())
+
+
+def test_fractions_for_a_model_of_integers_are_an_error():
+    """Keras' `predict` would round them to black."""
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE, dtype="uint8"), tiny_models.coda_net()])
+    for explained in (lambda images: keras_coda.explain(model, images), Gradient(model)):
+        with pytest.raises(ValueError, match=r"takes images of uint8\. Received: float32 ones"):
+            explained(tiny_models.images())

@@ -1,5 +1,6 @@
 """Contributions under the interface of the attributions."""
 
+import keras
 import numpy as np
 import pytest
 import tiny_models
@@ -46,3 +47,14 @@ def test_one_target_and_integers(coda_net):
 def test_a_model_that_is_not_dynamic_linear_is_refused_by_name():
     with pytest.raises(keras_coda.NotDynamicLinearError, match=r"conv2d.*relu"):
         Contributions(tiny_models.cnn())(tiny_models.images(), 0)
+
+
+def test_a_model_of_any_size_that_needs_many_pixels(rng):
+    stack = [
+        keras_coda.layers.InputEncoding("channels_last"),
+        *(keras_coda.DAUConv2D(2, 9, 1, strides=4, padding="valid", data_format="channels_last") for _ in range(3)),
+        keras_coda.layers.SumPooling2D("channels_last"),
+    ]
+    model, images = keras.Sequential([keras.Input((None, None, 3)), *stack]), rng.random((1, 192, 192, 3), "float32")
+    explanation = keras_coda.explain(model, images)
+    np.testing.assert_allclose(Contributions(model)(images), explanation.contributions, atol=1e-6)

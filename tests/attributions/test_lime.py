@@ -145,3 +145,16 @@ def test_gray_images_and_few_superpixels():
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         LIME(tiny_models.linear(), **settings)
+
+
+def test_layers_before_the_encoding_may_resize_images():
+    """Superpixels are those of what the encoding gets."""
+    network = tiny_models.coda_net((8, 8, 3))
+    resized = keras.Sequential(
+        [keras.Input((24, 24, 3)), keras.layers.Resizing(8, 8, data_format="channels_last"), network]
+    )
+    images = photographs()
+    small = keras.ops.convert_to_numpy(resized.layers[0](images))
+    want = LIME(network, kernel_size=1, samples=30)(small, 1)
+    assert np.abs(want).max() > 0
+    np.testing.assert_allclose(LIME(resized, kernel_size=1, samples=30)(images, 1), want, atol=1e-5)

@@ -146,7 +146,7 @@ BAD_CALLS = {
         r"takes inputs of .*Received: shape \(12, 10, 3\)",
     ),
     "no images": (lambda images: (images[:0], 0), r"at least one image. Received: shape \(0, 12, 10, 3\)"),
-    "NaN": (lambda images: (with_nan(images), 0), "[Ii]mages.*Received:.*nan"),
+    "NaN": (lambda images: (with_nan(images), 0), "(?i)images.*Received:.*nan"),
     "target": (lambda images: (images, 4), "out of range: expected indices from 0 to 3. Received: 4"),
     "negative target": (lambda images: (images, [0, -1]), "out of range: expected indices from 0 to 3. Received: -1"),
     "targets of others": (lambda images: (images, [0, 1, 2]), r"each of the 2 images.*shape \(3,\)"),

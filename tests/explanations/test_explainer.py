@@ -66,7 +66,7 @@ def test_contributions_are_those_of_the_layers_matrices(model, images, wanted, t
 
 
 def arrays(explanation):
-    return {name: value for name, value in vars(explanation).items() if name != "class_names"}
+    return {name: value for name, value in vars(explanation).items() if isinstance(value, np.ndarray)}
 
 
 def test_any_unit_from_any_layer(model, images):
@@ -401,8 +401,8 @@ def test_an_explained_model_saves_as_any_other(tmp_path, model, images):
     [
         (lambda x: 255 * x, r"floats in \[0, 1\], or integers in 0..255, .* Received: float32 images with values from"),
         (lambda x: 2 * x - 1, r"floats in \[0, 1\], .* Received: float32 images with values from -0.9"),
-        (lambda x: np.where(x == x.max(), np.nan, x), "Received: float32 images with values from nan to nan"),
-        (lambda x: np.where(x == x.max(), np.inf, x), "Received: float32 images with values from .* to inf"),
+        (lambda x: np.where(x == x.max(), np.nan, x), "Images must be finite"),
+        (lambda x: np.where(x == x.max(), np.inf, x), "Images must be finite"),
         (lambda x: x[..., :2], r"takes inputs of shape \(None, 5, 6, 3\). Received: shape \(3, 5, 6, 2\)"),
         (lambda x: x[:, :4], r"takes inputs of shape \(None, 5, 6, 3\). Received: shape \(3, 4, 6, 3\)"),
         (lambda x: x[0], r"takes inputs of shape \(None, 5, 6, 3\). Received: shape \(5, 6, 3\)"),

@@ -338,3 +338,28 @@ def test_nothing_of_the_layers_is_changed(rng, drawn):
     for layer in model.layers:
         changed = {name for name, value in vars(layer).items() if before[id(layer)].get(name) is not value}
         assert changed <= {"_called"}
+
+
+def test_an_output_of_several_is_named_as_layer_takes_it(rng):
+    drawn = keras.initializers.RandomUniform(-1, 1, seed=0)
+    inputs = keras.Input(SHAPE)
+    features = dau(4, drawn)(inputs)
+    heads = []
+    for name in ("first", "second"):
+        inner_input = keras.Input(features.shape[1:])
+        inner = keras.Model(inner_input, SumPooling2D(**LAST, name=f"sum_of_{name}")(dau(2, drawn)(inner_input)))
+        heads.append(inner(features))
+    model, images = keras.Model(inputs, heads), rng.random((2, *SHAPE), "float32")
+    with pytest.raises(NotDynamicLinearError, match=r"one of \['sum_of_first', 'sum_of_second'\]"):
+        keras_coda.explain(model, images)
+    logits = keras_coda.explain(model, images, layer="sum_of_second").logits
+    np.testing.assert_allclose(logits, model.predict(images, verbose=0)[1], rtol=1e-4, atol=1e-5)
+
+
+def test_reshaping_to_no_axes_and_back(rng):
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Reshape((1,))(layers.Reshape(())(inputs))))
+    images = rng.random((2, 1), "float32")
+    explanation = keras_coda.explain(model, images, "all")
+    total = explanation.contributions.sum(-1) + explanation.bias
+    np.testing.assert_allclose(total, model.predict(images, verbose=0), rtol=1e-5)

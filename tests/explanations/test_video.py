@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
@@ -114,6 +115,14 @@ def test_a_model_with_channels_first_sees_the_same_frames(folder, tmp_path, draw
     model = keras_coda.CoDANet(
         [CLASSES], [1], [2], [1], 1.0, image_shape=shape, data_format="channels_first", add_negative=False
     )
+    assert explain_video(model, folder, tmp_path / "out.gif") == COUNT
+    assert all(image.shape == (1, *shape) for image, _, _ in drawn)
+
+
+def test_a_nested_model_with_channels_first_sees_the_same_frames(folder, tmp_path, drawn):
+    shape = (IMAGE_SHAPE[2], *IMAGE_SHAPE[:2])
+    inner = keras_coda.CoDANet([CLASSES], [1], [2], [1], 1.0, image_shape=shape, data_format="channels_first")
+    model = keras.Sequential([keras.Input(shape), keras.Sequential([inner])])
     assert explain_video(model, folder, tmp_path / "out.gif") == COUNT
     assert all(image.shape == (1, *shape) for image, _, _ in drawn)
 

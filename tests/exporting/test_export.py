@@ -312,6 +312,14 @@ def test_defaults_of_names_and_size(written, tmp_path):
         keras_coda.export(own, path, classes=NAMES)
 
 
+@pytest.mark.one_backend
+def test_images_that_are_permuted_first_keep_their_own_format(written, tmp_path):
+    inner = small_coda_net(**TINY, image_shape=(3, 8, 6), data_format="channels_first")
+    model = keras.Sequential([keras.Input((6, 8, 3)), keras.layers.Permute((3, 2, 1)), inner])
+    keras_coda.export(model, tmp_path / "model.onnx")
+    assert (written["data_format"], written["image_size"]) == ("channels_last", [6, 8])
+
+
 class Wrong(keras.layers.Layer):
     """Its map is not what it computes."""
 

@@ -45,7 +45,7 @@ def test_hybrid(rng, tmp_path, train_stem):
     np.testing.assert_allclose(over, np.kron(explanation.contribution_map, np.ones((2, 2))) / 4, atol=1e-6)
     # Also where pixels are no whole share of positions.
     odd = explanation.over_image(13, 7).contribution_map
-    np.testing.assert_allclose(odd.sum((2, 3)), explanation.contribution_map.sum((2, 3)), atol=1e-5)
+    np.testing.assert_allclose(odd.sum((2, 3)), explanation.contribution_map.sum((2, 3)), rtol=1e-5, atol=1e-5)
 
     model.save(tmp_path / "hybrid.keras")
     loaded = keras.saving.load_model(tmp_path / "hybrid.keras")
@@ -55,7 +55,7 @@ def test_hybrid(rng, tmp_path, train_stem):
 
 
 def test_what_is_no_stem():
-    with pytest.raises(ValueError, match="Received: 2, 1, 2 and 2 of them"):
+    with pytest.raises(ValueError, match="Received: 2 filters, 1 kernel_sizes, 2 ranks, 2 strides"):
         hybrid(stem(), "cut", [5, 3], [3], [2, 2])
     with pytest.raises(ValueError, match="must be cut where it has images"):
         hybrid(stem(), stem().layers[-1], [3], [1], [2])
@@ -86,3 +86,19 @@ def test_penalty_of_a_branched_network_of_daus(rng):
     for one, other in zip(got, want, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
     assert all(np.abs(g).max() > 0 for g in got)
+
+
+def test_a_number_in_place_of_a_list_is_an_error():
+    stem = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="cut")])
+    with pytest.raises(ValueError, match=r"must each have an entry for every layer\. Received: 2 filters, no list"):
+        hybrid(stem, "cut", [5, 3], 3, [2, 2])
+
+
+def test_logits_have_the_precision_of_the_policy():
+    stem = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="cut")])
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert hybrid(stem, "cut", [3], [1], [2]).output.dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -99,3 +99,13 @@ def test_keras_conventions(preset, images, tmp_path):
     assert CoDANet.presets["xs_coda_digits"].released
     assert {*CoDANet.presets} == {info.name for info in presets.list_presets()}
     assert presets.metadata(model.save_to_preset(tmp_path / "plain"))["classes"] == [str(i) for i in range(CLASSES)]
+
+
+def test_models_with_operations_of_keras_ops_get_other_classes(rng):
+    inputs = keras.Input((5, 6, 3))
+    x = keras.layers.Dense(4)(keras.ops.flip(inputs, axis=1)[:, ::2])
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.ops.mean(x, axis=(1, 2))))
+    other = keras_coda.models.transfer.with_classes(model, 5)
+    assert other.output_shape == (None, 5)
+    for got, want in zip(other.get_weights()[:2], model.get_weights()[:2], strict=True):
+        np.testing.assert_array_equal(got, want)
