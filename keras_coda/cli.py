@@ -126,8 +126,9 @@ def run_demo(arguments):
     dataset = data.load(metadata["dataset"])
     images, labels = dataset.x_test[:MOST_EXPLAINED], dataset.y_test[:MOST_EXPLAINED]
 
-    say(f"Classifying {len(images)} images that it was not trained on, and explaining {model.classes} logits of each")
-    explanation = model.explain(images, "all", verbose=1)
+    classes = metadata["classes"]
+    say(f"Classifying {len(images)} images that it was not trained on, and explaining {len(classes)} logits of each")
+    explanation = explain(model, images, "all", verbose=1)
     predicted = np.argmax(explanation.logits, axis=-1)
     correct = predicted == labels
     say(f"Accuracy: {np.mean(correct):.1%} ({np.sum(correct)} of {len(labels)})")
@@ -136,15 +137,15 @@ def run_demo(arguments):
         f"Completeness: sum of contributions + b0 = logit, with a residual of at most {residual:.1e} of the logit or b0"
     )
 
-    first_of_each = [np.flatnonzero(correct & (labels == label))[:1] for label in range(model.classes)]
+    first_of_each = [np.flatnonzero(correct & (labels == label))[:1] for label in range(len(classes))]
     pictures = {"digits.png": np.concatenate(first_of_each), "mistakes.png": np.flatnonzero(~correct)}
     for name, chosen in pictures.items():
         if len(chosen):
             pairs = plots.target_and_strongest_other(explanation.logits[chosen], labels[chosen])
             plots.plot_explanation_gallery(
                 images[chosen],
-                model.explain(images[chosen], pairs),
-                classes=metadata["classes"],
+                explain(model, images[chosen], pairs),
+                classes=classes,
                 labels=labels[chosen],
                 path=arguments.out / name,
                 max_images=DRAWN,

@@ -1,16 +1,23 @@
 """Files and folders that are written as a whole or not at all, locks, and checksums."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import os
 import shutil
+import time
 import uuid
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+# What file systems without locks say.
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
+# Seconds after which an incomplete file that nobody has locked is one that a killed process left.
+OLD = 60
 
 
 @contextlib.contextmanager
@@ -21,9 +28,10 @@ def written_whole(path, binary=False):
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         with contextlib.suppress(OSError), open(left, "ab") as file:
-            if _try_lock(file):
+            # Another process may have made a younger one, and not locked it yet.
+            if time.time() - os.fstat(file.fileno()).st_mtime > OLD and _try_lock(file):
                 left.unlink()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with open(partial, "wb") if binary else open(partial, "w", newline="", encoding="utf-8") as file:
             _try_lock(file)
@@ -64,7 +72,7 @@ def _try_lock(file):
 class Lock:
     """A file as a lock, which one object can hold. It is released when the process ends, even by a kill.
 
-    Windows has no such locks: there it is always free.
+    Windows and some network file systems have no such locks: there it is always free.
 
     Args:
         path: path of the file, which is created.
@@ -84,6 +92,10 @@ class Lock:
             except BlockingIOError:
                 self._file.close()
                 self.taken = False
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                return
             # The former holder may have removed the file since it was opened. Then try again.
             if self.taken and path.exists() and os.path.samestat(os.fstat(self._file.fileno()), path.stat()):
                 return

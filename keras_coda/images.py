@@ -112,4 +112,7 @@ def to_pixels(image: Image.Image, image_shape: Sequence[int | None], data_format
 
 def _last(image_shape, data_format):
     """The shape with channels last."""
-    return (*image_shape[1:], image_shape[0]) if data_format == "channels_first" else tuple(image_shape)
+    shape = (*image_shape[1:], image_shape[0]) if data_format == "channels_first" else tuple(image_shape)
+    if len(shape) != 3 or shape[-1] not in (1, 3):
+        raise ValueError(f"Image files have 1 or 3 channels. Received: a model of images {tuple(image_shape)}")
+    return shape

@@ -66,6 +66,9 @@ class Recipe:
             raise TypeError(f"`optimizer` must have the name of one of Keras' optimizers. Received: {self.optimizer}")
         if not all(isinstance(name, str) for name in self.freeze):
             raise TypeError(f"`freeze` must be a list of names. Received: {self.freeze}")
+        sides = [None] * 3 if self.image_shape is None else self.image_shape
+        if len(sides) != 3 or not all(side is None or (type(side) is int and side > 0) for side in sides):
+            raise TypeError(f"`image_shape` must be [height, width, channels]. Received: {self.image_shape}")
         given = sorted({"name", "dtype", "data_format", "image_shape"} & self.model.keys())
         if not self.model or given:
             raise TypeError(
@@ -86,7 +89,8 @@ def load(name_or_path: str | os.PathLike) -> Recipe:
     """Load a recipe by its built-in name, or from a JSON file.
 
     The file has the entries of `Recipe`. With an entry "base", the name of a built-in recipe or the path of another
-    file, it has only those in which it differs from the base. Entries of "model" are then added to those of the base.
+    file (seen from this one, or from the current folder), it has only those in which it differs from the base. Entries
+    of "model" are then added to those of the base.
 
     Args:
         name_or_path: a name of `built_in`, or the path of a file.
@@ -114,11 +118,13 @@ def _entries(name_or_path, below=()):
             raise ValueError(
                 f"No recipe {str(name_or_path)!r}. Expected: one of {built_in()}, or the path of a JSON file."
             )
-        if path in below:
+        if path.resolve() in below:
             raise TypeError(f"it is its own base, through {[str(other) for other in below]}")
         entries = json.loads(path.read_text(encoding="utf-8"))
         if "base" in entries:
-            base = _entries(entries.pop("base"), (*below, path))
+            base = entries.pop("base")
+            beside = path.parent / base
+            base = _entries(beside if base not in built_in() and beside.is_file() else base, (*below, path.resolve()))
             entries = {**base, **entries, "model": {**base["model"], **entries.get("model", {})}}
         return dataclasses.asdict(Recipe(**entries))
     except (TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:

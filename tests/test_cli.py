@@ -60,6 +60,17 @@ def test_the_demo_classifies_explains_and_draws_with_no_other_backend(tmp_path):
 
 
 @pytest.mark.one_backend
+def test_the_demo_takes_other_networks_than_coda_nets(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "MOST_EXPLAINED", 20)
+    model = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    folder = presets.save(model, tmp_path / "linear", dataset="digits", classes=list("0123456789"))
+    assert cli.main(["demo", "--preset", str(folder), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "Classifying 20 images that it was not trained on, and explaining 10 logits of each" in printed
+    assert size(tmp_path / "out" / "mistakes.png")[0] > 500
+
+
+@pytest.mark.one_backend
 @pytest.mark.parametrize("chosen", [name for name in BACKENDS if importlib.util.find_spec(name)])
 def test_without_keras_backend_the_installed_backend_is_taken(chosen, tmp_path):
     hide = (

@@ -7,11 +7,13 @@ import pathlib
 import sys
 import types
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 from small_models import small_coda_net
 
+from keras_coda import explain, presets
 from keras_coda.images import read_image
 
 pytestmark = pytest.mark.one_backend
@@ -192,3 +194,16 @@ def test_the_page_answers_or_says_why_not(monkeypatch, tmp_path):
         with pytest.raises(Refused, match="The file") as error:
             explain(str(tmp_path / "bad.jpg"))
         assert str(tmp_path) not in str(error.value), name
+
+
+def test_the_page_explains_other_networks_than_coda_nets(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "gradio", stub())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    model = keras.Sequential([keras.Input((6, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    folder = presets.save(model, tmp_path / "linear", classes=CLASSES, dataset="noise")
+    (tmp_path / "photo.png").write_bytes(good()["clear"])
+    app = module("space/app.py")
+    classes, drawn = app.make_app(folder)(str(tmp_path / "photo.png"))
+    explanation = explain(model, read_image(tmp_path / "photo.png", (6, 8, 3))[np.newaxis])
+    np.testing.assert_allclose([*classes.values()], 1 / (1 + np.exp(-explanation.logits[0])), rtol=1e-5)
+    np.testing.assert_array_equal(np.asarray(drawn), np.asarray(app.picture(explanation.contribution_map[0])))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pathlib
 import pickle
 import shutil
 import tarfile
@@ -292,12 +293,41 @@ def test_imagenet100_says_what_is_to_be_put_where(tmp_path):
         ({"y_test": np.arange(4) + 0.5}, r"y_test .* float64"),
         ({"y_test": np.array(["a"] * 4)}, r"y_test .* <U1"),
         ({"y_train": np.arange(10) - 1}, "0 or more"),
-        ({"x_test": np.zeros((4, 5, 5, 1))}, r"images of one shape. Received: \(6, 6, 1\) in x_train and \(5, 5, 1\)"),
+        (
+            {"x_test": np.zeros((4, 5, 5, 1))},
+            r"of one shape.* of \(10, 6, 6, 1\) as x_train, .* of \(4, 5, 5, 1\) as x",
+        ),
+        ({"x_test": np.zeros((4, 6, 6))}, r"of one shape.* of \(10, 6, 6, 1\) as x_train, .* of \(4, 6, 6\) as x_test"),
+        ({"x_train": np.zeros((10, 6)), "x_test": np.zeros((4, 6))}, r"\(N, H, W, C\) or \(N, H, W\).*\(10, 6\)"),
+        ({"x_train": np.full((10, 6, 6, 1), "a")}, r"must have numbers .* <U1 of \(10, 6, 6, 1\) as x_train"),
+        ({"x_train": np.zeros((10, 6, 6, 1), complex)}, r"must have numbers .* complex128"),
         ({"x_test": np.zeros((0, 6, 6, 1)), "y_test": np.zeros(0, int)}, "for 0 images in x_test"),
     ],
 )
-def test_labels_of_a_file_that_are_not_those_of_its_images(tmp_path, changes, message):
+def test_arrays_of_a_file_that_do_not_fit_together(tmp_path, changes, message):
     arrays = {"x_train": np.zeros((10, 6, 6, 1)), "y_train": np.arange(10), "x_test": np.zeros((4, 6, 6, 1))}
     np.savez(tmp_path / "a.npz", **{**arrays, "y_test": np.arange(4)[:, None], **changes})
     with pytest.raises(ValueError, match=message):
+        data.load(tmp_path / "a.npz")
+
+
+def test_gray_images_of_a_file_get_an_axis_of_channels(tmp_path, rng):
+    """As in Keras' mnist.npz."""
+    images, labels = rng.integers(0, 256, (5, 6, 7), "uint8"), np.arange(5) % 2
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images[:3], y_test=labels[:3])
+    dataset = data.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(dataset.x_train, images[..., np.newaxis])
+    np.testing.assert_array_equal(dataset.x_test, images[:3, ..., np.newaxis])
+    assert dataset.x_train.dtype == "uint8"
+
+
+def one_array(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros((2, 6, 6, 1)))
+
+
+@pytest.mark.parametrize("write", [pathlib.Path.touch, one_array])
+def test_what_is_no_file_of_several_arrays(tmp_path, write):
+    write(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"a\.npz must be an \.npz file of arrays x_train, y_train, x_test, y_test: "):
         data.load(tmp_path / "a.npz")

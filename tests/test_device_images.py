@@ -50,6 +50,13 @@ def test_batches_are_those_of_arrays():
                 np.testing.assert_array_equal(np.asarray(found), expected)
 
 
+def test_rand_augment_is_refused():
+    augmentation = data.Augmentation(rand_augment={"num_ops": 1, "magnitude": 9})
+    draws = augmentation.draw(2, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"RandAugment is for images in the host's memory\. Received: `DeviceImages`"):
+        augmentation.take(DeviceImages(_images("uint8")), np.arange(2), draws)
+
+
 def test_too_many_pixels_are_refused():
     images = np.broadcast_to(np.uint8(0), (2**20, 64, 32, 3))
     with pytest.raises(ValueError, match=r"Expected fewer than 2\^31 pixels\. Received: 2147483648"):

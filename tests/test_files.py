@@ -1,13 +1,16 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from keras_coda.files import written_whole
+from keras_coda import files
+from keras_coda.files import Lock, written_whole
 
 pytestmark = pytest.mark.one_backend
 
@@ -24,6 +27,10 @@ with files.written_whole(pathlib.Path(sys.argv[2])) as file:
 """
 
 
+def age(path, seconds):
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
 def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path):
     path = tmp_path / "table[1].csv"
     path.write_text("former")
@@ -31,7 +38,11 @@ def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path):
     killed = subprocess.run([sys.executable, "-c", KILLED, code, str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert path.read_text() == "former"
-    assert len(os.listdir(tmp_path)) == 2
+    (left,) = set(tmp_path.iterdir()) - {path}
+    with written_whole(path) as file:
+        file.write("newer")
+    assert left.exists()  # since it is young: another process may be about to lock it
+    age(left, files.OLD + 1)
     with written_whole(path) as file:
         file.write("new")
     assert os.listdir(tmp_path) == [path.name]
@@ -44,6 +55,38 @@ def test_what_another_is_writing_is_left_alone(tmp_path):
     fcntl = pytest.importorskip("fcntl")
     with open(other, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        age(other, files.OLD + 1)
         with written_whole(path) as mine:
             mine.write("mine")
     assert sorted(os.listdir(tmp_path)) == [other.name, path.name]
+
+
+def test_two_that_write_the_same_file_in_one_process_do_not_mix(tmp_path):
+    path = tmp_path / "table.csv"
+    with written_whole(path) as first:
+        first.write("first")
+        with written_whole(path) as second:
+            second.write("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_where_there_are_no_locks_a_lock_is_free(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def fail(number):
+        def flock(file, operation):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+
+    for number in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        fail(number)
+        lock = Lock(tmp_path / "lock")
+        assert lock.taken
+        lock.release()
+    assert not any(tmp_path.iterdir())
+    fail(errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        Lock(tmp_path / "lock")

@@ -1,6 +1,7 @@
 """Reading image files in the form that a model takes."""
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -61,6 +62,18 @@ def test_files_that_are_no_such_images_are_refused_by_name(tmp_path):
         read_image(deep, (8, 8, 1))
     with pytest.raises(FileNotFoundError, match="missing"):
         read_image(tmp_path / "missing.png", (8, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "data_format"),
+    [((4, 4, 4), "channels_last"), ((2, 4, 4), "channels_first"), ((4, 4), "channels_last")],
+)
+def test_a_model_of_images_that_no_file_has_is_refused(tmp_path, image_shape, data_format):
+    path = write(tmp_path / "image.png", np.zeros((4, 4, 3), "uint8"))
+    with pytest.raises(
+        ValueError, match=rf"1 or 3 channels\. Received: a model of images {re.escape(str(image_shape))}"
+    ):
+        read_image(path, image_shape, data_format)
 
 
 def test_whatever_a_file_holds_it_is_an_image_or_one_error(tmp_path, monkeypatch):

@@ -87,6 +87,15 @@ def test_a_split_that_is_there_stays(tmp_path):
         data.Photos(tmp_path)
 
 
+@pytest.mark.one_backend
+def test_two_folders_for_one_part_are_refused(folder, tmp_path):
+    for part in ("train", "val", "validation"):
+        shutil.copytree(folder, tmp_path / "split" / part)
+    expected = r"split must have one folder for each of train, validation and test\..*'val'.*'validation'"
+    with pytest.raises(ValueError, match=expected):
+        data.Photos(tmp_path / "split")
+
+
 def test_what_is_wrong_is_named(folder):
     content = (folder / "red" / "00.png").read_bytes()
     (folder / "red" / "cut.png").write_bytes(content[: len(content) // 2])
@@ -264,6 +273,13 @@ def test_recipes_fit_the_photos(folder):
         assert recipe.epochs == 100
     with pytest.raises(ValueError, match=r"xs_coda_cifar10 is for images of \(32, 32, 3\)"):
         training.recipe_for_photos(data.Photos(folder, (64, 64, 3)), "xs_coda_cifar10")
+
+
+@pytest.mark.one_backend
+def test_a_recipe_names_the_preset_that_it_starts_from_without_its_path(folder, tmp_path):
+    start = shutil.copytree(presets.names.bundled()["xs_coda_cifar10"], tmp_path / "elsewhere")
+    recipe = training.recipe_for_photos(data.Photos(folder, (32, 32, 3)), start)
+    assert recipe.description == "Photos of 2 classes, from xs_coda_cifar10."
 
 
 @pytest.mark.one_backend

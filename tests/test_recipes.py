@@ -76,6 +76,30 @@ def test_a_recipe_has_what_its_base_has_and_it_has_not(tmp_path):
     assert recipes.load(path) == expected
 
 
+def test_the_path_of_a_base_is_seen_from_the_file(tmp_path, monkeypatch):
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "base.json").write_text('{"base": "xs_coda_digits", "epochs": 3}')
+    (folder / "mine.json").write_text('{"base": "base.json", "name": "mine"}')
+    expected = dataclasses.replace(recipes.load("xs_coda_digits"), name="mine", epochs=3)
+    assert recipes.load(folder / "mine.json") == expected
+    # Or from the current folder, if there is none beside the file. A built-in recipe takes precedence.
+    monkeypatch.chdir(tmp_path)
+    (folder / "mine.json").write_text('{"base": "recipes/base.json", "name": "mine"}')
+    assert recipes.load("recipes/mine.json") == expected
+    (folder / "xs_coda_digits").write_text("no recipe")
+    assert recipes.load("recipes/mine.json") == expected
+
+
+@pytest.mark.parametrize("base", ["mine.json", "./mine.json", "../recipes/mine.json"])
+def test_a_recipe_that_is_its_own_base_is_refused(tmp_path, base):
+    (tmp_path / "recipes").mkdir()
+    path = tmp_path / "recipes" / "mine.json"
+    path.write_text(json.dumps({"base": base}))
+    with pytest.raises(ValueError, match="it is its own base"):
+        recipes.load(path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -88,6 +112,12 @@ def test_a_recipe_has_what_its_base_has_and_it_has_not(tmp_path):
         ('{"base": "xs_coda_digits", "learning_rate": -1}', "`learning_rate` must be positive. Received: -1"),
         ('{"base": "xs_coda_digits", "dataset": ""}', "`dataset` must be a name or a path"),
         ('{"base": "xs_coda_digits", "optimizer": {}}', "`optimizer` must have the name"),
+        ('{"base": "xs_coda_digits", "image_shape": [32, 32]}', r"`image_shape` must be \[height, .*: \[32, 32\]"),
+        (
+            '{"base": "xs_coda_digits", "image_shape": ["a", "b", 3]}',
+            r"`image_shape` must .* Received: \['a', 'b', 3\]",
+        ),
+        ('{"base": "xs_coda_digits", "image_shape": [32, 0, 3]}', r"`image_shape` must .* Received: \[32, 0, 3\]"),
         ('{"base": "xs_coda_digits", "freeze": [3]}', "`freeze` must be a list of names"),
         ('{"base": "xs_coda_digits", "model": {"dtype": "bfloat16"}}', "apart from its name, dtype, data format"),
     ],

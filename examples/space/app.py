@@ -39,7 +39,7 @@ def make_app(preset):
             pixels = read_image(path, facts["image_shape"], facts["data_format"])
         except (ValueError, OSError) as error:
             raise gradio.Error(str(error).replace(str(path), "The file")) from error
-        explanation = model.explain(pixels[np.newaxis])
+        explanation = keras_coda.explain(model, pixels[np.newaxis])
         probabilities = 1 / (1 + np.exp(-explanation.logits[0].astype("float64")))
         classes = dict(zip(facts["classes"], probabilities.tolist(), strict=True))
         return classes, picture(explanation.contribution_map[0])

@@ -90,10 +90,12 @@ class Augmentation:
             An array `(n, H, W, C)` of the same dtype; of `DeviceImages` a tensor.
 
         Raises:
-            ValueError: `rand_augment` is set, and the images are not RGB.
+            ValueError: `rand_augment` is set, and the images are not RGB, or are `DeviceImages`.
         """
         flipped, top, left, seeds = draws.T
         if isinstance(images, DeviceImages):
+            if self.rand_augment is not None:
+                raise ValueError("RandAugment is for images in the host's memory. Received: `DeviceImages`")
             padding = self.crop_padding or 0
             top, left = (_places(drawn, 2 * padding + 1) - padding for drawn in (top, left))
             return images.taken(indices, top, left, flipped < 0.5 if self.flip else np.zeros(len(draws), bool))

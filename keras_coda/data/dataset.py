@@ -99,13 +99,16 @@ def _npz(path):
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[key] for key in Dataset._fields[:4]]
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} must be an .npz file of arrays {', '.join(Dataset._fields[:4])}: {error}") from error
     x_train, y_train, x_test, y_test = arrays
-    if x_train.shape[1:] != x_test.shape[1:]:
+    if x_train.ndim == x_test.ndim == 3:  # gray images, as in Keras' mnist.npz
+        x_train, x_test = x_train[..., np.newaxis], x_test[..., np.newaxis]
+    shapes = {images.shape[1:] for images in (x_train, x_test)}
+    if len(shapes) > 1 or x_train.ndim != 4 or any(images.dtype.kind not in "buif" for images in (x_train, x_test)):
         raise ValueError(
-            f"{path} must have images of one shape. Received: {x_train.shape[1:]} in x_train and {x_test.shape[1:]} "
-            "in x_test"
+            f"{path} must have numbers of shape (N, H, W, C) or (N, H, W) as images, of one shape in both parts. "
+            f"Received: {x_train.dtype} of {x_train.shape} as x_train, {x_test.dtype} of {x_test.shape} as x_test"
         )
     y_train, y_test = _labels(path, "train", x_train, y_train), _labels(path, "test", x_test, y_test)
     classes = [str(label) for label in range(int(max(y_train.max(), y_test.max())) + 1)]
@@ -134,6 +137,8 @@ _LOADERS = {
     "imagenet100": _imagenet100,
     "tiny_imagenet": _tfds("tiny_imagenet", test="validation"),
 }
+# What `load` takes beside paths.
+NAMES = tuple(_LOADERS)
 
 
 def load(
@@ -153,9 +158,9 @@ def load(
 
     Args:
         name: one of the names above; or the path of an .npz file with arrays x_train, y_train, x_test and y_test, whose
-            labels are integers, and whose classes are named by their numbers; or the path of a folder of photos, see
-            `Photos`, whose test part is "test", or "validation" if there is no "test". A name takes precedence over a
-            folder of that name: write "./name" for the folder.
+            labels are integers, and whose classes are named by their numbers (gray images may be without a channel
+            axis); or the path of a folder of photos, see `Photos`, whose test part is "test", or "validation" if there
+            is no "test". A name takes precedence over a folder of that name: write "./name" for the folder.
         data_dir: folder in which TFDS keeps its data. Default: ~/tensorflow_datasets.
         image_shape: `(H, W, C)` to which the photos of a folder are scaled, see `Photos`. Default: chosen by their
             size. It has no effect on other data sets.

@@ -100,8 +100,9 @@ class Photos:
     `photos/{train,validation,test}/<class>/*`, is kept ("val" is accepted, and one of "validation" and "test" is
     enough). JPEG, PNG and WebP files are recognised by their content, whatever their names. Hidden files are ignored.
 
-    The part of a photo depends on its bytes and the seed alone. So adding photos does not move others, and exact copies
-    are in the same part. The share of the test photos is `held_out` on average.
+    The part of a photo depends on its bytes and the seed alone. So adding photos does not move others (except
+    the first and last of a class), and exact copies are in the same part. The share of the test photos is `held_out` on
+    average.
 
     Args:
         folder: path.
@@ -232,10 +233,16 @@ class Photos:
         return [path for path in entries if path.is_dir()]
 
     def _folders_of_parts(self):
-        folders = {path.name.lower(): path for path in self._folders(self.folder)}
-        if "train" not in folders or not folders.keys() <= PARTS.keys():
+        folders = self._folders(self.folder)
+        names = {path.name.lower() for path in folders}
+        if "train" not in names or not names <= PARTS.keys():
             return {"train": self.folder}
-        parts = {PARTS[name]: path for name, path in folders.items()}
+        parts = {PARTS[path.name.lower()]: path for path in folders}
+        if len(parts) < len(folders):
+            raise ValueError(
+                f"{self.folder} must have one folder for each of train, validation and test. "
+                f"Received: {[path.name for path in folders]}"
+            )
         return {part: parts[part] for part in ("train", "validation", "test") if part in parts}
 
     def _files(self, folder):
@@ -288,7 +295,7 @@ class Photos:
 
 def is_folder(name: str | os.PathLike) -> bool:
     """Whether the name of a data set is the path of a folder."""
-    return pathlib.Path(name).is_dir() or str(name).endswith("/")
+    return os.path.isdir(name) or str(name).endswith("/")
 
 
 def load_photos(folder: str | os.PathLike, image_shape: Sequence[int | None] | None = None) -> tuple:

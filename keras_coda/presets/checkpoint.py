@@ -122,7 +122,7 @@ def _read(path):
         declared = sum(value.numel() * value.element_size() for value in tensors.values())
         if declared > path.stat().st_size:
             raise ValueError(f"its tensors have {declared:,} bytes, and the file has {path.stat().st_size:,}")
-        return {key: value.float().numpy() for key, value in tensors.items()}
+        return {key: value.detach().float().numpy() for key, value in tensors.items()}
     except Exception as error:  # PyTorch raises errors of many types for files that are not its own
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise PresetError(f"{path} is no checkpoint that can be read. Expected: {_FORM}. {reason[0]}") from error

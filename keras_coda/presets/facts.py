@@ -12,6 +12,8 @@ from keras_coda.presets.files import METADATA, WEIGHTS
 from keras_coda.version import __version__
 
 FORMAT_VERSION = 1
+# Of the pixels of all presets.
+VALUE_RANGE = [0.0, 1.0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +112,8 @@ def parse(text: str, source: Any) -> dict[str, Any]:
         raise PresetError(f"'weights_file' in {source} must be {WEIGHTS!r}. Received: {facts['weights_file']!r}")
     if not all(size is None or (type(size) is int and size > 0) for size in facts["image_shape"]):
         raise PresetError(f"'image_shape' in {source} must be sizes or null. Received: {facts['image_shape']!r}")
+    if facts["value_range"] != VALUE_RANGE:
+        raise PresetError(f"'value_range' in {source} must be {VALUE_RANGE}. Received: {facts['value_range']!r}")
     if facts["data_format"] not in (None, "channels_last", "channels_first"):
         raise PresetError(f"'data_format' in {source} must be one of Keras'. Received: {facts['data_format']!r}")
     unknown = sorted(facts.keys() - _TYPES.keys() - _OPTIONAL)

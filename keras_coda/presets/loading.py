@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_coda.backend.conventions import standardize_data_format
+from keras_coda.linear_maps import Graph
 from keras_coda.models import CoDANet, transfer
 from keras_coda.presets import architecture, facts, files, names, weights
 from keras_coda.presets.errors import PresetError
@@ -157,9 +158,27 @@ def _untrained(text, config, dtype, expected, zeros=False):
             f"{config} describes a model of {model.count_params()} parameters and {classes} classes. "
             f"Expected from {METADATA} beside it: {expected['parameters']} and {len(expected['classes'])}"
         )
+    shape, data_format = expected["image_shape"], expected["data_format"]
+    if not takes(model, shape) or data_format != data_format_of(model):
+        raise PresetError(
+            f"{config} describes a model of images {model.input_shape[1:]}, {data_format_of(model)}. "
+            f"Expected from {METADATA} beside it: {tuple(shape)}, {data_format}"
+        )
     if isinstance(model, CoDANet):
         _set_facts(model, expected)
     return model
+
+
+def takes(model: keras.Model, image_shape: Sequence[int | None]) -> bool:
+    """Whether a model takes images of a shape, without the batch axis. `None` is any size."""
+    own = model.input_shape[1:]
+    return len(own) == len(image_shape) and all(e in (None, s) for e, s in zip(own, image_shape, strict=True))
+
+
+def data_format_of(model: keras.Model) -> str | None:
+    """The data format of a model's first layer that has one."""
+    operations = (step.operation for step in Graph.of(model).steps)
+    return next((operation.data_format for operation in operations if hasattr(operation, "data_format")), None)
 
 
 def _set_facts(model, expected):

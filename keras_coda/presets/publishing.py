@@ -3,11 +3,13 @@
 import functools
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from typing import Any
 
 from keras_coda import plots
+from keras_coda.data.photos import is_folder
 from keras_coda.explanations import explain
 from keras_coda.presets import hub, weights
 from keras_coda.presets.errors import PresetError
@@ -18,6 +20,11 @@ from keras_coda.presets.loading import load, metadata
 from keras_coda.presets.model_card import PICTURE, model_card
 from keras_coda.presets.names import resolve
 from keras_coda.presets.space import space_files
+
+# What begins as the path of a folder does, on any system, or ends as that of a folder or of an array file.
+_LOCAL = re.compile(r"(?:[/\\~.]|[a-z]:\\).*|.*(?:[/\\]|\.npz)", re.IGNORECASE | re.DOTALL)
+# Number of images that a card shows.
+MOST_DRAWN = 8
 
 
 def publish(
@@ -64,14 +71,16 @@ def publish(
     if hub.parse(handle) != (repo_id, revision):
         raise PresetError(f'`repo_id` must be "user/repo". Received: {repo_id!r}')
     client = hub.client()
-    model, facts, folder = load(folder), metadata(folder), resolve(folder, FILES)
+    model, stored, folder = load(folder), metadata(folder), resolve(folder, FILES)
+    facts = _without_paths(stored)
     with tempfile.TemporaryDirectory() as name:
         staged = pathlib.Path(name)
-        with weights.whole(folder, facts) as file:
+        with weights.whole(folder, stored) as file:
             shutil.copyfile(file, staged / WEIGHTS)
         shutil.copyfile(folder / CONFIG, staged / CONFIG)
         shutil.copyfile(folder / METADATA, staged / METADATA)
-        if facts.pop("weights_parts", None):  # The Hub takes one large file.
+        facts.pop("weights_parts", None)  # The Hub takes one large file.
+        if facts != stored:
             (staged / METADATA).write_text(to_json(facts), encoding="utf-8")
         if images is not None:
             _draw(model, facts, images, staged / PICTURE)
@@ -87,6 +96,15 @@ def publish(
                 (staged / name).write_text(text, encoding="utf-8")
             _told(f"The Space of {handle!r} was not published", upload, None, private, message, "space")
         return url
+
+
+def _without_paths(facts):
+    """Metadata in which a data set on this machine has the name of its folder or file, without the path to it."""
+    path = facts["dataset"]
+    if not (is_folder(path) or _LOCAL.fullmatch(path)):
+        return {**facts}
+    name = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+    return {**facts, "dataset": name if name.strip("~.") else "photos"}
 
 
 def _told(what, upload, *arguments):
@@ -114,6 +132,7 @@ def _upload(api, folder, repo_id, revision, private, message, kind="model"):
 
 
 def _draw(model, facts, images, path):
+    images = images[:MOST_DRAWN]
     pairs = plots.target_and_strongest_other(model.predict(images, verbose=0))
     explanation = explain(model, images, pairs)
     plots.plot_explanation_gallery(images, explanation, facts["classes"], path, data_format=facts["data_format"])

@@ -9,12 +9,11 @@ from typing import Any
 import keras
 
 from keras_coda.files import beside, move_folder, sha256, written_whole
-from keras_coda.linear_maps import Graph
 from keras_coda.presets import architecture, files, weights
 from keras_coda.presets.errors import PresetError
-from keras_coda.presets.facts import CONFIG_SUM, FORMAT_VERSION, Facts, to_json
+from keras_coda.presets.facts import CONFIG_SUM, FORMAT_VERSION, VALUE_RANGE, Facts, to_json
 from keras_coda.presets.files import CONFIG, FILES, METADATA, WEIGHTS
-from keras_coda.presets.loading import check_finite, metadata
+from keras_coda.presets.loading import check_finite, data_format_of, metadata, takes
 from keras_coda.presets.names import is_path, resolve
 from keras_coda.settings import settings_of
 from keras_coda.version import __version__
@@ -73,7 +72,7 @@ def save(
         raise PresetError(f"Expected a built Keras model. Received: {model!r}")
     config = architecture.serialize(model)
     # A copy without optimizer, metrics and losses. That it can be made shows that the preset can be loaded.
-    bare = architecture.deserialize(config, "The model's architecture")
+    bare = architecture.deserialize(config, "The model's architecture", zeros=True)
     bare.set_weights(model.get_weights())
     check_finite(bare)
     stored = _to_store(config, bare, weights_dtype)
@@ -84,10 +83,8 @@ def save(
         "dataset": facts.dataset,
         "classes": _class_names(facts.classes, bare),
         "image_shape": _image_shape(bare, facts.image_shape),
-        "value_range": [0.0, 1.0],
-        "data_format": next(
-            (s.operation.data_format for s in Graph.of(bare).steps if hasattr(s.operation, "data_format")), None
-        ),
+        "value_range": VALUE_RANGE,
+        "data_format": data_format_of(bare),
         "results": {} if facts.results is None else facts.results,
         "parameters": bare.count_params(),
         "weights_file": WEIGHTS,
@@ -156,10 +153,12 @@ def add_results(folder: str | os.PathLike, results: dict[str, Any]) -> pathlib.P
 
 def check_target(directory: str | os.PathLike, overwrite: bool) -> None:
     """Raise a `PresetError` if `save` would refuse to write to `directory`."""
-    target = pathlib.Path(directory)
+    target = pathlib.Path(directory).expanduser()
     if not target.exists():
         return
-    found = sorted(path.name for path in target.iterdir()) if target.is_dir() else "a file"
+    # A killed `add_results` may have left a partial file.
+    left = {*target.glob(f".{METADATA}.*.partial")}
+    found = sorted(path.name for path in target.iterdir() if path not in left) if target.is_dir() else "a file"
     if not (overwrite and target.is_dir() and all(name in FILES or weights.is_weights(name) for name in found)):
         raise PresetError(
             f"{target} exists. Expected: a new folder, or with overwrite=True one that holds nothing but {FILES}. "
@@ -184,7 +183,7 @@ def _to_store(config, model, dtype):
     # HDF5 has no bfloat16. float32 holds all of its numbers.
     if dtype == "float32" and all(variable.dtype != "bfloat16" for variable in model.variables):
         return model
-    copy = architecture.deserialize(config, "The model's architecture", dtype)
+    copy = architecture.deserialize(config, "The model's architecture", dtype, zeros=True)
     copy.set_weights(model.get_weights())
     check_finite(copy)
     return copy
@@ -220,7 +219,7 @@ def _image_shape(model, given):
     shape, size = [*model.input_shape[1:]], getattr(model, "image_size", None)
     if given is not None:
         given = tuple(given)
-        if len(given) != len(shape) or any(e not in (None, s) for e, s in zip(shape, given, strict=True)):
+        if not takes(model, given):
             raise PresetError(f"`image_shape` must be a shape that the model takes, {tuple(shape)}. Received: {given}")
         return given
     if size is not None:

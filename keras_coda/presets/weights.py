@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -51,8 +52,8 @@ def whole(folder: pathlib.Path, facts: dict[str, Any]) -> Iterator[pathlib.Path]
     with contextlib.ExitStack() as stack:
         path = files[0]
         if "weights_parts" in facts:
-            path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()), WEIGHTS)
             try:
+                path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()), WEIGHTS)
                 _join(files, path)
             except OSError as error:
                 raise PresetError(f"{files[0]} and its other parts cannot be read or put together: {error}") from error
@@ -121,4 +122,5 @@ def split(path: pathlib.Path, part_bytes: int) -> int:
 def _join(files, path):
     with path.open("wb") as file:
         for part in files:
-            file.write(part.read_bytes())
+            with part.open("rb") as bytes_of_part:
+                shutil.copyfileobj(bytes_of_part, file)

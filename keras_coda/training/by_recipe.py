@@ -95,8 +95,10 @@ def train(
             'pip install "keras-coda[evaluation]"',
             stacklevel=2,
         )
-    directory = pathlib.Path(directory)
+    directory = pathlib.Path(directory).expanduser()
     check_target(directory, options.overwrite)
+    if options.logs is not None:
+        options = dataclasses.replace(options, logs=pathlib.Path(options.logs).expanduser())
     if options.logs is not None and pathlib.Path(options.logs).resolve().is_relative_to(directory.resolve()):
         raise ValueError(f"`logs` must be outside of the preset's folder, {directory}. Received: {options.logs}")
     # Errors in the recipe are raised before the data set is loaded.
@@ -141,7 +143,7 @@ def _trained(run, dataset, directory):
                 classes=dataset.classes,
                 image_shape=dataset.x_train.shape[1:],
                 results=results,
-                license=None if data.photos.is_folder(recipe.dataset) else "Apache-2.0",
+                license="Apache-2.0" if recipe.dataset in data.dataset.NAMES else None,
             )
             presets.save(model, target, facts, overwrite=run.options.overwrite or not fitted.finite)
             remove_left(target)

@@ -63,7 +63,7 @@ class Run:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """Everything that decides the final weights, apart from the data, the backend and the machine."""
+        """Everything that decides the final weights, apart from the images, the backend and the machine."""
         start = None if self.options.start is None else str(self.options.start)
         plan = {"recipe": dataclasses.asdict(self.recipe), "epochs": self.epochs, "start": start}
         return {**plan, "limit_minutes": self.options.limit_minutes}
@@ -91,7 +91,8 @@ def network(kind, recipe, dataset, dtype=None):
     """The untrained network of a recipe, an object of the class `kind`.
 
     Raises:
-        ValueError: the recipe's "model" are no arguments of a network.
+        ValueError: the recipe's "model" are no arguments of a network, or it has another number of outputs than the
+            data have classes.
     """
     arguments = {
         "image_shape": (None, None, dataset.x_train.shape[-1]),
@@ -103,11 +104,17 @@ def network(kind, recipe, dataset, dtype=None):
     try:
         if "size" in arguments:
             return kind.from_size(arguments.pop("size"), len(dataset.classes), **arguments)
-        return kind(**arguments)
+        model = kind(**arguments)
     except TypeError as error:
         raise ValueError(
             f"The recipe {recipe.name!r} describes no network of keras_coda: {error}. Received: model={recipe.model}"
         ) from error
+    if model.classes != len(dataset.classes):
+        raise ValueError(
+            f"The last layer of recipe {recipe.name!r} must have {len(dataset.classes)} filters, one for each class of "
+            f"{recipe.dataset}. Received: filters={recipe.model['filters']}"
+        )
+    return model
 
 
 def optimizer(recipe, steps):
@@ -167,7 +174,8 @@ def fit(run, dataset, others=()):
     say = functools.partial(print, flush=True) if first and run.options.verbose else lambda line: None
     model = _started(run, dataset)
     # All processes build the network together, so the first has finished writing when the others read the state.
-    state = State(run.state, run.plan, writes=first)
+    of_data = {"images": len(dataset.y_train), "classes": [*dataset.classes]}
+    state = State(run.state, {**run.plan, **of_data}, writes=first)
     if run.deadline is not None:
         say(f"Timing a few steps, of which to fit as many as possible into {run.options.limit_minutes:g} minutes")
     deadline = None if run.deadline is None else run.deadline - _seconds_after(model, recipe, dataset)
@@ -255,13 +263,13 @@ def _steps_in_time(run, dataset, batches, deadline):
     """How many steps fit before `deadline`. A few are timed, on a network that is then discarded."""
     model = _started(run, dataset)
     _compile(model, run.recipe, steps=1)
-    first, step = time_limit.seconds_of_steps(model, batches)
-    left = deadline - time.monotonic() - first
+    compilation, step = time_limit.seconds_of_steps(model, batches)
+    left = deadline - time.monotonic() - compilation
     steps = int(time_limit.PLANNED * left / step)
     if steps < 1:
         raise ValueError(
-            f"`limit_minutes` is too short. Expected: time for a step ({step:.2g} s), after {first:.2g} s to compile, "
-            f"and for the evaluation ({run.deadline - deadline:.2g} s). Received: {run.options.limit_minutes}, "
-            f"of which {max(left, 0):.2g} s are left for steps"
+            f"`limit_minutes` is too short. Expected: time for a step ({step:.2g} s), after {compilation:.2g} s to "
+            f"compile, and for the evaluation ({run.deadline - deadline:.2g} s). "
+            f"Received: {run.options.limit_minutes}, of which {max(left, 0):.2g} s are left for steps"
         )
     return steps

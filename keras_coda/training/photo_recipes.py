@@ -62,6 +62,7 @@ def recipe_for_photos(photos: Photos, start: str | os.PathLike | None = None, na
     """
     height, width, _ = photos.image_shape
     side, count = min(height, width), len(photos.parts["train"][1])
+    origin = ""
     if start is None:
         layers = _NETWORKS[max(least for least in _NETWORKS if side >= least)]
         model: dict[str, Any] = {**layers, "temperature": _TEMPERATURE}
@@ -70,6 +71,7 @@ def recipe_for_photos(photos: Photos, start: str | os.PathLike | None = None, na
             model[argument] = [*model[argument], last]
     else:
         model = _network_of(start, len(photos.classes))
+        origin = f", from {presets.metadata(start)['name']}"
         shape = start_shape(start)
         if any(expected not in (None, own) for expected, own in zip(shape, photos.image_shape, strict=True)):
             raise ValueError(
@@ -79,7 +81,7 @@ def recipe_for_photos(photos: Photos, start: str | os.PathLike | None = None, na
     title = (photos.folder.resolve().name if name is None else name).replace(" ", "_")
     return Recipe(
         name=title,
-        description=f"Photos of {len(photos.classes)} classes" + (f", from {start}." if start else "."),
+        description=f"Photos of {len(photos.classes)} classes{origin}.",
         dataset=f"{photos.folder}/",
         model=model,
         learning_rate=_RATE if start is None else _RATE_OF_A_START,

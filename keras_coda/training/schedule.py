@@ -89,7 +89,8 @@ def learning_rate(
         A Keras `LearningRateSchedule`.
 
     Raises:
-        ValueError: the decay or the kind of warm-up is unknown, or an argument does not belong to it.
+        ValueError: the decay or the kind of warm-up is unknown, an argument does not belong to it, or `warm_up` or
+            `start` is out of range.
 
     Example:
 
@@ -104,6 +105,11 @@ def learning_rate(
         raise ValueError(
             f'`warm_up_by` must be one of {BY}, and with "epoch" `warm_up` must be a positive integer. '
             f"Received: warm_up_by={warm_up_by!r}, warm_up={warm_up!r}"
+        )
+    if not (warm_up >= 0 and 0 <= start <= 1):
+        raise ValueError(
+            "`warm_up` must be a number of epochs, and `start` be in [0, 1]. "
+            f"Received: warm_up={warm_up!r}, start={start!r}"
         )
     if decay == "cosine":
         schedule = schedules.CosineDecay(highest, steps)

@@ -3,6 +3,7 @@
 import time
 
 import keras
+import numpy as np
 
 # Share of the remaining time that is planned. The rest is a reserve, as steps may take longer than the measured ones.
 PLANNED = 0.9
@@ -11,9 +12,9 @@ MEASURED, BATCHES = 5, 4
 
 
 def seconds_of_steps(model, batches):
-    """`(first, other)`: seconds of the first training step, which includes compilation, and of a later one.
+    """`(compilation, step)`: seconds that training takes longer at its start, and seconds of a later step.
 
-    The model is trained by these steps.
+    A smaller last batch is compiled once more, so a step is the median of several. The model is trained by these steps.
     """
     times = [time.monotonic()]
     for number in range(MEASURED):
@@ -21,7 +22,9 @@ def seconds_of_steps(model, batches):
         logs = model.train_on_batch(images, labels, sample_weight=weights, return_dict=True)
         float(logs["loss"])  # waits until the step is done
         times.append(time.monotonic())
-    return times[1] - times[0], (times[-1] - times[1]) / (MEASURED - 1)
+    seconds = np.diff(times)
+    step = float(np.median(seconds[1:]))
+    return max(0.0, float(seconds.sum()) - MEASURED * step), step
 
 
 def seconds_of_prediction(model, images, batch_size):

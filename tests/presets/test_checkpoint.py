@@ -90,6 +90,15 @@ def test_it_becomes_a_preset(tmp_path, rng):
     np.testing.assert_array_equal(presets.load(folder).predict(images, verbose=0), model.predict(images, verbose=0))
 
 
+def test_parameters_are_read_as_tensors_are(tmp_path):
+    weights = state()
+    parameters = {key: torch.nn.Parameter(value) for key, value in weights.items()}
+    given = {"strides": STRIDES, "temperature": 1.0}
+    plain, model = (presets.load_checkpoint(saved(state, tmp_path), **given) for state in (weights, parameters))
+    for got, want in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 class Evil:
     def __reduce__(self):
         return (open, ("executed", "w"))

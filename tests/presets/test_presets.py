@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import keras_coda
 from keras_coda import linear_maps, presets
 from keras_coda.presets import names
+from keras_coda.presets.saving import check_target
 
 FILES = {"config.json", "model.weights.h5", "metadata.json"}
 FACTS = {"dataset": "Noise", "classes": ["cat", "dög", "eel"]}
@@ -429,12 +430,26 @@ def test_json_of_another_form_is_refused(folder, file, content):
         ("license", 3, r"'license' in .* must be of type str \| None. Received: 3"),
         ("format_version", True, "'format_version' in .* must be of type int. Received: True"),
         ("image_shape", ["8", 8, 3], r"'image_shape' in .* Received: \['8', 8, 3\]"),
+        ("image_shape", [9, 8, 3], r"images \(8, 8, 3\), channels_last\. Expected from .*: \(9, 8, 3\), channels_last"),
+        ("image_shape", [8, 8], r"images \(8, 8, 3\), channels_last\. Expected from .*: \(8, 8\), channels_last"),
+        ("data_format", "channels_first", r"channels_last\. Expected from metadata.json beside it: .* channels_first"),
+        ("data_format", None, r"channels_last\. Expected from metadata.json beside it: .* None"),
+        ("value_range", [0.0, 255.0], r"'value_range' in .* must be \[0.0, 1.0\]\. Received: \[0.0, 255.0\]"),
+        ("value_range", [], r"'value_range' in .* must be \[0.0, 1.0\]\. Received: \[\]"),
         ("pickle", "os.system", r"unknown entries.*Received: \['pickle'\]"),
     ],
 )
 def test_metadata_of_another_form_is_refused(folder, key, value, message):
     edit(folder / "metadata.json", lambda facts: facts.update({key: value}))
     with pytest.raises(presets.PresetError, match=message):
+        presets.load(folder)
+
+
+def test_the_size_of_images_may_be_left_open_in_the_model_alone(saved, tmp_path):
+    folder = presets.save(coda_net(image_shape=(None, 8, 3)), tmp_path / "preset", **FACTS, image_shape=(6, 8, 3))
+    assert presets.load(folder).input_shape == (None, None, 8, 3)
+    edit(without_checksums(folder) / "metadata.json", lambda facts: facts.update(image_shape=[6, 6, 3]))
+    with pytest.raises(presets.PresetError, match=r"images \(None, 8, 3\).*Expected from .*: \(6, 6, 3\)"):
         presets.load(folder)
 
 
@@ -866,6 +881,32 @@ def test_an_existing_folder_is_kept_unless_overwrite(saved, tmp_path):
     assert presets.save(model, target, **FACTS, overwrite=True) == target
     np.testing.assert_allclose(predict(presets.load(target)), predict(model), rtol=1e-6, atol=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["preset"]
+
+
+@pytest.mark.one_backend
+def test_what_a_killed_process_left_in_a_preset_is_replaced_with_it(saved, tmp_path):
+    target = presets.save(saved["coda_net"][1], tmp_path / "preset", **FACTS)
+    (target / ".metadata.json.0a0a.partial").write_text("half")
+    with pytest.raises(presets.PresetError, match=r"exists.*overwrite=False"):
+        presets.save(saved["coda_net"][1], target, **FACTS)
+    presets.save(saved["coda_net"][1], target, **FACTS, overwrite=True)
+    assert {path.name for path in target.iterdir()} == FILES
+    (target / ".notes.txt.0a0a.partial").write_text("of somebody else")
+    with pytest.raises(presets.PresetError, match=r"exists.*notes"):
+        presets.save(saved["coda_net"][1], target, **FACTS, overwrite=True)
+
+
+@pytest.mark.one_backend
+def test_a_tilde_is_the_home_folder(saved, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    check_target("~/preset", overwrite=False)
+    target = presets.save(saved["coda_net"][1], "~/preset", **FACTS)
+    assert target == tmp_path / "home" / "preset"
+    assert presets.metadata("~/preset") == presets.metadata(target)
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    with pytest.raises(presets.PresetError, match=r"exists.*overwrite=False"):
+        check_target("~/preset", overwrite=False)
 
 
 def test_overwrite_replaces_nothing_but_presets(saved, tmp_path):

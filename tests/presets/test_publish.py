@@ -16,6 +16,7 @@ from PIL import Image
 
 import keras_coda
 from keras_coda import presets
+from keras_coda.presets import publishing
 from keras_coda.presets.model_card import model_card
 
 pytestmark = pytest.mark.one_backend
@@ -148,6 +149,50 @@ def test_explanations_are_drawn_or_taken_from_the_folder(hub, preset, tmp_path):
     files = published(hub, "user/own")
     assert files["explanations.png"] == b"a picture"
     assert "notes.txt" not in files
+
+
+def test_of_many_images_the_first_are_drawn(hub, preset, monkeypatch):
+    explained = []
+    explain = publishing.explain
+
+    def counted(model, images, *arguments):
+        explained.append(images)
+        return explain(model, images, *arguments)
+
+    monkeypatch.setattr(publishing, "explain", counted)
+    many = images(preset[1], 20)
+    presets.publish(preset[0], "user/tiny", token=TOKEN, images=many)
+    assert len(explained) == 1
+    np.testing.assert_array_equal(explained[0], many[:8])
+    assert "explanations.png" in published(hub)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "told"),
+    [
+        ("private/photos/", "photos"),
+        ("{here}/private/photos", "photos"),
+        ("{here}/private/gone", "gone"),
+        (r"C:\private\photos.NPZ", "photos.NPZ"),
+        ("./", "photos"),
+        ("{here}/private/digits.npz", "digits.npz"),
+        ("Flowers / 2021", "Flowers / 2021"),
+    ],
+)
+def test_paths_of_a_users_data_are_not_published(hub, preset, tmp_path, monkeypatch, dataset, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "private" / "photos").mkdir(parents=True)
+    own = {**OWN, "dataset": dataset.format(here=tmp_path), "results": {"test_accuracy": 0.5}}
+    folder = presets.save(preset[1], tmp_path / "mine", **own)
+    presets.publish(folder, "user/tiny", token=TOKEN, space=True)
+    assert presets.metadata(folder)["dataset"] == own["dataset"]
+    assert presets.metadata("hf://user/tiny")["dataset"] == told
+    assert presets.load("hf://user/tiny").count_params() == preset[1].count_params()
+    for files in (published(hub), published(hub, "space:user/tiny")):
+        assert not any(path in content for path in (b"private", bytes(tmp_path)) for content in files.values())
+    card = published(hub)["README.md"]
+    assert front_matter(card)["model-index"][0]["results"][0]["dataset"]["name"] == told
+    assert f"trained on {told}".encode() in card
 
 
 def test_a_branch_is_made_and_the_main_one_left(hub, preset):

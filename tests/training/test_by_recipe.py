@@ -48,6 +48,7 @@ def test_a_preset_comes_out_with_what_was_measured(recipe, few_digits, tmp_path)
     assert metadata["results"]["epochs"] == 10
     assert 0 < metadata["results"]["completeness_residual"] < 1e-4
     assert metadata["image_shape"] == [8, 8, 1]
+    assert metadata["license"] == "Apache-2.0"
     one_hot = np.eye(10)[few_digits.y_test]
     log_likelihood = np.logaddexp(0, logits) - one_hot * logits
     assert results["test_loss"] == pytest.approx(log_likelihood.mean(), rel=1e-4)
@@ -78,6 +79,62 @@ def test_an_interrupted_training_goes_on_where_it_stopped(recipe, tmp_path, monk
     assert "Epoch 2/4" not in lines
     # The optimizer has resumed, too: it counts all 40 steps, on which the learning rate depends.
     assert int(model.optimizer.iterations) == 40
+
+
+@pytest.mark.one_backend
+def test_a_training_is_not_resumed_with_other_data(recipe, few_digits, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(State, "on_epoch_begin", _interrupt_at(1))
+        with pytest.raises(KeyboardInterrupt):
+            training.train(recipe, tmp_path / "preset", epochs=2, verbose=0)
+    fewer = few_digits._replace(x_train=few_digits.x_train[:300], y_train=few_digits.y_train[:300])
+    for other, message in (
+        (fewer, r"\{'images': 300\}, where there is \{'images': 320\}"),
+        (
+            few_digits._replace(classes=list("abcdefghij")),
+            r"\{'classes': \['a', .*, where there is \{'classes': \['0',",
+        ),
+    ):
+        monkeypatch.setitem(dataset_module._LOADERS, "digits", lambda data_dir, other=other: other)
+        with pytest.raises(ValueError, match=rf"preset\.training holds the state of another training.*{message}"):
+            training.train(recipe, tmp_path / "preset", epochs=2, verbose=0)
+    monkeypatch.setitem(dataset_module._LOADERS, "digits", lambda data_dir: few_digits)
+    _, results = training.train(recipe, tmp_path / "preset", epochs=2, verbose=0)
+    assert results["epochs"] == 2
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("count", [9, 12])
+def test_another_number_of_filters_than_classes_is_refused_before_training(recipe, tmp_path, count):
+    other = dataclasses.replace(recipe, model={**recipe.model, "filters": [8, count]})
+    with pytest.raises(ValueError, match=rf"'tiny' must have 10 filters.* digits\. Received: filters=\[8, {count}\]"):
+        training.train(other, tmp_path / "preset", epochs=1, verbose=0)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.one_backend
+def test_a_preset_of_a_users_own_data_has_no_license(recipe, few_digits, tmp_path):
+    np.savez(tmp_path / "few.npz", **few_digits._asdict())
+    own = dataclasses.replace(recipe, dataset=str(tmp_path / "few.npz"))
+    training.train(own, tmp_path / "preset", epochs=1, verbose=0)
+    assert presets.metadata(tmp_path / "preset")["license"] is None
+
+
+@pytest.mark.one_backend
+def test_a_tilde_is_the_home_folder(recipe, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    training.train(recipe, "~/preset", epochs=1, verbose=0, logs="~/logs")
+    assert presets.metadata("~/preset")["name"] == "tiny"
+    assert (home / "logs" / "training.csv").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    monkeypatch.setattr(fitting, "fit", None)  # refused before training
+    with pytest.raises(presets.PresetError, match="preset exists"):
+        training.train(recipe, "~/preset", epochs=1, verbose=0)
+    with pytest.raises(ValueError, match="`logs` must be outside of the preset's folder"):
+        training.train(recipe, "~/other", epochs=1, verbose=0, logs=home / "other" / "logs")
 
 
 @pytest.mark.one_backend
@@ -264,11 +321,11 @@ class Clock:
 def test_a_training_is_fitted_to_the_time(recipe, few_digits, tmp_path, monkeypatch):
     Clock(monkeypatch, 1.0, 1.0)
     model, results = training.train(recipe, tmp_path / "preset", epochs=100, limit_minutes=1, verbose=0, logs=tmp_path)
-    # Of 60 seconds, 5 were used for measuring, 1 is for compiling again, and 9 tenths of the others are planned.
-    assert int(model.optimizer.iterations) == 48
-    assert results["epochs"] == pytest.approx(4.8)
+    # Of 60 seconds, 5 were used for measuring, none are for compiling again, and 9 tenths of the others are planned.
+    assert int(model.optimizer.iterations) == 49
+    assert results["epochs"] == pytest.approx(4.9)
     assert float(model.optimizer.learning_rate) == pytest.approx(0, abs=1e-8)  # the end of the cosine
-    assert presets.metadata(tmp_path / "preset")["results"]["epochs"] == pytest.approx(4.8)
+    assert presets.metadata(tmp_path / "preset")["results"]["epochs"] == pytest.approx(4.9)
     assert len(pd.read_csv(tmp_path / "training.csv")) == 5
 
 

@@ -49,6 +49,20 @@ def test_a_warm_up_by_something_else_is_refused(wrong):
         learning_rate(0.1, 4, 40, **{"warm_up": 1, **wrong})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "received"),
+    [
+        ({"warm_up": -1}, "warm_up=-1, start=0.0"),
+        ({"warm_up": float("nan")}, "warm_up=nan"),
+        ({"warm_up": 1, "start": 3.0}, "start=3.0"),
+        ({"warm_up": 1, "start": -0.1}, "start=-0.1"),
+    ],
+)
+def test_a_warm_up_out_of_range_is_refused(wrong, received):
+    with pytest.raises(ValueError, match=rf"`warm_up` must be a number of epochs, and `start` be in .*{received}"):
+        learning_rate(0.1, 4, 40, **wrong)
+
+
 def test_a_linear_decay_ends_at_zero():
     linear = learning_rate(0.1, epochs=5, steps=50, decay="linear")
     np.testing.assert_allclose(rates(linear, 51), 0.1 * (1 - np.arange(51) / 50), atol=1e-7)
