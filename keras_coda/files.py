@@ -74,6 +74,8 @@ class Lock:
 
     Windows and some network file systems have no such locks: there it is always free.
 
+    Kept by hand: every training would depend on the package filelock, which leaves its file behind.
+
     Args:
         path: path of the file, which is created.
 
