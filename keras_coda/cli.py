@@ -96,8 +96,8 @@ examples:
   keras-coda train my_recipe.json --out my_preset --start ./preset_of_a_lower_temperature"""
 
 DIGITS = "xs_coda_digits"
-# Number of images in a picture of the demo, and the most that it explains.
-DRAWN, MOST_EXPLAINED = 6, 500
+# Number of images in a picture of the demo, and the most logits that it explains.
+DRAWN, MOST_EXPLAINED = 6, 5000
 
 
 def say(line: object) -> None:
@@ -124,9 +124,10 @@ def run_demo(arguments):
     parameters = f"{model.count_params():,} parameters"
     say(f"Loaded {metadata['name']}: {parameters}, on the {keras.backend.backend()} backend")
     dataset = data.load(metadata["dataset"])
-    images, labels = dataset.x_test[:MOST_EXPLAINED], dataset.y_test[:MOST_EXPLAINED]
-
     classes = metadata["classes"]
+    count = max(DRAWN, MOST_EXPLAINED // len(classes))
+    images, labels = dataset.x_test[:count], dataset.y_test[:count]
+
     say(f"Classifying {len(images)} images that it was not trained on, and explaining {len(classes)} logits of each")
     explanation = explain(model, images, "all", verbose=1)
     predicted = np.argmax(explanation.logits, axis=-1)

@@ -61,7 +61,7 @@ def test_the_demo_classifies_explains_and_draws_with_no_other_backend(tmp_path):
 
 @pytest.mark.one_backend
 def test_the_demo_takes_other_networks_than_coda_nets(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "MOST_EXPLAINED", 20)
+    monkeypatch.setattr(cli, "MOST_EXPLAINED", 200)
     model = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
     folder = presets.save(model, tmp_path / "linear", dataset="digits", classes=list("0123456789"))
     assert cli.main(["demo", "--preset", str(folder), "--out", str(tmp_path / "out")]) == 0
