@@ -57,6 +57,7 @@ class Classifier:
         network: Keras model from the source to the outputs, for `predict`.
         dtype: string, dtype of the source.
         encoding: the model's `InputEncoding`, or `None`.
+        before: the model of the layers before it, or `None` if it takes the images.
         classes: integer, the number of classes.
         data_format: "channels_last" or "channels_first".
         pixel_axes: the axes of height and width in a batch of sources, as negative integers.
@@ -100,7 +101,7 @@ class Classifier:
         # Sources are masked, averaged and differentiated, so that they are floats.
         self._image_dtype = dtype if keras.backend.is_float_dtype(dtype) else "float32"
         self.encoding: InputEncoding | None = None
-        self.graph, self.dtype, self._before = walk, self._image_dtype, None
+        self.graph, self.dtype, self.before = walk, self._image_dtype, None
         encodings = [step for step in walk.steps if isinstance(step.operation, InputEncoding)]
         if encodings:
             last = encodings[-1]
@@ -115,10 +116,10 @@ class Classifier:
             if last.sources != walk.inputs:
                 # What comes before the encoding is part of the model.
                 before, _ = walk.between(lambda step: last.sources[0] in step.results, last.results)
-                self._before = Part(f"{model.name}_before", lambda images: before.run([images])[0], before.operations)
+                self.before = Part(f"{model.name}_before", lambda images: before.run([images])[0], before.operations)
             if self.input == "encoded":
                 self.graph = after
-            if self.input == "encoded" or self._before is None:
+            if self.input == "encoded" or self.before is None:
                 self.dtype = self.encoding.compute_dtype
         self.network = Part(f"{model.name}_from_source", self.forward, self.operations)
 
@@ -171,17 +172,17 @@ class Classifier:
         if not len(images):
             raise ValueError(f"Expected at least one image. Received: shape {images.shape}")
         check_images(self.model.name, images, self.model.inputs[0].dtype)
-        if self.encoding is not None and self._before is None:
+        if self.encoding is not None and self.before is None:
             images = to_unit_range(images)
         source = images.astype(self._image_dtype)
         if self.encoding is None:
             return source
         encoded = source
-        if self._before is not None:
+        if self.before is not None:
             # Integers stay integers up to the encoding, which divides them. Sources are floats, also before it.
             taken = images.astype(self.model.inputs[0].dtype) if self.input == "encoded" else source
             try:
-                encoded = to_unit_range(self._before.predict(taken, verbose=0))
+                encoded = to_unit_range(self.before.predict(taken, verbose=0))
             except ValueError as error:
                 if taken.dtype == images.dtype:
                     raise

@@ -96,13 +96,12 @@ class LIME(Attribution):
         return np.stack([np.stack(w)[:, segment] for w, segment in zip(weights, segments, strict=True)])
 
     def _pictures(self, images, source):
-        """The images `(N, H, W, C)` to cut into superpixels. If layers before the source resize them: its colours."""
-        images, source = (np.moveaxis(array, self.classifier.channel_axis, -1) for array in (images, source))
-        if images.shape[:3] == source.shape[:3]:
-            return images
-        encoding = self.classifier.encoding
-        is_encoded = encoding is not None and self.input == "encoded" and encoding.add_negative
-        return source[..., : source.shape[-1] // 2] if is_encoded else source
+        """The images `(N, H, W, C)` to cut into superpixels: what the encoding takes."""
+        encoding, axis = self.classifier.encoding, self.classifier.channel_axis
+        if self.classifier.before is None or self.input == "image":
+            return np.moveaxis(images, axis, -1)
+        source = np.moveaxis(source, axis, -1)
+        return source[..., : source.shape[-1] // 2] if encoding.add_negative else source
 
     def superpixels(self, image: np.ndarray) -> np.ndarray:
         """The superpixel of each pixel of an image `(H, W, C)`: integers from 0 on, `(H, W)`."""

@@ -147,14 +147,19 @@ def test_bad_settings(settings, message):
         LIME(tiny_models.linear(), **settings)
 
 
-def test_layers_before_the_encoding_may_resize_images():
-    """Superpixels are those of what the encoding gets."""
-    network = tiny_models.coda_net((8, 8, 3))
-    resized = keras.Sequential(
-        [keras.Input((24, 24, 3)), keras.layers.Resizing(8, 8, data_format="channels_last"), network]
-    )
-    images = photographs()
-    small = keras.ops.convert_to_numpy(resized.layers[0](images))
-    want = LIME(network, kernel_size=1, samples=30)(small, 1)
+@pytest.mark.parametrize("before", ["Resizing", "Permute"])
+def test_superpixels_are_those_of_what_the_encoding_takes(before):
+    network, images = tiny_models.coda_net((8, 8, 3)), photographs()
+    layers = {
+        "Resizing": lambda: [keras.layers.Resizing(8, 8, data_format="channels_last")],
+        "Permute": lambda: [keras.layers.Cropping2D(8, data_format="channels_last"), keras.layers.Permute((2, 1, 3))],
+    }[before]()
+    x = inputs = keras.Input((24, 24, 3))
+    for layer in layers:
+        x = layer(x)
+    taken = keras.ops.convert_to_numpy(keras.Model(inputs, x).predict(images, verbose=0))
+    want = LIME(network, kernel_size=1, samples=30)(taken, 1)
     assert np.abs(want).max() > 0
-    np.testing.assert_allclose(LIME(resized, kernel_size=1, samples=30)(images, 1), want, atol=1e-5)
+    np.testing.assert_allclose(
+        LIME(keras.Model(inputs, network(x)), kernel_size=1, samples=30)(images, 1), want, atol=1e-5
+    )
