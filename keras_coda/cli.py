@@ -38,8 +38,8 @@ of the contributions of the image's pixels. Start with:
 
   keras-coda demo
 
-The Keras backend (tensorflow, jax or torch) is set by the environment variable KERAS_BACKEND. The default is the first
-one that is installed."""
+The Keras backend (tensorflow, jax or torch) is set by the environment variable KERAS_BACKEND. The default is the one
+in ~/.keras/keras.json, or else the first one that is installed."""
 
 DEMO = """\
 Loads a small CoDA-Net that comes with the package, classifies 360 handwritten digits that it was not trained on,
@@ -356,7 +356,7 @@ def parser():
 
     command = add("evaluate", run_evaluate, EVALUATE, EVALUATE_EXAMPLES)
     command.add_argument("model", help="a preset's name or folder, or a .keras file")
-    command.add_argument("--dataset", help="a name, or an .npz file (default: the preset's)")
+    command.add_argument("--dataset", help="a name, an .npz file, or a folder of photos (default: the preset's)")
     command.add_argument("--data-dir", help="where TFDS keeps its data")
     command.add_argument(
         "--methods",

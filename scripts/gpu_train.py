@@ -120,6 +120,7 @@ class Job:
         if self.recipe.freeze:
             raise ValueError(f"This program trains all layers. Received: a recipe that freezes {self.recipe.freeze}")
         arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "pid").write_text(str(os.getpid()))  # to wait for its end
         self.say = log.Log(arguments.out / "log.jsonl")
         self.seen = 0  # images
         self.results = {}
@@ -173,7 +174,7 @@ class Job:
         passes = excess < kernels.TOLERANCE
         keras_coda.set_contraction("auto" if passes else "direct")
         if not passes:
-            # "direct" keeps all intermediate results in memory. With XL's, batches of 256 do not fit.
+            # "direct" keeps all intermediate results in memory.
             self.set_batch(max(1, self.batch // 2))
         facts = {f"times_that_of_{reference}": repr(excess), "trains_with": form if passes else "direct"}
         self.say(kernels=form, error=repr(error), **facts, batch=self.batch)

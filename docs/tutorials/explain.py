@@ -2,7 +2,7 @@
 # # Explain a network in five minutes
 #
 # We load a small network that knows handwritten digits, and ask it why it decided as it
-# did. The network and the digits come with the package; nothing is downloaded. How to
+# did. The network comes with the package, and the digits with scikit-learn; nothing is downloaded. How to
 # [install it](../how_to/install.md).
 
 # %%

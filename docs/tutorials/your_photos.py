@@ -10,7 +10,7 @@
 #   eight/   ...
 # ```
 #
-# For this page we make such a folder from the digits that come with the package, so
+# For this page we make such a folder from the digits that come with scikit-learn, so
 # that it runs anywhere. Put the path of your own in its place.
 
 # %%

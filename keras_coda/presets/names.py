@@ -64,7 +64,7 @@ def list_presets() -> list[PresetInfo]:
     Example:
 
     >>> [preset.name for preset in keras_coda.presets.list_presets() if preset.released]
-    ['s_coda_cifar10', 'xs_coda_cifar10', 'xs_coda_digits', 'xs_coda_mnist']
+    ['s_coda_cifar10', 'xs_coda_cifar10', 'xs_coda_digits', 'xs_coda_mnist', 'xs_coda_tinyimagenet']
     """
     presets = {name: PresetInfo(name, *known[:-1], released=known.source is not None) for name, known in KNOWN.items()}
     for name, folder in local().items():

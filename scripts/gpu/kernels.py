@@ -7,7 +7,7 @@ import numpy as np
 import keras_coda
 
 IMAGES, DRAWS = 64, 3
-# Allowed error, as a multiple of that of "direct" in the same dtype; and an error that is always allowed.
+# Allowed error, as a multiple of that of the reference in the same dtype; and an error that is always allowed.
 TOLERANCE, ALWAYS_FINE = 2.0, 0.005
 
 

@@ -12,6 +12,8 @@ from keras_coda.presets.names import bundled
 
 # The recipe "s_coda_cifar10" is the published training, of 200 epochs.
 TRAINED_BY = {"s_coda_cifar10": "s_coda_cifar10_fast"}
+# By scripts/gpu_train.py, whose epochs are no whole number.
+BY_THE_JOB = {"s_coda_cifar10", "xs_coda_tinyimagenet"}
 
 
 @pytest.mark.parametrize("name", sorted(bundled()))
@@ -23,13 +25,12 @@ def test_presets_in_the_package(name, rng):
         arguments |= {key: layout[key] for key in ("filters", "kernel_sizes", "ranks", "strides")}
     assert {key: config[key] for key in arguments} == arguments
     assert (facts["name"], facts["dataset"]) == (name, recipe.dataset)
-    # On a GPU each epoch leaves out what does not fill a batch.
-    assert facts["results"]["epochs"] == pytest.approx(recipe.epochs, rel=0.01 if name in TRAINED_BY else 0, abs=0)
+    assert facts["results"]["epochs"] == pytest.approx(recipe.epochs, rel=0.02 if name in BY_THE_JOB else 0, abs=0)
     images = rng.random((2, *facts["image_shape"])).astype("float32")
     explanation = model.explain(images, "all")
     total = explanation.contributions.sum((2, 3, 4)) + explanation.bias
     np.testing.assert_allclose(total, model.predict(images, verbose=0), rtol=1e-4, atol=1e-4)
-    assert model.classes == len(facts["classes"]) == 10
+    assert model.classes == len(facts["classes"])
 
 
 @pytest.mark.parametrize("name", ["xs_coda_digits", "xs_coda_cifar10"])
