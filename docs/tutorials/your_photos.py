@@ -114,7 +114,7 @@ plots.plot_explanation_gallery(
 #
 # ## When it does not work well
 #
-# - **Few photos?** Start from a trained network: `--start xs_coda_cifar10`. `--freeze
+# - **Few photos?** Start from a trained network: `--start xs_coda_tinyimagenet`. `--freeze
 #   "dau_[12]"` leaves its first layers as they are.
 # - **Look at the mistakes.** If the map of a wolf lights up the snow, the network has
 #   learned snow. Take other photos.
