@@ -278,7 +278,7 @@ def _activation(graph, classes):
     usual = "softmax" if classes > 1 else "sigmoid"
 
     def of(number):
-        step = made_by.get(number)
+        step: typing.Any = made_by.get(number)
         operation = None if step is None else step.operation
         if isinstance(operation, LogitScaling):
             return "sigmoid", True

@@ -97,7 +97,8 @@ class LIME(Attribution):
 
     def _pictures(self, images, source):
         """The images `(N, H, W, C)` to cut into superpixels: what the encoding takes."""
-        encoding, axis = self.classifier.encoding, self.classifier.channel_axis
+        encoding: Any = self.classifier.encoding
+        axis = self.classifier.channel_axis
         if self.classifier.before is None or self.input == "image":
             return np.moveaxis(images, axis, -1)
         source = np.moveaxis(source, axis, -1)
