@@ -4,11 +4,9 @@ import keras
 
 from keras_coda import backend
 from keras_coda.attributions.attribution import Attribution
+from keras_coda.backend.conventions import probe
 from keras_coda.explanations import Explainer
 from keras_coda.linear_maps import NotDynamicLinearError
-
-# The size, in pixels, with which models that take any size are traced.
-_SIZE = 64
 
 
 class Contributions(Attribution):
@@ -31,8 +29,10 @@ class Contributions(Attribution):
     def __init__(self, model: keras.Model, batch_size: int = 32):
         super().__init__(model, batch_size)
         self._explainer = Explainer(model)
-        shape = [size or _SIZE for size in model.input_shape[1:]]
-        inputs = {"images": keras.KerasTensor((1, *shape)), "targets": keras.KerasTensor((1, 1), "int32")}
+        inputs = {
+            "images": keras.KerasTensor((1, *probe(model.input_shape[1:]))),
+            "targets": keras.KerasTensor((1, 1), "int32"),
+        }
         try:
             # A trace raises errors now, and not only at the first call.
             with backend.one_at_a_time:

@@ -1,6 +1,7 @@
 """Conventions of Keras that layers share: data formats, dtypes, shapes, and how to tell that Keras exports."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -19,9 +20,19 @@ def standardize_data_format(data_format: str | None) -> str:
     return data_format
 
 
+def fits(expected: Sequence[int | None], shape: Sequence[int | None]) -> bool:
+    """Whether a shape is of the form `expected`, in which `None` is any size."""
+    return len(expected) == len(shape) and all(e in (None, n) for e, n in zip(expected, shape, strict=True))
+
+
+def probe(shape: Sequence[int | None]) -> list[int]:
+    """A shape in which a size of a common image replaces each `None`, to try a model or file."""
+    return [64 if size is None else size for size in shape]
+
+
 def check_shape(model_name: str, expected: tuple, shape: tuple) -> None:
     """Raise a ValueError where images have another shape than a model's input, in which `None` is any size."""
-    if len(expected) != len(shape) or any(e not in (None, n) for e, n in zip(expected, shape, strict=True)):
+    if not fits(expected, shape):
         raise ValueError(
             f"Model {model_name!r} takes inputs of shape {tuple(expected)}. Received: shape {tuple(shape)}"
         )

@@ -7,6 +7,7 @@ import tempfile
 import keras
 import numpy as np
 
+from keras_coda.backend.conventions import probe
 from keras_coda.exporting import formats
 from keras_coda.exporting.explained_model import OUTPUTS, PROBABILITIES, ExplainedModel
 from keras_coda.files import beside, move_folder, written_whole
@@ -117,7 +118,7 @@ def export(
     shape = _image_shape(image_shape, model.input_shape[1:], image_size, first)
     module = form.load()
     explained_model = ExplainedModel(model, explained, probabilities)
-    explained_model.check(formats.probe(shape))
+    explained_model.check(probe(shape))
     facts = {
         "name": model.name,
         "classes": names,
@@ -250,9 +251,9 @@ def _image_shape(image_shape, taken, image_size, first):
 def _outputs(explained_model, shape, explained, count):
     """The names of the outputs, each with its axes."""
     size = explained_model.map_size(shape)
-    probe = formats.probe(shape)
+    tried = probe(shape)
     # Axes of maps and images have the same names only if they always have the same lengths.
-    whole = explained_model.map_size(probe) in (probe[:2], probe[1:])
+    whole = explained_model.map_size(tried) in (tried[:2], tried[1:])
     size = _named(size, SIZE if whole else ("map_height", "map_width"))
     several = [] if explained == "predicted" else [len(explained)]
     axes = (["batch", *several, *size], ["batch", count], ["batch", count], ["batch", *several])

@@ -106,11 +106,6 @@ def find(path, name=None):
     return form
 
 
-def probe(shape):
-    """A shape in which a size of a common image replaces each `None`, to try a model or file."""
-    return [64 if length is None else length for length in shape]
-
-
 def metadata_of(path):
     """Read the metadata of an exported file: class names, shapes, the value range and more.
 

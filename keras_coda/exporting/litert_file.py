@@ -6,7 +6,8 @@ import zipfile
 
 import numpy as np
 
-from keras_coda.exporting.formats import FILE, probe
+from keras_coda.backend.conventions import probe
+from keras_coda.exporting.formats import FILE
 
 
 def write(model, path, signature, weights, **arguments):

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_coda.backend.conventions import standardize_data_format
+from keras_coda.backend.conventions import fits, standardize_data_format
 from keras_coda.linear_maps import Graph
 from keras_coda.models import CoDANet, transfer
 from keras_coda.presets import architecture, facts, files, names, weights
@@ -159,7 +159,7 @@ def _untrained(text, config, dtype, expected, zeros=False):
             f"Expected from {METADATA} beside it: {expected['parameters']} and {len(expected['classes'])}"
         )
     shape, data_format = expected["image_shape"], expected["data_format"]
-    if not takes(model, shape) or data_format != data_format_of(model):
+    if not fits(model.input_shape[1:], shape) or data_format != data_format_of(model):
         raise PresetError(
             f"{config} describes a model of images {model.input_shape[1:]}, {data_format_of(model)}. "
             f"Expected from {METADATA} beside it: {tuple(shape)}, {data_format}"
@@ -167,12 +167,6 @@ def _untrained(text, config, dtype, expected, zeros=False):
     if isinstance(model, CoDANet):
         _set_facts(model, expected)
     return model
-
-
-def takes(model: keras.Model, image_shape: Sequence[int | None]) -> bool:
-    """Whether a model takes images of a shape, without the batch axis. `None` is any size."""
-    own = model.input_shape[1:]
-    return len(own) == len(image_shape) and all(e in (None, s) for e, s in zip(own, image_shape, strict=True))
 
 
 def data_format_of(model: keras.Model) -> str | None:

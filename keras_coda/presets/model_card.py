@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from keras_coda.backend.conventions import probe
 from keras_coda.presets import hub
 from keras_coda.text import markdown
 
@@ -114,7 +115,7 @@ def model_card(facts: dict[str, Any], handle: str, has_picture: bool = False) ->
         handle=json.dumps(handle),
         picture=picture,
         layout=layout,
-        shape=(2, *(64 if size is None else size for size in facts["image_shape"])),
+        shape=(2, *probe(facts["image_shape"])),
         count=len(facts["classes"]),
         classes=_shortened(facts["classes"]),
         results=_table(facts["results"]),

@@ -8,12 +8,13 @@ from typing import Any
 
 import keras
 
+from keras_coda.backend.conventions import fits
 from keras_coda.files import beside, move_folder, sha256, written_whole
 from keras_coda.presets import architecture, files, weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.facts import CONFIG_SUM, FORMAT_VERSION, VALUE_RANGE, Facts, to_json
 from keras_coda.presets.files import CONFIG, FILES, METADATA, WEIGHTS
-from keras_coda.presets.loading import check_finite, data_format_of, metadata, takes
+from keras_coda.presets.loading import check_finite, data_format_of, metadata
 from keras_coda.presets.names import is_path, resolve
 from keras_coda.settings import settings_of
 from keras_coda.version import __version__
@@ -219,7 +220,7 @@ def _image_shape(model, given):
     shape, size = [*model.input_shape[1:]], getattr(model, "image_size", None)
     if given is not None:
         given = tuple(given)
-        if not takes(model, given):
+        if not fits(shape, given):
             raise PresetError(f"`image_shape` must be a shape that the model takes, {tuple(shape)}. Received: {given}")
         return given
     if size is not None:

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from keras_coda import presets
+from keras_coda.backend.conventions import fits
 from keras_coda.data import Photos
 from keras_coda.models import CoDANet
 from keras_coda.recipes import Recipe
@@ -73,7 +74,7 @@ def recipe_for_photos(photos: Photos, start: str | os.PathLike | None = None, na
         model = _network_of(start, len(photos.classes))
         origin = f", from {presets.metadata(start)['name']}"
         shape = start_shape(start)
-        if any(expected not in (None, own) for expected, own in zip(shape, photos.image_shape, strict=True)):
+        if not fits(shape, photos.image_shape):
             raise ValueError(
                 f"{start} is for images of {shape}. Expected: Photos(folder, image_shape={shape}). "
                 f"Received: {photos.image_shape}"
