@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import typing
@@ -30,6 +31,9 @@ class Recipe:
         seed: seed of the initial weights, the order of the images and the augmentation.
         image_shape: `[H, W, C]` to which the photos of a folder are scaled. Default: chosen by their size. It has no
             effect on other data sets.
+        stages: list of `{"scale": s, "share": e}`, from first to last: for a share e of the epochs, images are scaled
+            to s times their height and width, and T in proportion to their pixels. The shares sum to 1, and the last
+            scale is 1. Default: whole images at all times.
         freeze: names of layers that are not trained, or patterns such as "dau_*".
     """
 
@@ -46,6 +50,7 @@ class Recipe:
     dtype: str = "float32"
     seed: int = 0
     image_shape: list | None = None
+    stages: list = dataclasses.field(default_factory=list)
     freeze: list = dataclasses.field(default_factory=list)
 
     def __post_init__(self):
@@ -69,6 +74,11 @@ class Recipe:
         sides = [None] * 3 if self.image_shape is None else self.image_shape
         if len(sides) != 3 or not all(side is None or (type(side) is int and side > 0) for side in sides):
             raise TypeError(f"`image_shape` must be [height, width, channels]. Received: {self.image_shape}")
+        if self.stages and not _are_stages(self.stages):
+            raise TypeError(
+                '`stages` must be a list of {"scale": s, "share": e} with numbers above 0, and s up to 1. The shares '
+                f"sum to 1, and the last scale is 1. Received: {self.stages}"
+            )
         given = sorted({"name", "dtype", "data_format", "image_shape"} & self.model.keys())
         if not self.model or given:
             raise TypeError(
@@ -78,6 +88,17 @@ class Recipe:
         # The name is also that of a folder.
         if not self.name or self.name in (".", "..") or set(self.name) & {"/", "\\", "\0"}:
             raise TypeError(f"`name` must be the name of a file. Received: {self.name!r}")
+
+
+def _are_stages(stages):
+    if not all(isinstance(stage, dict) and stage.keys() == {"scale", "share"} for stage in stages):
+        return False
+    numbers = [number for stage in stages for number in stage.values()]
+    return (
+        all(type(number) in (int, float) and 0 < number <= 1 for number in numbers)
+        and math.isclose(sum(stage["share"] for stage in stages), 1)
+        and stages[-1]["scale"] == 1
+    )
 
 
 def built_in() -> list[str]:

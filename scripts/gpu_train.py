@@ -63,7 +63,7 @@ def parse(arguments):
         "--rates", type=numbers, help="learning rates to try, or one to take; default: about the recipe's"
     )
     parser.add_argument("--trial", type=float, default=25, help="seconds that each is tried (default: %(default)s)")
-    parser.add_argument("--stages", default="", help="SIZE:SHARE of the time,...; default: images as they are")
+    parser.add_argument("--stages", default="", help="SIZE:SHARE of the time,...; default: the recipe's")
     parser.add_argument(
         "--fall", type=float, help="part of the last stage in which the rate falls; default: the recipe's"
     )
@@ -81,9 +81,8 @@ def numbers(text):
 
 
 class Prepared(NamedTuple):
-    """What a stage needs: its images, the compiled programs of its steps and of a test, and how long that took."""
+    """What a stage needs: the compiled programs of its steps and of a test, and how long they took."""
 
-    feed: Any
     steps: Any
     test: Any
     seconds: float
@@ -112,10 +111,8 @@ class Job:
 
         self.data = arrays.load(arguments.data, complete=not arguments.wait)
         self.native = self.data.x_train.shape[1]
-        self.stages = plan.stages(arguments.stages, self.native)
+        self.stages = plan.stages(arguments.stages, self.recipe, self.native)
         self.augmentation = fitting.augmentation(self.recipe)
-        if self.augmentation.rand_augment and arguments.stages:
-            raise ValueError(f"RandAugment is for images as they are. Received: --stages {arguments.stages}")
         self.set_batch(self.recipe.batch_size)
         if self.recipe.freeze:
             raise ValueError(f"This program trains all layers. Received: a recipe that freezes {self.recipe.freeze}")
@@ -134,11 +131,10 @@ class Job:
         self.check_kernels()
         self.data = arrays.wait(self.arguments.data, self.arguments.wait)
         self.start()
-        with ThreadPoolExecutor(1) as self.compiler:
-            prepared = self.prepare(0)
+        with contextlib.closing(self.feed()) as feed, ThreadPoolExecutor(1) as self.compiler:
+            prepared = self.prepare(0, feed)
             for number, stage in enumerate(self.stages):
-                with contextlib.closing(prepared.feed):
-                    following = self.train(number, stage, prepared)
+                following = self.train(number, stage, prepared, feed)
                 prepared = following and following.result()
         self.save()
         self.test_at_native_size()
@@ -204,33 +200,32 @@ class Job:
         self.saved = self.tested = time.monotonic()
         self.rate = self.rates[0]
 
-    def feed(self, number, stage):
-        """The source of a stage's images."""
+    def feed(self):
+        """The source of the images."""
         labels = self.data.y_train
         if self.augmentation.rand_augment:
-            shape, seed = (self.chunk, self.batch), self.recipe.seed + number
-            return feeds.Augmented(self.arguments.data, labels, self.augmentation, shape, seed)
-        return feeds.OnDevice(programs.at_size(self.data.x_train, stage.size), labels, self.augmentation)
+            shape = self.chunk, self.batch
+            return feeds.Augmented(self.arguments.data, labels, self.augmentation, shape, self.recipe.seed)
+        return feeds.OnDevice(self.data.x_train, labels, self.augmentation)
 
-    def prepare(self, number):
-        """The images of a stage, and its compiled programs."""
+    def prepare(self, number, feed):
+        """The compiled programs of a stage."""
         began = time.monotonic()
         size = self.stages[number].size
-        feed = self.feed(number, self.stages[number])
-        program = programs.steps(self.model, self.optimizer, feed, self.native, (self.chunk, self.batch))
-        images, labels = programs.at_size(self.data.x_test, size), jax.numpy.asarray(self.data.y_test)
-        return Prepared(feed, program, programs.test(self.model, images, labels), time.monotonic() - began)
+        program = programs.steps(self.model, self.optimizer, feed, size, (self.chunk, self.batch))
+        images, labels = (jax.numpy.asarray(array) for array in (self.data.x_test, self.data.y_test))
+        return Prepared(program, programs.test(self.model, images, labels, size), time.monotonic() - began)
 
-    def train(self, number, stage, prepared):
+    def train(self, number, stage, prepared, feed):
         """Run one stage: measure the speed, try learning rates (in the first stage), and train.
 
         Returns a future of the next stage's `Prepared`, which is compiled in the meantime; of the last stage, `None`.
         """
         batch, chunk, a_epoch = self.batch, self.chunk, self.epoch_steps
-        feed, program, test, compiled = prepared
+        program, test, compiled = prepared
         a_step = self.seconds_a_step(program, feed)
         is_last = number == len(self.stages) - 1
-        following = None if is_last else self.compiler.submit(self.prepare, number + 1)
+        following = None if is_last else self.compiler.submit(self.prepare, number + 1, feed)
         speed = {"compiled_in": round(compiled, 1), "images_a_second": round(batch / a_step)}
         if feed.seconds_a_step:
             speed["augmented_a_second"] = round(batch / feed.seconds_a_step)
@@ -239,7 +234,8 @@ class Job:
             self.rate = self.best_rate(program, a_step, feed)
 
         rest = sum(other.share for other in self.stages[number:])
-        at_most = int(self.epochs * a_epoch * stage.share / sum(other.share for other in self.stages))
+        images = [other.share / other.size**2 for other in self.stages]
+        at_most = int(self.epochs * a_epoch * images[number] / sum(images))
         left = self.train_until - time.monotonic()
         steps = plan.steps_in(left, stage.share, rest, a_step, at_most, chunk)
         warm_up = self.warm_up * steps if number == 0 else 0
@@ -333,7 +329,7 @@ class Job:
         """Accuracy in the training dtype on images of full size, if the last stage had smaller ones."""
         if self.stages[-1].size != self.native:
             images, labels = jax.numpy.asarray(self.data.x_test), jax.numpy.asarray(self.data.y_test)
-            self.note(test_accuracy=programs.test(self.model, images, labels)(self.weights))
+            self.note(test_accuracy=programs.test(self.model, images, labels, self.native)(self.weights))
 
     def measure(self):
         """Measure in float32, while there is time: accuracy, and localisation and removal of all methods."""

@@ -27,6 +27,7 @@ TINY = {
     "learning_rate": 0.01,
     "batch_size": 8,
     "epochs": 3,
+    "stages": [{"scale": 0.5, "share": 0.67}, {"scale": 1, "share": 0.33}],
 }
 
 

@@ -1,6 +1,7 @@
 """`scripts/gpu_*.py`: the division of time, steps and files, and on JAX a whole training of a tiny network."""
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import pathlib
@@ -33,11 +34,15 @@ def plan(load):
 
 
 def test_stages_are_sizes_and_shares(plan):
-    assert plan.stages("", 64) == [(64, 1.0)]
-    assert plan.stages("32:0.7,64:0.3", 64) == [(32, 0.7), (64, 0.3)]
+    recipe = recipes.load("xs_coda_digits")
+    assert plan.stages("", recipe, 64) == [(64, 1.0)]
+    # Of the recipe, with shares of the epochs. An image of half the size takes a quarter of the time.
+    in_stages = dataclasses.replace(recipe, stages=[{"scale": 0.5, "share": 0.8}, {"scale": 1, "share": 0.2}])
+    assert plan.stages("", in_stages, 64) == [(32, 0.2), (64, 0.2)]
+    assert plan.stages("32:0.7,64:0.3", in_stages, 64) == [(32, 0.7), (64, 0.3)]
     for text in ("32", "128:1", "32:0", "a:1", "32:1,"):
         with pytest.raises(ValueError, match=rf"SIZE:SHARE.*up to 64.*Received: '{text}'"):
-            plan.stages(text, 64)
+            plan.stages(text, recipe, 64)
 
 
 def test_a_training_that_is_too_short_is_not_started(plan):
@@ -202,7 +207,7 @@ def lines(folder):
 @needs_jax
 def test_a_job_trains_and_a_second_one_goes_on(load, tiny, tmp_path):
     train = load("gpu_train")
-    assert train.main(tiny("first", "--rates", "0.01,0.03", "--stages", "4:0.5,8:0.5")) == 0
+    assert train.main(tiny("first", "--rates", "0.01,0.03", "--stages", "4:0.2,8:0.8")) == 0
     said = lines(tmp_path / "first")
     assert [line["tried"] for line in said if "tried" in line] == [0.01, 0.03]
     assert [line["size"] for line in said if "loss" in line and "tried" not in line] == [4, 4, 4, 8, 8, 8]
@@ -233,18 +238,16 @@ def test_a_job_with_rand_augment_and_the_penalty(load, tiny, tmp_path):
     recipe["model"]["penalty"] = 30.0
     recipe["augmentation"] = {"flip": True, "crop_padding": 1, "rand_augment": {"num_ops": 2, "magnitude": 10}}
     (tmp_path / "tiny.json").write_text(json.dumps(recipe))
-    assert train.main(tiny("both", "--rates", "0.03", "--grids", "0")) == 0
+    assert train.main(tiny("both", "--rates", "0.03", "--grids", "0", "--stages", "4:0.2,8:0.8")) == 0
     said = lines(tmp_path / "both")
     assert said[-1]["ended"]
     assert any("augmented_a_second" in line for line in said)
     assert presets.metadata(tmp_path / "both" / "preset")["results"]["epochs"] == 6
-    assert train.main(tiny("stages", "--stages", "4:0.5,8:0.5")) == 2
-
     data, augmentation = load("gpu.arrays").load(tmp_path), keras_coda.data.Augmentation(**recipe["augmentation"])
     indices = np.arange(24, dtype="int32").reshape(3, 8)
     with contextlib.closing(feeds.Augmented(tmp_path, data.y_train, augmentation, (3, 8), seed=5)) as feed:
         images, labels, places = list(feed.calls([indices[::-1], indices]))[1]
-        draws = [augmentation.draw(8, np.random.default_rng((5, 1, step))) for step in range(3)]
+        draws = [augmentation.draw(8, np.random.default_rng((5, 3, step))) for step in range(3)]
         want = [augmentation.take(data.x_train, *given) for given in zip(indices, draws, strict=True)]
         np.testing.assert_array_equal(images[places], want)
         np.testing.assert_array_equal(labels[places], data.y_train[indices])

@@ -78,10 +78,11 @@ def train(
     if options.epochs is not None and options.epochs < 1:
         raise ValueError(f"`epochs` must be positive. Received: {options.epochs}")
     devices = _device_count(options.devices, recipe.batch_size)
-    if options.limit_minutes is not None and not (0 < options.limit_minutes < np.inf and devices is None):
+    limit = options.limit_minutes
+    if limit is not None and not (0 < limit < np.inf and devices is None and not recipe.stages):
         raise ValueError(
-            "`limit_minutes` must be positive and finite, and is for one device. "
-            f"Received: limit_minutes={options.limit_minutes}, devices={devices}"
+            "`limit_minutes` must be positive and finite, and is for one device and a recipe without stages. "
+            f"Received: limit_minutes={limit}, devices={devices}, stages={recipe.stages}"
         )
     missing = [name for name in ("tensorboard", "tensorflow") if importlib.util.find_spec(name) is None]
     if options.tensorboard and (missing or options.logs is None):
@@ -125,7 +126,7 @@ def _trained(run, dataset, directory):
         weights = model.get_weights()
     else:
         weights, fitted = backend.run_on(run.devices, fitting.fitted_weights, run, dataset)
-    if run.devices is not None or recipe.dtype != "float32":
+    if run.devices is not None or recipe.stages or recipe.dtype != "float32":
         model = fitting.network(CoDANet, recipe, dataset, dtype="float32")
         model.set_weights(weights)
 

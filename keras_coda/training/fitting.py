@@ -21,6 +21,7 @@ from keras_coda.training import logs, time_limit
 from keras_coda.training.callbacks import Callbacks, StopOnNaN
 from keras_coda.training.options import Options
 from keras_coda.training.replica import Replica
+from keras_coda.training.resizing import ResizingCoDANet, epochs_of
 from keras_coda.training.schedule import learning_rate
 from keras_coda.training.state import State
 
@@ -183,7 +184,7 @@ def fit(run, dataset, others=()):
         state.steps = run.epochs * len(batches)
         if deadline is not None:
             state.steps = min(state.steps, _steps_in_time(run, dataset, batches, deadline))
-    _compile(model, recipe, state.steps)
+    _compile(model, optimizer(recipe, state.steps))
     state.restore(model)
 
     epochs = math.ceil(state.steps / len(batches))
@@ -200,9 +201,15 @@ def fit(run, dataset, others=()):
         callbacks += _logs(run, dataset, state, epochs, watch)
     if state.epoch < epochs:
         say(f"Training: {state.steps:,} steps of {recipe.batch_size} images, epochs: {state.steps / len(batches):.3g}")
-        callbacks = Callbacks(callbacks, model, run.options.verbose if first else 0, epochs, len(batches))
-        pipeline = backend.input_pipeline(batches)
-        model.fit(pipeline, epochs=epochs, initial_epoch=state.epoch, shuffle=False, callbacks=callbacks)
+    for stage in epochs_of(recipe.stages, epochs):
+        if state.epoch < stage.end and watch.finite:
+            if recipe.stages:
+                say(f"Epochs {state.epoch + 1} to {stage.end}: images of {stage.scale:g} times their height and width")
+                model.scale = stage.scale
+                _compile(model, model.optimizer)  # The scale is a constant of the compiled step.
+            listed = Callbacks(callbacks, model, run.options.verbose if first else 0, epochs, len(batches))
+            pipeline = backend.input_pipeline(batches)
+            model.fit(pipeline, epochs=stage.end, initial_epoch=state.epoch, shuffle=False, callbacks=listed)
     if not watch.finite:
         state.restore(model)
     trained = count.done / len(batches) if watch.finite else state.epoch
@@ -231,15 +238,16 @@ def fitted_weights(*arguments):
 def _started(run, dataset):
     """The network before the first step."""
     keras.utils.set_random_seed(run.recipe.seed)
-    model = network(CoDANet if run.devices is None else Replica, run.recipe, dataset)
+    kind = CoDANet if not run.recipe.stages else ResizingCoDANet
+    model = network(kind if run.devices is None else Replica, run.recipe, dataset)
     if run.weights is not None:
         model.set_weights(run.weights)
     transfer.freeze(model, run.recipe.freeze)
     return model
 
 
-def _compile(model, recipe, steps):
-    model.compile(optimizer(recipe, steps), OneVsRestCrossentropy(), weighted_metrics=["accuracy"])
+def _compile(model, by):
+    model.compile(by, OneVsRestCrossentropy(), weighted_metrics=["accuracy"])
 
 
 def _logs(run, dataset, state, epochs, watch):
@@ -262,7 +270,7 @@ def _seconds_after(model, recipe, dataset):
 def _steps_in_time(run, dataset, batches, deadline):
     """How many steps fit before `deadline`. A few are timed, on a network that is then discarded."""
     model = _started(run, dataset)
-    _compile(model, run.recipe, steps=1)
+    _compile(model, optimizer(run.recipe, steps=1))
     compilation, step = time_limit.seconds_of_steps(model, batches)
     left = deadline - time.monotonic() - compilation
     steps = int(time_limit.PLANNED * left / step)

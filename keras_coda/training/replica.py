@@ -4,10 +4,10 @@ import keras
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.models.coda_net import CoDANet
+from keras_coda.training.resizing import ResizingCoDANet
 
 
-class Replica(CoDANet):
+class Replica(ResizingCoDANet):
     """A `CoDANet` for training on several devices, each of which sees a part of every batch.
 
     Gradients, loss and metrics are those of the whole batch. It is built and trained within `backend.run_on`, on the

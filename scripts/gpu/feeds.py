@@ -20,7 +20,7 @@ class OnDevice:
     """All images on the device. The program of the training steps crops and flips them.
 
     Args:
-        images: array `(N, H, W, C)` uint8 on the device.
+        images: array `(N, H, W, C)` uint8.
         labels: array `(N,)` int32.
         augmentation: a `keras_coda.data.Augmentation` without RandAugment.
 
@@ -33,7 +33,7 @@ class OnDevice:
     seconds_a_step = 0.0
 
     def __init__(self, images, labels, augmentation):
-        self.images, self.labels = images, jax.numpy.asarray(labels)
+        self.images, self.labels = jax.numpy.asarray(images), jax.numpy.asarray(labels)
         self.shapes = self.images, self.labels
         self.flip, self.crop_padding = augmentation.flip, augmentation.crop_padding or 0
 
@@ -60,17 +60,17 @@ class Augmented:
     flip, crop_padding = False, 0
 
     def __init__(self, folder, labels, augmentation, shape, seed):
-        self.labels, self.seed = labels, seed
+        self.labels, self.seed, self._calls = labels, seed, 0
         # Forked processes may hang once JAX has threads.
         self._processes = ProcessPoolExecutor(
             os.cpu_count(), multiprocessing.get_context("spawn"), _open, (folder, augmentation)
         )
         steps, batch = shape
         count = steps * batch
-        first = self._start(0, np.arange(count).reshape(shape) % len(labels))
+        first = self._start(np.arange(count).reshape(shape) % len(labels))
         image = self._finish(*first)[0][0]  # Not timed: the processes start.
         began = time.monotonic()
-        self._finish(*self._start(1, first[0]))
+        self._finish(*self._start(first[0]))
         self.seconds_a_step = (time.monotonic() - began) / steps
         self.shapes = (
             jax.ShapeDtypeStruct((count, *image.shape), image.dtype),
@@ -80,8 +80,8 @@ class Augmented:
     def calls(self, order):
         """For each array of indices `(steps, batch)`: augmented images, labels, and their places in these."""
         waiting: collections.deque = collections.deque()
-        for number, indices in enumerate(order):
-            waiting.append(self._start(number, indices))
+        for indices in order:
+            waiting.append(self._start(indices))
             if len(waiting) > AHEAD:
                 yield self._finish(*waiting.popleft())
         for call in waiting:
@@ -91,8 +91,9 @@ class Augmented:
         """Stop the processes."""
         self._processes.shutdown(cancel_futures=True)
 
-    def _start(self, number, indices):
-        seeds = [(self.seed, number, step) for step in range(len(indices))]
+    def _start(self, indices):
+        seeds = [(self.seed, self._calls, step) for step in range(len(indices))]
+        self._calls += 1
         return indices, [self._processes.submit(_augment, *given) for given in zip(indices, seeds, strict=True)]
 
     def _finish(self, indices, batches):

@@ -18,18 +18,20 @@ class Stage(NamedTuple):
     share: float
 
 
-def stages(text, native):
+def stages(text, recipe, native):
     """The stages in a text such as "32:0.7,64:0.3", from first to last.
 
     Args:
-        text: string; empty for one stage with the images in their own size.
+        text: string; empty for those of the recipe, if it has any. An image takes time in proportion to its pixels.
+        recipe: the `keras_coda.recipes.Recipe`.
         native: integer, the size of the images.
 
     Raises:
         ValueError: it is not of this form.
     """
     if not text:
-        return [Stage(native, 1.0)]
+        of_recipe = recipe.stages or [{"scale": 1, "share": 1.0}]
+        return [Stage(round(s["scale"] * native), s["share"] * s["scale"] ** 2) for s in of_recipe]
     try:
         found = [Stage(int(size), float(share)) for size, share in (part.split(":") for part in text.split(","))]
     except ValueError:

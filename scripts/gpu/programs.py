@@ -9,27 +9,14 @@ import keras
 import numpy as np
 
 import keras_coda
+from keras_coda.training.resizing import resized
 
-TESTED_AT_ONCE, RESIZED_AT_ONCE = 500, 5000
+TESTED_AT_ONCE = 500
 
 
 def strongly_typed(values):
     """Arrays without JAX's weak types, so that a program compiled for them accepts its own results."""
     return [jax.lax.convert_element_type(value, value.dtype) for value in values]
-
-
-def at_size(images, size):
-    """Images `(N, H, W, C)` uint8 on the device, in `size` x `size` pixels."""
-    if images.shape[1] == size:
-        return jnp.asarray(images)
-
-    @jax.jit
-    def resized(part):
-        new = jax.image.resize(part.astype("float32"), (len(part), size, size, part.shape[-1]), "linear")
-        return jnp.round(new).astype("uint8")
-
-    parts = [images[i : i + RESIZED_AT_ONCE] for i in range(0, len(images), RESIZED_AT_ONCE)]
-    return jnp.concatenate([resized(jnp.asarray(part)) for part in parts])
 
 
 def augmented(key, images, flip, padding):
@@ -46,16 +33,21 @@ def augmented(key, images, flip, padding):
     return images.astype("float32") / 255
 
 
-def steps(model, optimizer, feed, native, shape):
+def at_size(images, size):
+    """Float images `(N, H, W, C)` in `size` x `size` pixels."""
+    return images if images.shape[1] == size else resized(images, size, size)
+
+
+def steps(model, optimizer, feed, size, shape):
     """The program of several training steps. The loss includes the model's penalty (eq. 10).
 
-    Logits are sums over positions. So for images of another size than `native`, T is scaled by the number of pixels.
+    Logits are sums over positions. So for images that are made smaller, T is scaled by the number of pixels.
 
     Args:
         model: a `CoDANet`.
         optimizer: a built Keras optimizer, of which the learning rate is a variable.
-        feed: of `gpu.feeds`. Its `crop_padding` is in pixels of the native size.
-        native: integer, the image size for which the model has its T.
+        feed: of `gpu.feeds`, with images of the size for which the model has its T.
+        size: integer, the image size to train with.
         shape: `(steps, batch)`.
 
     Returns:
@@ -66,9 +58,7 @@ def steps(model, optimizer, feed, native, shape):
     loss_of = keras_coda.OneVsRestCrossentropy()
     fixed = [variable.value for variable in model.non_trainable_variables]
     rate_at = next(i for i, variable in enumerate(optimizer.variables) if variable is optimizer._learning_rate)
-    size = feed.shapes[0].shape[1]
-    scale = (size / native) ** 2
-    padding = max(1, feed.crop_padding * size // native) if feed.crop_padding else 0
+    scale = (size / feed.shapes[0].shape[1]) ** 2
 
     def penalty_of(weights, batch, targets, key):
         variables = [*model.trainable_variables, *model.non_trainable_variables]
@@ -82,7 +72,8 @@ def steps(model, optimizer, feed, native, shape):
         def step(state, given):
             weights, variables = state
             indices, key, rate = given
-            batch, targets = augmented(key, images[indices], feed.flip, padding), labels[indices]
+            batch = at_size(augmented(key, images[indices], feed.flip, feed.crop_padding), size)
+            targets = labels[indices]
 
             def loss(weights):
                 logits, _ = model.stateless_call(weights, fixed, batch, training=True)
@@ -115,8 +106,8 @@ def steps(model, optimizer, feed, native, shape):
     )
 
 
-def test(model, images, labels):
-    """The program of a test: a function of weights that returns the accuracy on all these images."""
+def test(model, images, labels, image_size):
+    """The program of a test: a function of weights that returns the accuracy on all these images, in that size."""
     fixed = [variable.value for variable in model.non_trainable_variables]
     size = min(TESTED_AT_ONCE, len(images))
     # Filled up to whole batches with the first images, which do not count twice.
@@ -124,7 +115,8 @@ def test(model, images, labels):
 
     def program(weights, images, labels, places):
         def classes(places):
-            logits, _ = model.stateless_call(weights, fixed, images[places].astype("float32") / 255)
+            batch = at_size(images[places].astype("float32") / 255, image_size)
+            logits, _ = model.stateless_call(weights, fixed, batch)
             return logits.argmax(-1)
 
         return jnp.mean(jax.lax.map(classes, places).ravel()[: len(labels)] == labels)

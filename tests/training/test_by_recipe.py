@@ -81,6 +81,39 @@ def test_an_interrupted_training_goes_on_where_it_stopped(recipe, tmp_path, monk
     assert int(model.optimizer.iterations) == 40
 
 
+STAGES = [{"scale": 0.5, "share": 0.5}, {"scale": 1, "share": 0.5}]
+
+
+def test_a_training_in_stages_is_the_same_after_an_interruption(recipe, tmp_path, monkeypatch, capsys):
+    in_stages = dataclasses.replace(recipe, stages=STAGES)
+    whole, _ = training.train(in_stages, tmp_path / "whole", epochs=4, verbose=0)
+    assert type(whole) is CoDANet
+    for epoch in (1, 3):  # in each of the stages
+        with monkeypatch.context() as patched:
+            patched.setattr(State, "on_epoch_begin", _interrupt_at(epoch))
+            with pytest.raises(KeyboardInterrupt):
+                training.train(in_stages, tmp_path / "preset", epochs=4, verbose=0)
+    logs = tmp_path / "logs"
+    model, results = training.train(in_stages, tmp_path / "preset", epochs=4, verbose=2, logs=logs)
+    lines = capsys.readouterr().out
+    assert "Epochs 4 to 4: images of 1 times their height and width" in lines
+    assert "Epoch 3/4" not in lines
+    assert results["epochs"] == 4
+    assert list(pd.read_csv(logs / "training.csv")["epoch"]) == [1, 2, 3, 4]
+    for found, expected in zip(model.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    plain, _ = training.train(recipe, tmp_path / "plain", epochs=4, verbose=0)
+    assert not np.allclose(plain.get_weights()[0], whole.get_weights()[0], atol=1e-3)
+
+
+@pytest.mark.one_backend
+def test_a_training_in_stages_has_no_time_limit(recipe, tmp_path):
+    in_stages = dataclasses.replace(recipe, stages=STAGES)
+    with pytest.raises(ValueError, match=r"a recipe without stages\. Received: limit_minutes=1, .*stages=\[\{'scale"):
+        training.train(in_stages, tmp_path / "preset", limit_minutes=1)
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.one_backend
 def test_a_training_is_not_resumed_with_other_data(recipe, few_digits, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
