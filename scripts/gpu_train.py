@@ -237,14 +237,17 @@ class Job:
         images = [other.share / other.size**2 for other in self.stages]
         at_most = int(self.epochs * a_epoch * images[number] / sum(images))
         left = self.train_until - time.monotonic()
+        seconds = left * stage.share / rest
         steps = plan.steps_in(left, stage.share, rest, a_step, at_most, chunk)
-        warm_up = self.warm_up * steps if number == 0 else 0
-        fall = self.fall if is_last else 0
-        rates = plan.learning_rates(self.rate, steps, warm_up, fall).reshape(-1, chunk)
+        warm_up, fall = self.warm_up if number == 0 else 0, self.fall if is_last else 0
+        schedule = plan.Schedule(self.rate, steps, chunk, warm_up, fall)
         self.say(stage=number + 1, rate=self.rate, steps=steps, epochs=round(steps / a_epoch, 2), fall=fall)
         order = plan.batches(len(self.data.y_train), (chunk, batch), self.recipe.seed + number)
         losses, hits = [], []
-        for call, (of_call, taken) in enumerate(zip(rates, feed.calls(order), strict=False), start=1):
+        began = time.monotonic()
+        for call, taken in enumerate(feed.calls(order), start=1):
+            spent = time.monotonic() - began
+            of_call = schedule.rates(seconds - spent, spent / (call - 1) / chunk if call > 1 else a_step)
             key = jax.random.fold_in(jax.random.key(self.recipe.seed + number), call)
             weights, variables, loss, hit = program(self.weights, self.variables, *taken, key, of_call)
             losses.append(float(loss.mean()))
@@ -254,7 +257,7 @@ class Job:
             self.weights, self.variables = weights, variables
             self.seen += chunk * batch
             late = time.monotonic() > self.train_until
-            last = late or call == len(rates)
+            last = late or schedule.progress == 1
             if call % (a_epoch // chunk) == 0 or last:
                 facts = {"loss": np.mean(losses), "training_accuracy": np.mean(hits), "rate": of_call[-1]}
                 self.results = {"epochs": round(self.seen / len(self.data.y_train), 2)}
@@ -267,8 +270,8 @@ class Job:
                 losses, hits = [], []
             if time.monotonic() > self.saved + SAVE_EVERY:
                 self.save()
-            if late:
-                self.say(late=True, steps_done=call * chunk, of=steps)
+            if last:
+                self.say(stage=number + 1, steps_done=call * chunk, of=steps, late=late)
                 break
         if not is_last:
             self.save()  # The next stage may not fit into the GPU's memory.
@@ -290,10 +293,10 @@ class Job:
         found = {}
         for rate in self.rates:
             weights, variables = self.weights, self.variables
-            rates = plan.learning_rates(rate, calls * chunk, 0.05 * calls * chunk, 1.0).reshape(calls, chunk)
+            schedule = plan.Schedule(rate, calls * chunk, chunk, warm_up=0.05, fall=1.0)
             for call in range(calls):
                 given = self.few_steps(feed, call)
-                weights, variables, losses, hits = program(weights, variables, *given, rates[call])
+                weights, variables, losses, hits = program(weights, variables, *given, schedule.rates(np.inf, 1.0))
             found[rate] = float(losses[-max(1, chunk // 4) :].mean())
             self.say(tried=rate, steps=calls * chunk, loss=repr(found[rate]), training_accuracy=float(hits))
         return plan.best(found)

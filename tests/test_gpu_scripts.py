@@ -69,9 +69,31 @@ def test_stages_share_the_time_that_is_left(plan):
 
 
 def test_the_learning_rate_grows_stays_and_falls(plan):
-    np.testing.assert_allclose(plan.learning_rates(2.0, 8, 2, 0.5), [1, 2, 2, 2, 2, 1.5, 1, 0.5])
-    np.testing.assert_allclose(plan.learning_rates(2.0, 4, 0, 1.0), [2, 1.5, 1, 0.5])
-    np.testing.assert_allclose(plan.learning_rates(2.0, 3, 0, 0), [2, 2, 2])
+    schedule = plan.Schedule(2.0, 8, 4, warm_up=0.25, fall=0.5)
+    np.testing.assert_allclose(schedule.rates(1000, 1.0), [0.5, 1.5, 2, 2])
+    assert schedule.progress == 0.5
+    np.testing.assert_allclose(schedule.rates(1000, 1.0), [1.75, 1.25, 0.75, 0.25])
+    assert schedule.progress == 1
+    np.testing.assert_allclose(plan.Schedule(2.0, 3, 3, 0, 0).rates(1000, 1.0), [2, 2, 2])
+
+
+def test_the_learning_rate_reaches_its_end_when_time_is_up(plan):
+    """Though steps take twice as long as planned, and then longer."""
+    schedule = plan.Schedule(1.0, 100, 5, warm_up=0, fall=1)
+    seconds, rates = 100.0, []
+    while schedule.progress < 1:
+        a_step = 2.0 if seconds > 50 else 3.0
+        rates.append(schedule.rates(seconds, a_step))
+        seconds -= 5 * a_step
+    assert seconds == 5  # less than a call takes
+    assert len(rates) == 8
+    falls = np.diff(np.concatenate([[1], *rates, [0]]))
+    assert (falls < 0).all()
+    assert falls.min() > -0.034  # evenly: a first step of 1 / 50, and later ones of 1 / 30 or less
+    # What is no longer possible is not tried.
+    schedule = plan.Schedule(1.0, 100, 5, warm_up=0, fall=1)
+    np.testing.assert_allclose(schedule.rates(-3.0, 1.0), [0.9, 0.7, 0.5, 0.3, 0.1])
+    assert schedule.progress == 1
 
 
 def test_the_best_rate_has_the_lowest_finite_loss(plan):

@@ -91,22 +91,44 @@ def steps_in(seconds, share, rest, a_step, at_most, of):
     return steps
 
 
-def learning_rates(highest, steps, warm_up, fall):
-    """The learning rate of each step: it grows linearly to `highest`, stays there, and falls linearly to 0.
+class Schedule:
+    """The learning rate of a stage: it grows linearly, stays, and falls linearly to 0 at the end of the time.
+
+    Steps may take longer than was measured at the start. So the rest of the stage is planned again before each call.
 
     Args:
-        highest: number.
-        steps: integer.
-        warm_up: number of steps in which it grows.
-        fall: share of the steps, at the end, in which it falls, in [0, 1].
+        highest: number, the rate.
+        steps: integer, at most, a multiple of `of`.
+        of: integer, number of steps in a call.
+        warm_up: share of the stage, at its start, in which the rate grows, in [0, 1].
+        fall: share of the stage, at its end, in which it falls, in [0, 1].
 
-    Returns:
-        `(steps,)`, float32.
+    Attributes:
+        progress: how much of the stage is done when the last call is, from 0 to 1.
     """
-    step = np.arange(steps)
-    grown = np.minimum(1, (step + 1) / max(warm_up, 1))
-    fallen = np.minimum(1, (1 - step / steps) / fall) if fall else 1.0
-    return (highest * grown * fallen).astype("float32")
+
+    def __init__(self, highest, steps, of, warm_up, fall):
+        self.highest, self.steps, self.of, self.warm_up, self.fall = highest, steps, of, warm_up, fall
+        self.progress = 0.0
+
+    def rates(self, seconds, a_step):
+        """The rate of each step of the next call.
+
+        Args:
+            seconds: number, left for the stage.
+            a_step: number, seconds that a step takes.
+
+        Returns:
+            `(of,)`, float32.
+        """
+        left = max(self.of, int(min(self.steps, seconds / a_step)) // self.of * self.of)
+        done, share = self.progress, (1 - self.progress) * self.of / left
+        # Of the middle of each step, so that none is at 0.
+        at = done + share * (np.arange(self.of) + 0.5) / self.of
+        self.progress, self.steps = 1.0 if left == self.of else done + share, self.steps - self.of
+        grown = np.minimum(1, at / self.warm_up) if self.warm_up else 1.0
+        fallen = np.minimum(1, (1 - at) / self.fall) if self.fall else 1.0
+        return (self.highest * grown * fallen * np.ones(self.of)).astype("float32")
 
 
 def best(losses):
