@@ -290,8 +290,10 @@ def run_train(arguments):
     if arguments.images is None and arguments.recipe is None:
         arguments.recipe = DIGITS
     recipe = photo_commands.recipe_of(arguments)
-    out = pathlib.Path(recipe.name) if arguments.out is None else arguments.out
-    logs = out.with_name(f"{out.name}.logs") if arguments.logs is None else arguments.logs
+    # A recipe for photos has the name of their folder, which may be here.
+    name = f"my_{recipe.name}" if data.dataset.is_photos(recipe.dataset) else recipe.name
+    out = pathlib.Path(name) if arguments.out is None else arguments.out
+    logs = out.parent / f"{out.name}.logs" if arguments.logs is None else arguments.logs
     names = {field.name for field in dataclasses.fields(training.Options)}
     given = {name: value for name, value in vars(arguments).items() if name in names}
     _, results = training.train(recipe, out, training.Options(**{**given, "logs": logs}))
@@ -410,7 +412,9 @@ def parser():
         help=f"a name, see keras-coda recipe, or JSON file (default: {DIGITS}, or one for the --images)",
     )
     photo_commands.add_images(command)
-    command.add_argument("--out", type=pathlib.Path, help="preset folder to write (default: the recipe's name)")
+    command.add_argument(
+        "--out", type=pathlib.Path, help="preset folder to write (default: the recipe's name, for photos my_ before it)"
+    )
     command.add_argument("--epochs", type=int, help="in place of the recipe's")
     command.add_argument("--devices", type=number_or_all, help='how many share each batch, or "all" (default: one)')
     command.add_argument(

@@ -1,5 +1,8 @@
 """Decode image files of all kinds to 8-bit pixels, by one rule."""
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +11,30 @@ from PIL import Image, ImageOps
 # A large JPEG file is decoded at a half, a quarter or an eighth of its size, if each side then still has this many
 # times the needed pixels. Bicubic scaling does the rest.
 MARGIN = 2
+# How to turn an image upright, by the number of its orientation in EXIF data.
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What `PIL.Image.open` raises for an image of too many pixels within `pixels_limited`.
+TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+@contextlib.contextmanager
+def pixels_limited() -> Iterator[None]:
+    """A context in which Pillow opens no image of more than `PIL.Image.MAX_IMAGE_PIXELS` pixels, see `TOO_LARGE`.
+
+    Elsewhere it only warns of those with up to twice as many.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def decoded(file: Any, channels: int = 3, side: int | None = None) -> Image.Image:
@@ -41,7 +68,10 @@ def decoded(file: Any, channels: int = 3, side: int | None = None) -> Image.Imag
         raise ValueError(f"Expected 8 or 16 bits a channel. Received: an image of mode {file.mode!r}")
     if side is not None:
         file.draft(None, (MARGIN * side, MARGIN * side))
-    image = ImageOps.exif_transpose(file)
+    # Unlike `ImageOps.exif_transpose`, this reads no other EXIF data, which may be odd.
+    file.load()
+    turn = UPRIGHT.get(file.getexif().get(ORIENTATION))
+    image = file if turn is None else file.transpose(turn)
     # Pillow before 11 opens 16-bit PNG files in mode "I".
     if image.mode.startswith("I"):
         image = Image.fromarray(np.rint(np.asarray(image, "float32") / 257).astype("uint8"))

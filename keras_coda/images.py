@@ -3,13 +3,12 @@
 import contextlib
 import os
 import pathlib
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from keras_coda.decoding import decoded, fitted
+from keras_coda.decoding import TOO_LARGE, decoded, fitted, pixels_limited
 
 # The formats of files that are taken from a folder.
 _LISTED = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -59,15 +58,13 @@ def open_image(path: str | os.PathLike) -> Iterator[Image.Image]:
     Image.init()
     formats = [name for name in Image.ID if name != "EPS"]
     try:
-        # Pillow only warns of images with up to twice as many pixels.
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with pixels_limited():
             file = Image.open(path, formats=formats)
         with file:
             yield file
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image that Pillow can read") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except TOO_LARGE as error:
         raise ValueError(
             f"{path} must have at most {Image.MAX_IMAGE_PIXELS:,} pixels, PIL.Image.MAX_IMAGE_PIXELS. "
             f"Received: one too large ({error})"

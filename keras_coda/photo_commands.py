@@ -7,6 +7,7 @@ import sys
 import warnings
 
 from keras_coda import data, recipes
+from keras_coda.backend.conventions import fits
 from keras_coda.training.photo_recipes import recipe_for_photos, start_shape
 
 RECIPE = """\
@@ -29,7 +30,9 @@ def add_images(command: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a folder of photos, FOLDER/CLASS/* or FOLDER/{train,validation,test}/CLASS/*",
     )
-    command.add_argument("--size", type=int, help="height and width to scale photos to (default: by their size)")
+    command.add_argument(
+        "--size", type=int, help="height and width to scale photos to (default: that of the --start, or by their size)"
+    )
     command.add_argument("--freeze", nargs="+", metavar="LAYER", help='layers that are not trained, such as "dau_[12]"')
 
 
@@ -56,7 +59,13 @@ def _recipe_for_images(arguments):
     else:
         shape = base.image_shape if base and base.image_shape else (None, None, 3)
     if arguments.size is not None:
-        shape = (arguments.size, arguments.size, shape[-1])
+        chosen = (arguments.size, arguments.size, shape[-1])
+        if arguments.start is not None and not fits(shape, chosen):
+            raise ValueError(
+                f"--size is not for --start: photos get the size of the preset, here {shape[0]} x {shape[1]}. "
+                f"Received: --size {arguments.size} --start {arguments.start}"
+            )
+        shape = chosen
     photos = data.Photos(arguments.images, shape)
     print(photos.summary(), file=sys.stderr, flush=True)
     # The summary has already named the problems.

@@ -60,6 +60,11 @@ class Recipe:
             if type(value) not in kinds:
                 expected = " or ".join(kind.__name__ for kind in kinds)
                 raise TypeError(f"`{field.name}` must be of type {expected}. Received: {value!r}")
+        # The name of a folder can be in another encoding. A preset could not be saved with it.
+        for name in ("name", "description", "dataset"):
+            text = getattr(self, name)
+            if text.encode(errors="replace").decode() != text:
+                raise ValueError(f"`{name}` must be text in UTF-8. Received: {text!r}")
         for name, least in (("batch_size", 1), ("epochs", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise TypeError(f"`{name}` must be at least {least}. Received: {getattr(self, name)}")

@@ -2,7 +2,7 @@
 
     python scripts/gpu_train.py s_coda_cifar10_fast --data arrays --minutes 9 --out s
     python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 11 --out xl --half \
-        --stages 32:0.45,64:0.55 --fall 1 --chunk 12 --grids 0 --rates 0.005
+        --fall 1 --chunk 12 --grids 0 --rates 0.005
     python scripts/gpu_train.py xl_coda_tinyimagenet_fast --data arrays --minutes 10 --out xl_2 --half \
         --start xl/preset --stages 64:1 --fall 1 --chunk 12 --grids 0 --rates 0.003
 

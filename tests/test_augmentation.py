@@ -126,6 +126,17 @@ def test_crops_of_stored_images_come_from_everywhere(stored):
     assert lefts == {(index, left) for index in (0, 1) for left in range(19)}
 
 
+def test_crops_of_stored_images_are_of_padded_ones(stored):
+    padding = 30  # more than height and width
+    augmentation = Augmentation(crop_padding=padding)
+    draws = augmentation.draw(100, np.random.default_rng(0))
+    crops = augmentation.take(stored, np.zeros(100, int), draws)
+    padded = np.pad(stored.whole([0])[0], ((padding, padding), (padding, padding), (0, 0)))
+    for crop, (_, down, right, _) in zip(crops, draws, strict=True):
+        top, left = int(down * (padded.shape[0] - 11)), int(right * (padded.shape[1] - 11))
+        np.testing.assert_array_equal(crop, padded[top : top + 12, left : left + 12])
+
+
 @pytest.fixture(scope="module")
 def pictures():
     """The same picture eight times, of 12 x 12 pixels."""

@@ -312,6 +312,43 @@ def test_train_writes_a_preset_that_explain_takes(digit_files, tmp_path, capsys)
 
 
 @pytest.mark.one_backend
+def test_photos_have_a_default_folder_that_is_not_theirs(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(3):
+            noise = np.random.default_rng([ord(name), number]).integers(0, 256, (8, 8, 3), "uint8")
+            Image.fromarray(noise).save(tmp_path / "photos" / name / f"{number}.png")
+    given = []
+    monkeypatch.setattr(training, "train", lambda recipe, *others: given.append((recipe.name, *others)) or (None, {}))
+    assert cli.main(["train", "--images", "photos"]) == 0
+    name, out, options = given.pop()
+    assert (name, str(out), str(options.logs)) == ("photos", "my_photos", "my_photos.logs")
+    assert cli.main(["train", "--images", "photos", "--start", "xs_coda_cifar10", "--size", "32"]) == 0
+    capsys.readouterr()
+    for command in (["train"], ["recipe"], ["train", "s_coda_cifar10_fast"]):
+        assert cli.main([*command, "--images", "photos", "--start", "xs_coda_cifar10", "--size", "64"]) == 2
+        assert capsys.readouterr().err == (
+            "keras-coda: --size is not for --start: photos get the size of the preset, here 32 x 32. "
+            "Received: --size 64 --start xs_coda_cifar10\n"
+        )
+    foreign = os.fsdecode(b"f\xe9rias")
+    (tmp_path / "photos").rename(foreign)
+    for command in ("train", "recipe"):
+        assert cli.main([command, "--images", foreign]) == 2
+        assert "`name` must be text in UTF-8. Received: 'f\\udce9rias'" in capsys.readouterr().err
+
+
+@pytest.mark.one_backend
+def test_the_current_folder_is_no_preset_to_write(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--out", "."]) == 2
+    assert capsys.readouterr().err == (
+        "keras-coda: `directory` must be the path of a folder to write, with a name. Received: .\n"
+    )
+
+
+@pytest.mark.one_backend
 def test_evaluate_prints_a_summary_and_writes_a_report(tmp_path, capsys):
     out = tmp_path / "out"
     few = ["--methods", "contributions", "grad_cam", "--grids", "2", "--images", "2", "--points", "3"]

@@ -301,6 +301,10 @@ def test_imagenet100_says_what_is_to_be_put_where(tmp_path):
         ({"x_train": np.zeros((10, 6)), "x_test": np.zeros((4, 6))}, r"\(N, H, W, C\) or \(N, H, W\).*\(10, 6\)"),
         ({"x_train": np.full((10, 6, 6, 1), "a")}, r"must have numbers .* <U1 of \(10, 6, 6, 1\) as x_train"),
         ({"x_train": np.zeros((10, 6, 6, 1), complex)}, r"must have numbers .* complex128"),
+        (
+            {"x_train": np.zeros((10, 3, 8, 8)), "x_test": np.zeros((4, 3, 8, 8))},
+            r"channels last, \(N, H, W, C\)\. Received: \(10, 3, 8, 8\) as x_train",
+        ),
         ({"x_test": np.zeros((0, 6, 6, 1)), "y_test": np.zeros(0, int)}, "for 0 images in x_test"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import os
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -52,6 +53,22 @@ def test_images_are_turned_as_their_exif_data_say(tmp_path):
     np.testing.assert_array_equal(image[:2], 1.0)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_odd_exif_data_do_not_keep_an_image_from_being_turned(tmp_path, orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 3), dtype="uint8")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = write(tmp_path / "turned.png", pixels, exif=exif)
+    with Image.open(path) as file:
+        want = np.asarray(ImageOps.exif_transpose(file), "float32") / 255.0
+    # A horizontal resolution that is text, and a width that is negative.
+    odd = [(0x0100, 9, 1, -3), (0x0112, 3, 1, orientation), (0x011A, 2, 4, int.from_bytes(b"abc\0", "little"))]
+    entries = b"".join(struct.pack("<HHIi", *entry) for entry in odd)
+    header = b"II*\0" + struct.pack("<IH", 8, len(odd))
+    path = write(tmp_path / "odd.png", pixels, exif=header + entries + bytes(4))
+    np.testing.assert_array_equal(read_image(path, (None, None, 3)), want)
+
+
 def test_files_that_are_no_such_images_are_refused_by_name(tmp_path):
     text = tmp_path / "text.png"
     text.write_text("no image")
@@ -93,6 +110,6 @@ def test_whatever_a_file_holds_it_is_an_image_or_one_error(tmp_path, monkeypatch
         with pytest.raises(ValueError, match=rf"image\.png must have at most {largest} pixels"):
             read_image(image, (4, 4, 3))
     monkeypatch.undo()
-    monkeypatch.setattr(ImageOps, "exif_transpose", lambda image: {}["no such tag"])
+    monkeypatch.setattr(Image.Image, "getexif", lambda image: {}["no such tag"])
     with pytest.raises(ValueError, match=r"image\.png is a damaged image: KeyError"):
         read_image(image, (4, 4, 3))

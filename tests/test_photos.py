@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from PIL import Image
 
 from keras_coda import cli, data, presets, training
 from keras_coda.data import photos as photos_module
-from keras_coda.data.photos import PhotoImages
+from keras_coda.data.photos import Fact, PhotoImages
+from keras_coda.decoding import decoded
 from keras_coda.images import read_image
 from keras_coda.reports import Subject
 
@@ -70,6 +72,66 @@ def test_a_photo_stays_in_its_part_when_others_come(folder):
     moved = {part: before[part] - after[part] for part in before}
     assert sum(map(len, moved.values())) <= 2
     assert names(data.Photos(folder, seed=1)) != after
+
+
+@pytest.mark.one_backend
+def test_the_image_size_is_chosen_by_the_sizes_of_the_files(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            picture([ord(name), number], (640, 480)).save(tmp_path / name / f"{number}.jpg")
+    photos = data.Photos(tmp_path)
+    assert photos.sizes == [(640, 480)] * 4
+    assert photos.image_shape == (128, 128, 3)
+
+
+@pytest.mark.one_backend
+def test_copies_are_never_in_both_parts_and_each_class_is(tmp_path):
+    rng = np.random.default_rng(0)
+    for seed in range(200):
+        # Few digests for many files, so that most have copies, often of other classes.
+        digests = rng.integers(0, 12, 20)
+        files = [(tmp_path / str(number), number % 3) for number in range(20)]
+        facts = {path: Fact(str(digest), (8, 8), False) for (path, _), digest in zip(files, digests, strict=True)}
+        parts = photos_module._split(files, facts, seed, 0.2)
+        train, test = ({(facts[path].digest, label) for path, label in parts[part]} for part in ("train", "test"))
+        assert sorted(parts["train"] + parts["test"]) == sorted(files)
+        assert not {digest for digest, _ in train} & {digest for digest, _ in test}
+        labels_of = {digest: {label for other, label in train | test if other == digest} for digest, _ in train | test}
+        for label in range(3):
+            if sum(labels == {label} for labels in labels_of.values()) > 1:
+                assert label in {of for _, of in train}
+                assert label in {of for _, of in test}
+
+
+@pytest.mark.one_backend
+def test_large_files_of_other_types_are_not_read_whole(folder):
+    with open(folder / "red" / "clip.mp4", "wb") as file:
+        file.truncate(2**26)
+    tracemalloc.start()
+    photos = data.Photos(folder)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert photos.left_out == {folder / "red" / "clip.mp4": "no JPEG, PNG or WebP image"}
+    assert most < 2**24
+
+
+@pytest.mark.one_backend
+def test_photos_of_too_many_pixels_are_those_that_explain_refuses(folder, monkeypatch, recwarn):
+    for side in (41, 60):  # one for which Pillow has a warning, and one for which it has an error
+        picture(side, (side, 40)).save(folder / "red" / f"{side}.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 40)
+    reason = "more than 1,600 pixels"
+    assert data.Photos(folder).left_out == {folder / "red" / "41.png": reason, folder / "red" / "60.png": reason}
+    for path in (folder / "red").iterdir():
+        if path.name in ("41.png", "60.png"):
+            with pytest.raises(ValueError, match="must have at most 1,600 pixels"):
+                read_image(path, (32, 32, 3))
+        else:
+            read_image(path, (32, 32, 3))
+    assert [str(warning.message) for warning in recwarn] == []
+    monkeypatch.undo()
+    assert data.Photos(folder).left_out == {}  # also after a refusal
 
 
 def test_a_split_that_is_there_stays(tmp_path):
@@ -245,13 +307,23 @@ def test_cmyk_is_what_its_colours_say(tmp_path):
 
 
 def test_large_jpeg_files_are_decoded_small_and_one_at_a_time(tmp_path, monkeypatch):
+    seen = []
+
+    def seen_decoded(*arguments):
+        image = decoded(*arguments)
+        seen.append((image.size, photos_module._one_at_a_time.locked()))
+        return image
+
+    monkeypatch.setattr(photos_module, "decoded", seen_decoded)
     smooth = picture(0, (8, 8)).resize((640, 640), Image.Resampling.BICUBIC)
     smooth.save(tmp_path / "large.jpg", quality=95)
     with Image.open(tmp_path / "large.jpg") as file:
         want = np.asarray(file.resize((32, 32), Image.Resampling.BICUBIC), int)
-    monkeypatch.setattr(photos_module, "MANY_PIXELS", 100)
-    got = PhotoImages([tmp_path / "large.jpg"], (32, 32, 3))[0]
-    assert np.abs(got - want).max() <= 4
+    for most, locked in ((640 * 640, False), (640 * 640 - 1, True)):
+        monkeypatch.setattr(photos_module, "MANY_PIXELS", most)
+        got = PhotoImages([tmp_path / "large.jpg"], (32, 32, 3))[0]
+        assert np.abs(got - want).max() <= 4
+        assert seen.pop() == ((80, 80), locked)  # an eighth, which has twice the needed pixels
 
 
 def test_random_cuts_are_of_the_whole_photo(folder):

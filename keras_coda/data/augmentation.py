@@ -159,7 +159,8 @@ def _crops_of_stored(images, indices, padding, tops, lefts):
     for crop, image, top, left in zip(crops, images.whole(indices), tops, lefts, strict=True):
         top = _places(top, image.shape[0] - height + 2 * padding + 1) - padding
         left = _places(left, image.shape[1] - width + 2 * padding + 1) - padding
-        inside = image[max(top, 0) : top + height, max(left, 0) : left + width]
+        # With much padding a crop can lie outside the image, where slices must not begin at the other end.
+        inside = image[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
         crop[max(-top, 0) :, max(-left, 0) :][: inside.shape[0], : inside.shape[1]] = inside
     return crops
 

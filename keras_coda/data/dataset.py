@@ -110,6 +110,10 @@ def _npz(path):
             f"{path} must have numbers of shape (N, H, W, C) or (N, H, W) as images, of one shape in both parts. "
             f"Received: {x_train.dtype} of {x_train.shape} as x_train, {x_test.dtype} of {x_test.shape} as x_test"
         )
+    if x_train.shape[1] in (1, 3) and x_train.shape[2] == x_train.shape[3] > 4:
+        raise ValueError(
+            f"{path} must have images with channels last, (N, H, W, C). Received: {x_train.shape} as x_train"
+        )
     y_train, y_test = _labels(path, "train", x_train, y_train), _labels(path, "test", x_test, y_test)
     classes = [str(label) for label in range(int(max(y_train.max(), y_test.max())) + 1)]
     return Dataset(x_train, y_train, x_test, y_test, classes)
@@ -139,6 +143,11 @@ _LOADERS = {
 }
 # What `load` takes beside paths.
 NAMES = tuple(_LOADERS)
+
+
+def is_photos(name: str | os.PathLike) -> bool:
+    """Whether `load` takes the name of a data set as that of a folder of photos."""
+    return name not in _LOADERS and is_folder(name)
 
 
 def load(
@@ -181,7 +190,7 @@ def load(
     """
     if str(name).endswith(".npz"):
         return _npz(name)
-    if name not in _LOADERS and is_folder(name):
+    if is_photos(name):
         return Dataset(*load_photos(name, image_shape))
     if name not in _LOADERS:
         raise ValueError(

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import io
 import os
 import pathlib
 import sys
@@ -17,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from keras_coda.data.stored_images import StoredImages, threads
-from keras_coda.decoding import decoded, fitted
+from keras_coda.decoding import TOO_LARGE, decoded, fitted, pixels_limited
+from keras_coda.files import sha256
 from keras_coda.text import printable
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -272,7 +272,7 @@ class Photos:
         paths = sorted(paths)
         said = time.monotonic()
         # Threads of its own: other data sets may be waiting for those that decode.
-        with ThreadPoolExecutor() as pool:
+        with pixels_limited(), ThreadPoolExecutor() as pool:
             for number, (path, fact) in enumerate(zip(paths, pool.map(_fact, paths), strict=True), start=1):
                 if time.monotonic() - said >= SECONDS:
                     line = f"{printable(self.folder)}: {number:,} of {len(paths):,} files read"
@@ -324,27 +324,28 @@ def _fact(path):
         state = path.stat()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return _fact_of_state(path, state.st_size, state.st_mtime_ns)
+    return _fact_of_state(path, state.st_size, state.st_mtime_ns, Image.MAX_IMAGE_PIXELS)
 
 
 # Cached, since a command reads the same folder twice: for the recipe and for the training.
 @functools.lru_cache(maxsize=2**20)
-def _fact_of_state(path, size, modified):
+def _fact_of_state(path, size, modified, most_pixels):
     """The `Fact` of a file, or a string with the reason why it has none."""
     try:
-        content = path.read_bytes()
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        thumbnail = _in_turn(image, 3, THUMBNAIL).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+        with Image.open(path, formats=FORMATS) as image:
+            stored = image.size  # before decoding, which changes it
+            thumbnail = _in_turn(image, 3, THUMBNAIL).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+        digest = sha256(path)
     except Image.UnidentifiedImageError:
         return "no JPEG, PNG or WebP image"
-    except Image.DecompressionBombError:
-        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+    except TOO_LARGE:
+        return f"more than {most_pixels:,} pixels"
     except PermissionError:
         return "no permission to read"
     except Exception as error:  # Pillow raises errors of many types for damaged files.
         return f"damaged: {error or type(error).__name__}"
     deviation = np.asarray(thumbnail, "float32").std(axis=(0, 1)).max()
-    return Fact(hashlib.sha256(content).hexdigest(), image.size, bool(deviation < CONSTANT))
+    return Fact(digest, stored, bool(deviation < CONSTANT))
 
 
 def _in_turn(image, channels, side):
@@ -370,19 +371,25 @@ def _copies(facts):
 
 
 def _split(files, facts, seed, held_out):
-    """Split files with labels by their bytes. A class with at least two different files has one in both parts."""
+    """Split files with labels by their bytes.
 
-    def place(path):
-        digest = hashlib.sha256(f"{seed} {facts[path].digest}".encode()).digest()
-        return int.from_bytes(digest[:8]) / 2**64
+    A class with at least two different files, without copies in other classes, has one in both parts.
+    """
 
-    parts: dict[str, list] = {"train": [], "test": []}
-    for label in sorted({label for _, label in files}):
-        own = [(path, label) for path, of in files if of == label]
-        places = sorted({place(path) for path, _ in own})
+    def place(digest):
+        drawn = hashlib.sha256(f"{seed} {digest}".encode()).digest()
+        return int.from_bytes(drawn[:8]) / 2**64
+
+    labels_of: dict[str, set] = {}
+    for path, label in files:
+        labels_of.setdefault(facts[path].digest, set()).add(label)
+    tested = {digest for digest in labels_of if place(digest) < held_out}
+    for label in {label for _, label in files}:
+        own = sorted((digest for digest, labels in labels_of.items() if labels == {label}), key=place)
         # The first of several photos is always for the test, and the last always for training.
-        ends = {places[0]} if len(places) > 1 else set()
-        tested = ends | {value for value in places[:-1] if value < held_out}
-        for path, _ in own:
-            parts["test" if place(path) in tested else "train"].append((path, label))
+        tested.update(own[:1])
+        tested.difference_update(own[-1:])
+    parts: dict[str, list] = {"train": [], "test": []}
+    for path, label in files:
+        parts["test" if facts[path].digest in tested else "train"].append((path, label))
     return parts

@@ -5,7 +5,6 @@ import dataclasses
 import importlib.util
 import os
 import pathlib
-import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from keras_coda.recipes import Recipe
 from keras_coda.settings import settings_of
 from keras_coda.training import fitting, logs
 from keras_coda.training.options import Options
-from keras_coda.training.state import alone
+from keras_coda.training.state import alone, remove
 
 # Number of logits that `score` explains. Predictions and explanations are made in parts, to limit the memory.
 EXPLAINED = 5120
@@ -34,8 +33,8 @@ def train(
 ) -> tuple[CoDANet, dict[str, Any]]:
     """Train a `CoDANet` by a recipe, measure it on held-out images, and save it as a preset.
 
-    The state of the training is saved after every epoch in the folder `directory` + ".training", which is removed at
-    the end. If the training is interrupted or killed, the same call resumes it, with the same losses as without the
+    The state of the training is saved after every epoch in the folder `directory` + ".training", and removed at the
+    end. If the training is interrupted or killed, the same call resumes it, with the same losses as without the
     interruption.
 
     The loss is read about once a second, so that the device does not wait for the host. JAX keeps compiled programs for
@@ -60,7 +59,8 @@ def train(
         TypeError: `options` is no `Options`, or a setting is no field of it.
         ValueError: the data set, optimizer or schedule is unknown; `epochs` or `limit_minutes` is not positive, or too
             short; there are fewer devices, or they cannot share a batch equally; or the state in the folder is
-            damaged, belongs to another training, or is being written by another process.
+            damaged, belongs to another training, or is being written by another process; or `directory` or the logs are
+            within the folder of the photos.
         PresetError: `directory` exists, and `overwrite` is false; the preset `start` does not exist, or its weights do
             not fit the recipe's network.
         FloatingPointError: the loss became NaN or infinite. The network after the last epoch before that is saved as
@@ -79,10 +79,10 @@ def train(
         raise ValueError(f"`epochs` must be positive. Received: {options.epochs}")
     devices = _device_count(options.devices, recipe.batch_size)
     limit = options.limit_minutes
-    if limit is not None and not (0 < limit < np.inf and devices is None and not recipe.stages):
+    if limit is not None and not (0 < limit < np.inf and devices is None):
         raise ValueError(
-            "`limit_minutes` must be positive and finite, and is for one device and a recipe without stages. "
-            f"Received: limit_minutes={limit}, devices={devices}, stages={recipe.stages}"
+            "`limit_minutes` must be positive and finite, and is for one device. "
+            f"Received: limit_minutes={limit}, devices={devices}"
         )
     missing = [name for name in ("tensorboard", "tensorflow") if importlib.util.find_spec(name) is None]
     if options.tensorboard and (missing or options.logs is None):
@@ -97,18 +97,24 @@ def train(
             stacklevel=2,
         )
     directory = pathlib.Path(directory).expanduser()
+    if not directory.name:
+        raise ValueError(f"`directory` must be the path of a folder to write, with a name. Received: {directory}")
     check_target(directory, options.overwrite)
-    if options.logs is not None:
-        options = dataclasses.replace(options, logs=pathlib.Path(options.logs).expanduser())
-    if options.logs is not None and pathlib.Path(options.logs).resolve().is_relative_to(directory.resolve()):
-        raise ValueError(f"`logs` must be outside of the preset's folder, {directory}. Received: {options.logs}")
+    state = directory.with_name(f"{directory.name}.training")
+    written = None if options.logs is None else pathlib.Path(options.logs).expanduser()
+    if written is not None:
+        options = dataclasses.replace(options, logs=written)
+        if written.resolve().is_relative_to(directory.resolve()):
+            raise ValueError(f"`logs` must be outside of the preset's folder, {directory}. Received: {written}")
+    if data.dataset.is_photos(recipe.dataset):
+        _check_outside(recipe.dataset, directory, state, written)
     # Errors in the recipe are raised before the data set is loaded.
     fitting.optimizer(recipe, steps=1)
     fitting.augmentation(recipe)
     dataset = data.load(recipe.dataset, options.data_dir, recipe.image_shape)
     run = fitting.Run(
         recipe=recipe,
-        state=directory.with_name(f"{directory.name}.training"),
+        state=state,
         options=dataclasses.replace(options, devices=devices),
         weights=None if options.start is None else _weights_of(options.start, recipe, dataset),
         began=began,
@@ -155,8 +161,21 @@ def _trained(run, dataset, directory):
             f"{kept}. A lower learning rate may help, or starting from a preset."
         )
     if backend.process()[0] == 0:
-        shutil.rmtree(run.state, ignore_errors=True)
+        remove(run.state)
+    if len({*dataset.classes}) == len(dataset.classes):
+        model.class_names = dataset.classes
+    model.image_size = dataset.x_train.shape[1:3]
     return model, results
+
+
+def _check_outside(photos, *written):
+    """Raise a ValueError if a folder to write is within that of the photos, where it would be one more class."""
+    for folder in written:
+        if folder is not None and folder.resolve().is_relative_to(pathlib.Path(photos).resolve()):
+            raise ValueError(
+                f"Folders to write must be outside of that of the photos, {photos}, whose folders are classes. "
+                f"Received: {folder}"
+            )
 
 
 def _device_count(devices, batch_size):

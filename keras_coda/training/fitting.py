@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import hashlib
 import math
 import pathlib
+import re
 import time
 from typing import Any, NamedTuple
 
@@ -98,7 +100,8 @@ def network(kind, recipe, dataset, dtype=None):
     arguments = {
         "image_shape": (None, None, dataset.x_train.shape[-1]),
         "data_format": "channels_last",
-        "name": recipe.name,
+        # The characters that TensorFlow takes. The preset's metadata have the recipe's own name.
+        "name": re.sub("[^A-Za-z0-9_.-]", "_", recipe.name).lstrip("_-") or "coda_net",
         "dtype": dtype or recipe.dtype,
         **recipe.model,
     }
@@ -175,7 +178,8 @@ def fit(run, dataset, others=()):
     say = functools.partial(print, flush=True) if first and run.options.verbose else lambda line: None
     model = _started(run, dataset)
     # All processes build the network together, so the first has finished writing when the others read the state.
-    of_data = {"images": len(dataset.y_train), "classes": [*dataset.classes]}
+    labels = hashlib.sha256(np.asarray(dataset.y_train, "<i8").tobytes()).hexdigest()
+    of_data = {"images": len(dataset.y_train), "classes": [*dataset.classes], "labels_sha256": labels}
     state = State(run.state, {**run.plan, **of_data}, writes=first)
     if run.deadline is not None:
         say(f"Timing a few steps, of which to fit as many as possible into {run.options.limit_minutes:g} minutes")
@@ -268,16 +272,30 @@ def _seconds_after(model, recipe, dataset):
 
 
 def _steps_in_time(run, dataset, batches, deadline):
-    """How many steps fit before `deadline`. A few are timed, on a network that is then discarded."""
-    model = _started(run, dataset)
-    _compile(model, optimizer(run.recipe, steps=1))
-    compilation, step = time_limit.seconds_of_steps(model, batches)
-    left = deadline - time.monotonic() - compilation
-    steps = int(time_limit.PLANNED * left / step)
+    """How many steps fit before `deadline`: those of whole epochs if the recipe has stages.
+
+    A few are timed, on a network that is then discarded.
+    """
+    model, timed = _started(run, dataset), {}
+    for scale in {*(stage["scale"] for stage in run.recipe.stages), 1}:
+        model.scale = scale
+        _compile(model, optimizer(run.recipe, steps=1))
+        timed[scale] = time_limit.seconds_of_steps(model, batches)
+    compilation, step = timed[1]
+    left = deadline - time.monotonic()
+    steps = int(time_limit.PLANNED * (left - compilation) / step)
     if steps < 1:
         raise ValueError(
             f"`limit_minutes` is too short. Expected: time for a step ({step:.2g} s), after {compilation:.2g} s to "
             f"compile, and for the evaluation ({run.deadline - deadline:.2g} s). "
-            f"Received: {run.options.limit_minutes}, of which {max(left, 0):.2g} s are left for steps"
+            f"Received: {run.options.limit_minutes}, of which {max(left - compilation, 0):.2g} s are left for steps"
         )
-    return steps
+    if not run.recipe.stages:
+        return steps
+
+    def needed(epochs):
+        stages = ((timed[stage.scale], stage.end - stage.first) for stage in epochs_of(run.recipe.stages, epochs))
+        return sum(start + count * len(batches) * step / time_limit.PLANNED for (start, step), count in stages)
+
+    epochs = next((epochs for epochs in range(run.epochs, 0, -1) if needed(epochs) <= left), None)
+    return steps if epochs is None else epochs * len(batches)

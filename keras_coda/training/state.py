@@ -1,6 +1,7 @@
 """The saved state of a training, from which an interrupted training resumes."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,9 +13,13 @@ import keras
 import numpy as np
 
 from keras_coda.files import Lock, sha256, written_whole
+from keras_coda.recipes import Recipe
 
 # Number of states that are kept.
 KEPT = 2
+# Its files are named epoch_00001.json and epoch_00001.npz. Others appear for a moment, and stay after a kill.
+PARTIAL = ".epoch.partial"
+FILES = ("epoch_[0-9]*.json", "epoch_[0-9]*.npz", ".epoch*.partial")
 
 
 class State(keras.callbacks.Callback):
@@ -29,7 +34,8 @@ class State(keras.callbacks.Callback):
 
     Args:
         directory: path of the folder, created if missing.
-        plan: dict of JSON data, everything that decides the training. A state with another plan is refused.
+        plan: dict of JSON data, everything that decides the training. A state with another plan is refused. Entries
+            that a state of an older version lacks are not compared, and those of its "recipe" have their defaults.
         writes: whether this process writes. All processes read.
 
     Attributes:
@@ -38,22 +44,27 @@ class State(keras.callbacks.Callback):
         history: a dict for each epoch with its number, seconds, learning rate and logs.
 
     Raises:
-        ValueError: the state in the folder has another plan, or the last one is damaged.
+        ValueError: the state in the folder has another plan, or the last one is damaged; or the plan is no JSON data.
         OSError: the folder cannot be written to.
     """
 
     def __init__(self, directory: pathlib.Path, plan: dict[str, Any], writes: bool = True) -> None:
         super().__init__()
         self.directory = pathlib.Path(directory)
-        self.plan, self.epoch = plan, 0
+        try:
+            # As it is read again: JSON has lists only, no tuples.
+            self.plan = json.loads(json.dumps(plan))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"A training is described by JSON data: {error}. Received: {plan}") from None
+        self.epoch = 0
         self.steps: int | None = None
         self.history: list[dict[str, Any]] = []
         self._writes = writes
         if writes:
             with _explained(self):
                 self.directory.mkdir(parents=True, exist_ok=True)
-                (self.directory / ".writable").touch()
-                (self.directory / ".writable").unlink()
+                (self.directory / PARTIAL).touch()
+                (self.directory / PARTIAL).unlink()
         if self.last:
             self._read(self.last)
 
@@ -70,22 +81,23 @@ class State(keras.callbacks.Callback):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             plan, self.epoch, self.steps, self.history = (content[key] for key in ("plan", "epoch", "steps", "history"))
-            whole = sha256(weights) == content["weights_sha256"]
+            former, whole = _entries(plan), sha256(weights) == content["weights_sha256"]
         except (ValueError, KeyError, TypeError, FileNotFoundError):
             whole = False
         if not whole:
-            former = self._states()[:-1]
-            start = f"go on from {former[-1].stem}, which is kept" if former else "start again"
+            kept = self._states()[:-1]
+            start = f"go on from {kept[-1].stem}, which is kept" if kept else "start again"
             raise ValueError(
                 f"{path} and {weights.name} are not the state of a training as it was written. "
                 f"Expected: both whole. Delete both, and the same command will {start}."
             )
-        differing = sorted(key for key in plan.keys() | self.plan.keys() if plan.get(key) != self.plan.get(key))
+        own = _entries(self.plan)
+        differing = sorted(key for key, value in former.items() if value != own.get(key))
         if differing:
             raise ValueError(
                 f"{self.directory} holds the state of another training. Expected the same one, to go on with it; or "
-                f"delete the folder, or write elsewhere. Received: { {key: self.plan.get(key) for key in differing} }, "
-                f"where there is { {key: plan.get(key) for key in differing} }"
+                f"delete the folder, or write elsewhere. Received: { {key: own.get(key) for key in differing} }, "
+                f"where there is { {key: former[key] for key in differing} }"
             )
 
     def restore(self, model: keras.Model) -> None:
@@ -113,7 +125,7 @@ class State(keras.callbacks.Callback):
     def _write(self):
         path = self.directory / f"epoch_{self.epoch:05d}.json"
         weights = path.with_suffix(".npz")
-        partial = self.directory / ".partial.npz"
+        partial = self.directory / PARTIAL
         try:
             with _explained(self):
                 with open(partial, "wb") as file:
@@ -154,6 +166,13 @@ def alone(directory: pathlib.Path) -> Iterator[None]:
             directory.rmdir()
 
 
+def remove(directory: pathlib.Path) -> None:
+    """Remove a state. Other files in its folder stay."""
+    for path in (path for pattern in FILES for path in directory.glob(pattern)):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 @contextlib.contextmanager
 def _explained(state):
     """A context whose write errors say which state is kept."""
@@ -162,6 +181,13 @@ def _explained(state):
     except OSError as error:
         kept = f"{state.last.stem} is whole, and the same command goes on from it" if state.last else "No state is kept"
         raise OSError(f"The state of the training cannot be written to {state.directory}: {error}. {kept}.") from error
+
+
+def _entries(plan):
+    """The entries of a plan, with those of its recipe as "recipe.seed" and so on."""
+    others = {key: value for key, value in plan.items() if key != "recipe"}
+    recipe = dataclasses.asdict(Recipe(**plan["recipe"])) if "recipe" in plan else {}
+    return {**others, **{f"recipe.{key}": value for key, value in recipe.items()}}
 
 
 def _storable(variable):

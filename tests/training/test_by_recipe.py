@@ -38,6 +38,7 @@ def test_a_preset_comes_out_with_what_was_measured(recipe, few_digits, tmp_path)
     model, results = training.train(recipe, tmp_path / "preset", epochs=10, verbose=0)
     assert [path.name for path in tmp_path.iterdir()] == ["preset"]  # no state of the training is left
     loaded = presets.load(tmp_path / "preset")
+    assert (model.class_names, model.image_size) == (loaded.class_names, loaded.image_size) == ([*"0123456789"], (8, 8))
     logits = loaded.predict(few_digits.x_test, verbose=0)
     np.testing.assert_allclose(logits, model.predict(few_digits.x_test, verbose=0), rtol=1e-5, atol=1e-5)
     accuracy = np.mean(np.argmax(logits, axis=-1) == few_digits.y_test)
@@ -107,14 +108,6 @@ def test_a_training_in_stages_is_the_same_after_an_interruption(recipe, tmp_path
 
 
 @pytest.mark.one_backend
-def test_a_training_in_stages_has_no_time_limit(recipe, tmp_path):
-    in_stages = dataclasses.replace(recipe, stages=STAGES)
-    with pytest.raises(ValueError, match=r"a recipe without stages\. Received: limit_minutes=1, .*stages=\[\{'scale"):
-        training.train(in_stages, tmp_path / "preset", limit_minutes=1)
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.one_backend
 def test_a_training_is_not_resumed_with_other_data(recipe, few_digits, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(State, "on_epoch_begin", _interrupt_at(1))
@@ -122,10 +115,14 @@ def test_a_training_is_not_resumed_with_other_data(recipe, few_digits, tmp_path,
             training.train(recipe, tmp_path / "preset", epochs=2, verbose=0)
     fewer = few_digits._replace(x_train=few_digits.x_train[:300], y_train=few_digits.y_train[:300])
     for other, message in (
-        (fewer, r"\{'images': 300\}, where there is \{'images': 320\}"),
+        (fewer, r"\{'images': 300, 'labels.*\}, where there is \{'images': 320, "),
         (
             few_digits._replace(classes=list("abcdefghij")),
             r"\{'classes': \['a', .*, where there is \{'classes': \['0',",
+        ),
+        (
+            few_digits._replace(y_train=few_digits.y_train[::-1]),
+            r"Received: \{'labels_sha256': '\w{64}'\}, where",
         ),
     ):
         monkeypatch.setitem(dataset_module._LOADERS, "digits", lambda data_dir, other=other: other)
@@ -134,6 +131,55 @@ def test_a_training_is_not_resumed_with_other_data(recipe, few_digits, tmp_path,
     monkeypatch.setitem(dataset_module._LOADERS, "digits", lambda data_dir: few_digits)
     _, results = training.train(recipe, tmp_path / "preset", epochs=2, verbose=0)
     assert results["epochs"] == 2
+
+
+@pytest.mark.parametrize("name", ["Fotos_(2023)", "写真", "cats & dogs", "_new", "-"])
+def test_names_of_all_scripts_are_those_of_presets(recipe, few_digits, tmp_path, name):
+    training.train(dataclasses.replace(recipe, name=name), tmp_path / name, epochs=1, verbose=0)
+    assert presets.metadata(tmp_path / name)["name"] == name
+    assert presets.load(tmp_path / name).predict(few_digits.x_test, verbose=0).shape == (64, 10)
+
+
+@pytest.mark.one_backend
+def test_a_network_has_the_name_of_its_recipe_where_it_can(recipe, few_digits):
+    for name, want in (("xs_coda-1.5", "xs_coda-1.5"), ("写真", "coda_net"), ("_Käfer (2)", "K_fer__2_")):
+        assert fitting.network(CoDANet, dataclasses.replace(recipe, name=name), few_digits).name == want
+
+
+@pytest.mark.one_backend
+def test_the_users_own_files_beside_a_state_stay(recipe, tmp_path):
+    mine = tmp_path / "preset.training" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("keep me")
+    # Of a training that was killed while it wrote.
+    (mine.parent / ".epoch.partial").write_text("")
+    training.train(recipe, tmp_path / "preset", epochs=1, verbose=0, logs=mine.parent)
+    assert mine.read_text() == "keep me"
+    assert {path.name for path in mine.parent.iterdir()} == {"mine.txt", "training.csv", "maps", "maps.webp"}
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize(
+    ("preset", "logs"), [("photos/preset", None), ("preset", "photos/logs"), ("photos", None), ("pho", None)]
+)
+def test_nothing_is_written_into_the_folder_of_the_photos(recipe, tmp_path, monkeypatch, preset, logs):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ("pho.training" if preset == "pho" else "photos")
+    folder.mkdir()
+    of_photos = dataclasses.replace(recipe, dataset=f"{folder.name}/")
+    with pytest.raises(
+        ValueError,
+        match=rf"outside of that of the photos, {folder.name}/, .*Received: {preset if logs is None else logs}",
+    ):
+        training.train(of_photos, preset, logs=logs, overwrite=True)
+    assert [*folder.iterdir()] == []
+
+
+@pytest.mark.one_backend
+def test_the_current_folder_is_no_preset(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"`directory` must be the path of a folder to write.*Received: \.$"):
+        training.train(recipe, ".", overwrite=True)
 
 
 @pytest.mark.one_backend
@@ -360,6 +406,17 @@ def test_a_training_is_fitted_to_the_time(recipe, few_digits, tmp_path, monkeypa
     assert float(model.optimizer.learning_rate) == pytest.approx(0, abs=1e-8)  # the end of the cosine
     assert presets.metadata(tmp_path / "preset")["results"]["epochs"] == pytest.approx(4.9)
     assert len(pd.read_csv(tmp_path / "training.csv")) == 5
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize(("seconds", "epochs"), [(46, 4), (47, 5), (12, 0.9)])
+def test_stages_are_fitted_to_the_time(recipe, few_digits, tmp_path, monkeypatch, seconds, epochs):
+    """Two stages, of 2 and 3 of 5 epochs. 10 small steps take 5.6 s, 10 others 11.1 s, and each stage starts in 1 s."""
+    Clock(monkeypatch, 0.0, 0.0)
+    monkeypatch.setattr(time_limit, "seconds_of_steps", lambda model, batches: (1.0, float(model.scale)))
+    in_stages = dataclasses.replace(recipe, stages=STAGES)
+    _, results = training.train(in_stages, tmp_path / "preset", epochs=100, limit_minutes=seconds / 60, verbose=0)
+    assert results["epochs"] == epochs
 
 
 @pytest.mark.one_backend

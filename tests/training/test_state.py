@@ -127,6 +127,35 @@ def test_the_state_of_another_training_is_refused(model, tmp_path):
         State(tmp_path / "state", {"seed": 1, "epochs": 4})
 
 
+@pytest.mark.one_backend
+def test_a_state_is_that_of_the_same_call(model, tmp_path):
+    recipe = recipes.Recipe("a", "", "digits", {"filters": (2, 2)}, 0.1, 8, 4)
+    plan = {"recipe": dataclasses.asdict(recipe), "images": 3}
+    fit(model, State(tmp_path / "state", plan), 1)
+    assert State(tmp_path / "state", plan).epoch == 1
+    other = {"recipe": {**plan["recipe"], "seed": 1}, "images": 3}
+    with pytest.raises(ValueError, match=r"Received: \{'recipe\.seed': 1\}, where there is \{'recipe\.seed': 0\}$"):
+        State(tmp_path / "state", other)
+
+
+@pytest.mark.one_backend
+def test_a_state_of_an_older_version_goes_on_by_the_defaults_of_newer_entries(model, tmp_path):
+    recipe = dataclasses.asdict(recipes.load("xs_coda_digits"))
+    older = {key: value for key, value in recipe.items() if key != "stages"}
+    fit(model, State(tmp_path / "state", {"recipe": older}), 1)
+    assert State(tmp_path / "state", {"recipe": recipe, "labels": "abc"}).epoch == 1
+    stages = [{"scale": 1, "share": 1}]
+    with pytest.raises(ValueError, match=r"Received: \{'recipe\.stages': \[\{.*\}, where there is .*: \[\]\}"):
+        State(tmp_path / "state", {"recipe": {**recipe, "stages": stages}})
+
+
+@pytest.mark.one_backend
+def test_a_plan_that_is_no_json_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match=r"described by JSON data: .*int64.*Received: \{'ranks': "):
+        State(tmp_path / "state", {"ranks": np.int64(2)})
+    assert not (tmp_path / "state").exists()
+
+
 def test_on_a_full_disk_the_last_state_is_kept(model, tmp_path):
     """A limit on the size of files, set in the kernel, instead of a full disk."""
     state = State(tmp_path / "state", {})
