@@ -15,6 +15,7 @@ from keras_coda.explanations.explanation import Explanation
 from keras_coda.explanations.snapshot import is_same, snapshot
 from keras_coda.layers.input_encoding import InputEncoding, to_unit_range
 from keras_coda.linear_maps import Graph
+from keras_coda.linear_maps.known import AUGMENTATION, known
 from keras_coda.linear_maps.layout import channel_axis
 from keras_coda.linear_maps.steps import needs_pieces
 from keras_coda.linear_maps.views import view
@@ -47,8 +48,8 @@ class Explainer(Program):
 
     Raises:
         NotDynamicLinearError: a part of the model between `source` and `layer` is not dynamic linear; it is named.
-        ValueError: `layer` or `source` is not in the model, or `source` does not come before `layer`; `dtype` is none
-            of floating-point numbers.
+        ValueError: `layer` or `source` is not in the model, or `source` does not come before `layer`; a source in a
+            list is there twice or does not contribute; `dtype` is none of floating-point numbers.
 
     Example:
 
@@ -132,7 +133,7 @@ class Explainer(Program):
 
         Returns:
             An `Explanation`. With several sources, `weights`, `contributions` and `contribution_map` are tuples of
-            arrays, one for each source.
+            arrays, one for each source, in the order of the list `source`; by default, in the model's order.
 
         Raises:
             ValueError: images of another shape, out of range or NaN; a target out of range.
@@ -147,7 +148,7 @@ class Explainer(Program):
         before, explained = self._parts.before, self._parts.explained
         shapes = [keras.KerasTensor(array.shape, str(array.dtype)) for array in images]
         for part in (before, explained):
-            shapes = part.run(shapes, _spec_of)
+            shapes = part.run(shapes, spec_of)
         shape = shapes[0].shape
         indices, several = targets.to_flat_indices(target, len(images[0]), shape[1:])
         self._compare(images)
@@ -190,17 +191,31 @@ class Explainer(Program):
             check_images(self.model.name, array, None if tensor is None else tensor.dtype)
             if tensor is not None and not getattr(self.model, "scales_integers", False):
                 # As Keras casts inputs before the first layer.
-                array = array.astype(self._policy.compute_dtype if self._policy else tensor.dtype)
+                dtype = tensor.dtype
+                if self._policy is not None and keras.backend.is_float_dtype(dtype):
+                    dtype = self._policy.compute_dtype
+                array = array.astype(dtype)
             if self._is_encoded_first(self._parts.graph.inputs[index]):
                 to_unit_range(array)
             if tensor is not None:
-                check_shape(self.model.name, tensor.shape, array.shape)
+                # `predict` takes any number of images, also where the input has a fixed one.
+                check_shape(self.model.name, (None, *tensor.shape[1:]), array.shape)
             images[index] = array
         return images
 
+    @property
+    def _takes_unit_range(self):
+        """Whether float images must be in [0, 1]: the model is a CoDA-Net, or begins with an `InputEncoding`."""
+        return getattr(self.model, "scales_integers", False) or self._is_encoded_first(self._parts.graph.inputs[0])
+
     def _is_encoded_first(self, number):
-        taken_by = [step.operation for step in self._parts.graph.steps if number in step.sources]
-        return any(isinstance(operation, InputEncoding) for operation in taken_by)
+        """Whether an input reaches an `InputEncoding` as it is, or through augmentation alone."""
+        taken_by = [step for step in self._parts.graph.steps if number in step.sources]
+        return any(
+            isinstance(step.operation, InputEncoding)
+            or (known(step.operation) is AUGMENTATION and self._is_encoded_first(step.results[0]))
+            for step in taken_by
+        )
 
     def _compare(self, images):
         """Compare the `linear_map` of users' own layers with their `call`, once."""
@@ -254,7 +269,7 @@ class Explainer(Program):
         }
 
 
-def _spec_of(operation):
+def spec_of(operation):
     """The function from an operation's inputs to its outputs, without values."""
     # A layer's own `compute_output_spec` may not take the `training` of its `call`.
     return lambda *args, training=None, **kwargs: operation.compute_output_spec(*args, **kwargs)

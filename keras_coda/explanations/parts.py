@@ -34,7 +34,8 @@ def split(model: keras.Model, graph: Graph, layer: Any, source: Any) -> tuple[Gr
         `(before, explained)`, two graphs.
 
     Raises:
-        ValueError: `layer` or `source` is not in the model, or not every path passes through `source`.
+        ValueError: `layer` or `source` is not in the model, not every path passes through `source`, or a source in a
+            list is there twice or does not contribute.
         NotDynamicLinearError: the model has several outputs, and `layer` chooses none.
     """
     if layer is None:
@@ -54,11 +55,22 @@ def split(model: keras.Model, graph: Graph, layer: Any, source: Any) -> tuple[Gr
             raise ValueError(_ORDER.format(names_of(source), names_of(layer), [step.name for step in graph.steps]))
         return before, explained
     sources = source if isinstance(source, (list, tuple)) else [source]
-    uses = [step for one in sources for step in _uses(graph, one, "source")]
+    of_each = [_uses(graph, one, "source") for one in sources]
+    uses = [step for steps in of_each for step in steps]
     before, explained = graph.between(lambda step: step in uses and step.results[0] not in outputs, outputs)
     past = [number for number in explained.inputs if number in graph.inputs]
     if past:
         raise ValueError(_ORDER.format(names_of(source), names_of(layer), [step.name for step in graph.steps]))
+    tensors = [[n for step in steps for n in step.results if n in explained.inputs] for steps in of_each]
+    if not all(tensors) or sum(map(len, tensors)) != len(explained.inputs):
+        unused = [names_of(one) for one, found in zip(sources, tensors, strict=True) if not found]
+        raise ValueError(
+            "`source` must list each layer once, and each must contribute to `layer` without passing another one. "
+            f"Received: source={names_of(source)}" + (f", of which {unused} do not contribute" if unused else "")
+        )
+    # In the order of `source`, not of the model.
+    explained.inputs = [number for found in tensors for number in found]
+    before.outputs = list(explained.inputs)
     return before, explained
 
 

@@ -58,7 +58,7 @@ def _add(value, found, seen):
         _add(list(value), found, seen)
         _add(list(value.values()), found, seen)
     elif isinstance(value, np.ndarray):
-        found += [value.shape, value.tobytes()]
+        found += [*value.shape, str(value.dtype), value.tobytes()]
     else:
         found.append(value)
         if isinstance(value, keras.Operation) and id(value) not in seen:

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from keras_coda import plots
-from keras_coda.backend.conventions import check_shape
-from keras_coda.explanations.explainer import explain
+from keras_coda.backend.conventions import check_shape, probe
+from keras_coda.explanations.explainer import Explainer, explain, spec_of
 from keras_coda.images import check_kept, open_image, read_image, to_pixels
 from keras_coda.imports import Lazy
 from keras_coda.linear_maps import Graph, layout
@@ -45,7 +45,9 @@ def explain_video(
     memory at once, apart from a GIF or WebP file, which Pillow collects before it writes.
 
     Args:
-        model: a CoDA-Net, or any model that `explain` takes, of images of one or three channels.
+        model: a CoDA-Net, or any model that `explain` takes, of images of one or three channels, of which the pixels
+            contribute. CoDA-Nets and models that begin with an `InputEncoding` get frames as floats in [0, 1]. Models
+            that take integers, and all others, such as those that begin with a `Rescaling`, get them in 0..255.
         video: path of a video or animation, or of a folder of images, which are taken in the order of their names.
         path: file to write: .gif or .webp, or, with the extra `video`, one of .mp4, .mkv, .mov, .webm and .avi.
             It is written completely or not at all. A GIF stores repeated frames as one longer frame.
@@ -62,7 +64,8 @@ def explain_video(
 
     Raises:
         ValueError: the input has no frames or cannot be read as a video; the output has another format, or would
-            overwrite the input; the target or the classes do not fit the model.
+            overwrite the input; the target or the classes do not fit the model; other things than pixels contribute, as
+            in a hybrid.
         ImportError: a video is read or written without the extra `video`.
         OSError: a file cannot be read or written.
 
@@ -83,10 +86,14 @@ def explain_video(
     data_format = layout.data_format(graph, graph.inputs[0])
     image_shape = model.input_shape[1:] if image_shape is None else tuple(image_shape)
     check_shape(model.name, model.input_shape[1:], image_shape)
+    explainer = Explainer(model)
+    _check_sources(explainer, image_shape, data_format)
+    as_integers = keras.backend.is_int_dtype(model.inputs[0].dtype) or not explainer._takes_unit_range
 
     def explained():
         for images in _batches(_frames(video, image_shape, data_format), batch_size):
-            yield images, explain(model, images, target, batch_size=batch_size)
+            taken = np.round(255 * images).astype("uint8") if as_integers else images
+            yield images, explain(model, taken, target, batch_size=batch_size)
 
     count, limit, weight_limit = 0, 0.0, 0.0
     progress = keras.utils.Progbar(None, verbose=verbose, unit_name="frame explained")
@@ -114,6 +121,21 @@ def explain_video(
     finally:
         partial.unlink(missing_ok=True)
     return count
+
+
+def _check_sources(explainer, image_shape, data_format):
+    """Raise an error where contributions are not of one image of the frame's size, as in a hybrid."""
+    shape = (1, *probe(image_shape))
+    parts, channels = explainer._parts, 1 if data_format == "channels_first" else 3
+    sources = parts.before.run([keras.KerasTensor(shape, explainer.model.inputs[0].dtype)], spec_of)
+    found = [tuple(source.shape) for source in sources]
+    sizes = [(*s[:axis], *s[axis + 1 :]) for s, axis in zip(found, parts.channels, strict=True)]
+    if sizes != [(*shape[:channels], *shape[channels + 1 :])] or found[0][parts.channels[0]] not in (1, 2, 3, 6):
+        raise ValueError(
+            "Expected a model in which the pixels of the image contribute, as colours or encoded. Received: model "
+            f"{explainer.model.name!r}, in which tensors of shape {[s[1:] for s in found]} contribute for images of "
+            f"shape {shape[1:]}"
+        )
 
 
 def _batches(frames, size):

@@ -44,8 +44,7 @@ class ExplainedModel(keras.Model):
         self.several = explained != "predicted"
         self.probabilities = probabilities
         self.explainer = Explainer(model)
-        encoded = self.explainer._is_encoded_first(self.explainer._parts.graph.inputs[0])
-        self.in_unit_range = encoded or getattr(model, "scales_integers", False)
+        self.in_unit_range = self.explainer._takes_unit_range
         sources = len(self.explainer._parts.channels)
         if sources != 1:
             raise ValueError(

@@ -127,11 +127,13 @@ def metadata_of(path):
     >>> keras_coda.exporting.metadata_of("digits.onnx")["classes"][3]
     '3'
     """
-    suffix = pathlib.Path(path).suffix
+    path = pathlib.Path(path).expanduser()
+    # The name of a folder, such as "net-1.0", may have a dot.
+    suffix = "" if path.is_dir() else path.suffix
     form = next((form for form in FORMATS.values() if form.suffix == suffix), None)
     if form is None:
         raise ValueError(f"`path` must end in one of {[f.suffix for f in FORMATS.values()]}. Received: {str(path)!r}")
-    path, module = pathlib.Path(path), form.load()
+    module = form.load()
     if not path.exists():
         raise FileNotFoundError(f"`path` must be an exported file. Received: {str(path)!r}, which does not exist")
     try:

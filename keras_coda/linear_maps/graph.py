@@ -208,6 +208,7 @@ class GraphMap(LinearMap):
         self._graph = graph
         self._maps = maps
         self._shapes = {number: ops.shape(value) for number, value in values.items()}
+        self._dtypes = {number: keras.backend.standardize_dtype(value.dtype) for number, value in values.items()}
         self._several = len(graph.inputs) > 1
 
     def pull_back(self, u: Tensor) -> tuple[list[Tensor], Tensor | None]:
@@ -230,10 +231,32 @@ class GraphMap(LinearMap):
             if W.offset is not None:
                 share = self._share(rows[0], W.offset, step.results[0])
                 bias = share if bias is None else ops.add(bias, share)
-            pulled = W.T @ (rows if step.several_results else rows[0])
+            if self._dtypes[step.results[0]] == "float16":
+                pulled = self._pulled_in_float16(step, W, rows)
+            else:
+                pulled = W.T @ (rows if step.several_results else rows[0])
             for number, adjoint in zip(step.sources, pulled, strict=True):
                 adjoints[number] = ops.add(adjoints[number], adjoint) if number in adjoints else adjoint
         return [adjoints[number] for number in self._graph.inputs], bias
+
+    def _pulled_in_float16(self, step, W, rows):
+        """`W.T @ rows` in float32. Each row is scaled to 1 in between, as a high temperature makes rows too small."""
+
+        def axes(number):
+            return tuple(range(1 - len(self._shapes[number]), 0))
+
+        def times(sizes, vectors, number):
+            return ops.cast(vectors, "float32") * ops.expand_dims(sizes, axes(number))
+
+        given = [(row, number) for row, number in zip(rows, step.results, strict=True) if row is not None]
+        sizes = 1e-30  # of rows of zeros
+        for row, number in given:
+            sizes = ops.maximum(sizes, ops.max(ops.abs(ops.cast(row, "float32")), axis=axes(number)))
+        # Divided by and multiplied with, so that it has no derivatives.
+        sizes = ops.stop_gradient(sizes)
+        rows = [None if row is None else times(1 / sizes, row, n) for row, n in zip(rows, step.results, strict=True)]
+        pulled = W.T @ (rows if step.several_results else rows[0])
+        return [times(sizes, vectors, number) for vectors, number in zip(pulled, step.sources, strict=True)]
 
     def _share(self, u, offset, number):
         """u . offset for each row of u, in at least float32."""

@@ -67,6 +67,9 @@ def concatenate(step, inputs):
 
 
 def cast(step, inputs):
+    before, after = (keras.backend.standardize_dtype(x.dtype) for x in (inputs[0], step(inputs)))
+    if keras.backend.is_float_dtype(before) and not keras.backend.is_float_dtype(after):
+        raise NotDynamicLinearError(f"{step} rounds {before} to {after}, which is not linear. Expected: a float dtype.")
     return joins.weighted_sum(step(inputs), inputs, [1.0])
 
 
@@ -91,7 +94,13 @@ def _several(step, inputs):
 
 def by_pieces(step, inputs):
     """The linear map that an elementwise, piecewise linear operation is at its input."""
-    outputs, W = elementwise_function(lambda x: step([x]), _only(step, inputs))
+    x = _only(step, inputs)
+    outputs, W = elementwise_function(lambda x: step([x]), x)
+    if tuple(outputs.shape) != tuple(x.shape):
+        raise NotDynamicLinearError(
+            f"{step} broadcasts its input to the shape of a constant, which has no linear map here. Expected: a "
+            f"constant that broadcasts to shape {tuple(x.shape)}. Received: outputs of shape {tuple(outputs.shape)}"
+        )
     return outputs, of_list(W)
 
 

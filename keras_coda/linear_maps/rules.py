@@ -162,14 +162,24 @@ def batch_normalization(layer, inputs):
     """A scale and an offset, by the moving mean and variance, which are constants in inference."""
     shape = [1] * len(inputs.shape[1:])
     shape[(layer.axis if layer.axis < 0 else layer.axis - len(inputs.shape)) % len(shape)] = -1
-    factor = ops.rsqrt(layer.moving_variance + layer.epsilon)
+    # In at least float32, as Keras computes.
+    dtype = keras.backend.result_type(layer.compute_dtype, "float32")
+
+    def constant(weight):
+        return ops.reshape(ops.cast(weight, dtype), shape)
+
+    factor = ops.rsqrt(constant(layer.moving_variance) + layer.epsilon)
     if layer.scale:
-        factor = factor * layer.gamma
-    offset = -layer.moving_mean * factor
+        factor = factor * constant(layer.gamma)
+    offset = -constant(layer.moving_mean) * factor
     if layer.center:
-        offset = offset + layer.beta
-    factor, offset = (ops.cast(ops.reshape(c, shape), layer.compute_dtype) for c in (factor, offset))
-    return _fixed(layer, inputs, lambda v: v * factor, lambda u: u * factor, offset)
+        offset = offset + constant(layer.beta)
+
+    def scale(v):
+        return ops.cast(ops.cast(v, dtype) * factor, layer.compute_dtype)
+
+    inputs = ops.cast(ops.cast(inputs, layer.compute_dtype), dtype)
+    return ops.cast(inputs * factor + offset, layer.compute_dtype), LinearMap(scale, scale, offset)
 
 
 def dense(layer, inputs):

@@ -76,7 +76,7 @@ class CoDANet(ImageModel):
         `(N, classes)`, logits.
 
     Attributes:
-        class_names, image_size: as above. They can be set.
+        temperature, logit_bias, class_names, image_size: as above. They can be set.
         value_range: (0.0, 1.0), the range of float images. The configuration contains it, and one with another range
             is refused.
 
@@ -154,8 +154,6 @@ class CoDANet(ImageModel):
         self.kernel_sizes = list(kernel_sizes)
         self.ranks = list(ranks)
         self.strides = list(strides)
-        self.temperature = temperature
-        self.logit_bias = logit_bias
         self.rescaling = rescalings.get(rescaling)
         self.use_bias = use_bias
         self.add_negative = add_negative
@@ -257,6 +255,31 @@ class CoDANet(ImageModel):
     def classes(self) -> int:
         """The number of classes."""
         return self.filters[-1]
+
+    @property
+    def temperature(self) -> float:
+        return self.get_layer("logits").temperature
+
+    @temperature.setter
+    def temperature(self, value):
+        if not value > 0:
+            raise ValueError(f"`temperature` must be positive. Received: {value!r}")
+        self._set_logits("temperature", float(value))
+
+    @property
+    def logit_bias(self) -> float:
+        return self.get_layer("logits").bias
+
+    @logit_bias.setter
+    def logit_bias(self, value):
+        self._set_logits("bias", float(value))
+
+    def _set_logits(self, name, value):
+        setattr(self.get_layer("logits"), name, value)
+        # Compiled programs have the former value.
+        for job in ("train", "test", "predict"):
+            if getattr(self, f"{job}_function") is not None:
+                getattr(self, f"make_{job}_function")(force=True)
 
     @property
     def class_names(self) -> list[str] | None:
@@ -403,6 +426,7 @@ class CoDANet(ImageModel):
         return ops.mean(of_images) / self.temperature
 
     def get_config(self) -> dict:
+        frozen = [layer.name for layer in self.layers if not layer.trainable] if self.trainable else []
         return {
             "filters": self.filters,
             "kernel_sizes": self.kernel_sizes,
@@ -424,6 +448,8 @@ class CoDANet(ImageModel):
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            # Not an argument of `CoDANet`, but set by `from_config`.
+            **({"frozen": frozen} if frozen else {}),
         }
 
     @classmethod
@@ -432,5 +458,9 @@ class CoDANet(ImageModel):
         value_range = tuple(config.pop("value_range", cls.value_range))
         if value_range != cls.value_range:
             raise ValueError(f"`value_range` must be {cls.value_range}. Received: {value_range}")
+        frozen = config.pop("frozen", ())
         with keras.saving.CustomObjectScope(custom_objects or {}):
-            return cls(**config)
+            model = cls(**config)
+        for name in frozen:
+            model.get_layer(name).trainable = False
+        return model

@@ -76,6 +76,7 @@ def _cut(stem, layer):
     """A copy of the part of a stem up to a layer."""
     if not isinstance(stem, keras.Model) or len(getattr(stem, "inputs", None) or []) != 1:
         raise ValueError(f"Expected a built Sequential or Functional model with one input. Received: stem={stem!r}")
+    Graph.of(stem)  # raises an error where the stem has its own `call`, which would be lost
     layer = layer if isinstance(layer, keras.Layer) else stem.get_layer(layer)
     if len(layer.output.shape) != 4:
         raise ValueError(f"The stem must be cut where it has images. Received: {layer.name!r} of {layer.output.shape}")

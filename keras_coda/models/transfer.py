@@ -15,6 +15,8 @@ OUTPUTS = ("filters", "units")
 def with_classes(model: keras.Model, classes: int | Sequence[str]) -> keras.Model:
     """A copy of a model for other classes: the last layer with weights is new, the others keep their weights.
 
+    Frozen layers stay frozen, but for the new one.
+
     Args:
         model: a `CoDANet`, or a model of linear layers and DAU layers.
         classes: the new classes' names, or their number.
@@ -54,7 +56,9 @@ def with_classes(model: keras.Model, classes: int | Sequence[str]) -> keras.Mode
 
         new = keras.models.clone_model(model, clone_function=cloned, recursive=True)
     for own, former in zip(Graph.of(new).operations, Graph.of(model).operations, strict=True):
-        if former is not last and getattr(former, "weights", None):
+        if former is last:
+            own.trainable = True
+        elif getattr(former, "weights", None):
             own.set_weights(former.get_weights())
     return new
 

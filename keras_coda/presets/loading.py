@@ -68,7 +68,8 @@ def load(
         dtype: a dtype policy or its name for all layers, such as "mixed_bfloat16". Default: as saved.
         classes: names of other classes, or their number. The last layer with weights is then replaced by a new one with
             random weights; all others are kept. Default: the preset's classes.
-        freeze: names of layers to exclude from training, or patterns such as "dau_*".
+        freeze: names of layers to exclude from training, or patterns such as "dau_*". Layers that were frozen when the
+            preset was saved are so, too.
         data_format: "channels_last" or "channels_first", of the images that a `CoDANet` takes. Default: as saved.
 
     Returns:

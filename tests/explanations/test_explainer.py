@@ -482,3 +482,37 @@ def test_a_black_image_has_no_residual():
     """Its logit is 0, and there is no bias to compare with."""
     model = keras.Sequential([keras.Input((3, 3, 1)), keras.layers.Flatten(), keras.layers.Dense(2, use_bias=False)])
     np.testing.assert_array_equal(keras_coda.explain(model, np.zeros((1, 3, 3, 1))).relative_residual, 0)
+
+
+def test_integer_images_in_another_precision():
+    """Images of 0 and 1 alone, which as floats would be of the unit range."""
+    steps = [InputEncoding("channels_last"), layers.Flatten(), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((2, 2, 1), dtype="uint8"), *steps])
+    images = np.array([0, 1, 1, 0], "uint8").reshape(1, 2, 2, 1)
+    explanation = keras_coda.explain(model, images, "all", dtype="float32")
+    assert relative_error(explanation.logits, model.predict(images, verbose=0)) < 1e-5
+    assert_complete(explanation, explanation.logits)
+
+
+@pytest.mark.parametrize("of_input", [True, False])
+def test_any_number_of_images_of_a_model_with_a_fixed_one(rng, of_input):
+    steps = [layers.Flatten(), layers.Dense(2)]
+    model = keras.Sequential([keras.Input(batch_shape=(4, 2, 2, 1)), *steps] if of_input else steps)
+    model(rng.random((4, 2, 2, 1), "float32"))
+    images = rng.random((3, 2, 2, 1), "float32")
+    explanation = keras_coda.explain(model, images, "all")
+    assert relative_error(explanation.logits, images.reshape(3, 4) @ np.array(model.layers[-1].kernel)) < 1e-5
+
+
+def test_a_setting_that_is_an_array_does_not_compile_again(rng):
+    model = keras.Sequential([keras.Input((3,)), layers.Rescaling(np.array([1.0, 2.0, 3.0])), layers.Dense(2)])
+    explainer = keras_coda.Explainer(model)
+    x = rng.random((2, 3), "float32")
+    explainer.explain(x)
+    compiled = explainer.predict_function
+    explainer.explain(x)
+    assert explainer.predict_function is compiled
+    model.layers[0].scale = np.array([1.0, 2.0, 4.0])
+    explanation = explainer.explain(x, "all")
+    want = (x * [1, 2, 4]) @ np.array(model.layers[-1].kernel)
+    assert relative_error(explanation.logits, want) < 1e-5

@@ -363,3 +363,70 @@ def test_reshaping_to_no_axes_and_back(rng):
     explanation = keras_coda.explain(model, images, "all")
     total = explanation.contributions.sum(-1) + explanation.bias
     np.testing.assert_allclose(total, model.predict(images, verbose=0), rtol=1e-5)
+
+
+def test_a_constant_that_changes_the_shape_is_refused():
+    """Its contributions would be of three inputs in place of one, and their sum wrong."""
+    inputs = keras.Input((1, 1, 1))
+    broadcast = ops.maximum(inputs, np.array([[[-1.0, -1.0, 5.0]]], "float32"))
+    model = keras.Model(inputs, layers.Flatten()(layers.Conv2D(1, 1, kernel_initializer="ones", **LAST)(broadcast)))
+    message = r"broadcasts its input .* shape \((None|1), 1, 1, 1\). Received: outputs of shape \((None|1), 1, 1, 3\)"
+    with pytest.raises(NotDynamicLinearError, match=message):
+        keras_coda.explain(model, np.full((1, 1, 1, 1), 0.5), [0], piecewise_linear=True)
+
+
+def test_a_constant_that_keeps_the_shape(rng):
+    inputs = keras.Input((1, 1, 3))
+    model = keras.Model(inputs, layers.Flatten()(ops.maximum(inputs, np.array([[[-1.0, -1.0, 5.0]]], "float32"))))
+    images = rng.random((2, 1, 1, 3), "float32")
+    explanation = keras_coda.explain(model, images, "all", piecewise_linear=True)
+    np.testing.assert_allclose(explanation.weights.reshape(2, 3, 3), [np.diag([1, 1, 0])] * 2)
+    np.testing.assert_allclose(explanation.bias, [[0, 0, 5]] * 2, atol=1e-6)
+
+
+def test_a_cast_to_integers_is_refused(rng):
+    inputs = keras.Input((2,))
+    dense = layers.Dense(2, kernel_initializer="ones")
+    model = keras.Model(inputs, dense(ops.cast(ops.cast(2.5 * inputs, "int32"), "float32")))
+    with pytest.raises(NotDynamicLinearError, match=r"rounds float32 to int32, .* Expected: a float dtype"):
+        keras_coda.explain(model, rng.random((1, 2)))
+
+
+def test_integers_before_the_source(rng, drawn):
+    inputs = keras.Input((4,))
+    source = layers.Identity(name="source")(ops.cast(ops.cast(9 * inputs, "int32"), "float32"))
+    model = keras.Model(inputs, layers.Dense(2, kernel_initializer=drawn)(source))
+    x = rng.random((3, 4), "float32")
+    assert_exact(keras_coda.explain(model, x, "all", source="source"), model.predict(x, verbose=0))
+
+
+def two_sources(drawn):
+    inputs = keras.Input((4,))
+    first = layers.Dense(2, kernel_initializer=drawn, name="a")(inputs)
+    second = layers.Dense(3, kernel_initializer=drawn, name="b")(inputs)
+    joined = layers.Concatenate()([first, layers.Dense(2, kernel_initializer=drawn, name="c")(second)])
+    return keras.Model(inputs, layers.Dense(2, kernel_initializer=drawn)(joined))
+
+
+def test_sources_come_in_the_order_of_the_list(rng, drawn):
+    model, x = two_sources(drawn), rng.random((3, 4), "float32")
+    want = keras_coda.explain(model, x, "all", source=["a", "b"])
+    got = keras_coda.explain(model, x, "all", source=["b", "a"])
+    assert [c.shape for c in got.contributions] == [(3, 2, 3), (3, 2, 2)]
+    for field in ("weights", "contributions", "contribution_map"):
+        for one, other in zip(getattr(got, field), getattr(want, field)[::-1], strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert_exact(got, model.predict(x, verbose=0))
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (["a", "b", "a"], r"list each layer once.*Received: source=\['a', 'b', 'a'\]$"),
+        (["a", "b", "c"], r"source=\['a', 'b', 'c'\], of which \['b'\] do not contribute"),
+    ],
+)
+def test_sources_of_a_list_that_do_not_contribute_are_refused(rng, drawn, source, message):
+    with pytest.raises(ValueError, match=message):
+        keras_coda.explain(two_sources(drawn), rng.random((1, 4), "float32"), source=source)

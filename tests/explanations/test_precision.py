@@ -8,7 +8,7 @@ from small_models import IMAGE_SHAPE, copy, small_coda_net
 
 import keras_coda
 from keras_coda import DAUConv2D
-from keras_coda.layers import SumPooling2D
+from keras_coda.layers import LogitScaling, SumPooling2D
 
 FIELDS = ("logits", "weights", "contributions", "residual")
 # Of logits, contributions and completeness, relative to the largest logit or contribution.
@@ -75,3 +75,34 @@ def test_images_are_not_rounded_to_keras_policy_of_the_moment(images, low_precis
     with low_precision():
         got = other.explain(images, "all")
     assert max(errors(got, want).values()) < 1e-6
+
+
+def branched(dtype, temperature, drawn):
+    """What half precision could round on the way from the logits: joins, parts, and a tensor without axes."""
+    settings = {"data_format": "channels_last", "dtype": dtype}
+    inputs = keras.Input(IMAGE_SHAPE, dtype=dtype.removeprefix("mixed_"))
+    x = DAUConv2D(6, 3, 2, padding="symmetric", a_initializer=drawn, b_initializer=drawn, **settings)(inputs)
+    x = keras.layers.BatchNormalization(axis=-1, dtype=dtype)(x)
+    first, _, last = keras.ops.split(x, 3, axis=-1)
+    x = keras.ops.concatenate([first + last, last], axis=-1)
+    x = keras.layers.Conv2D(1, IMAGE_SHAPE[:2], kernel_initializer=drawn, **settings)(x)
+    x = keras.layers.Reshape((1,), dtype=dtype)(keras.layers.Reshape((), dtype=dtype)(x))
+    return keras.Model(inputs, LogitScaling(temperature, dtype="float32")(x))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1e5])
+def test_a_high_temperature_does_not_round_maps_to_zero_in_float16(images, drawn, temperature):
+    exact = branched("float32", temperature, drawn)
+    model = branched("mixed_float16", temperature, drawn)
+    model.set_weights(exact.get_weights())
+    want, got = (keras_coda.explain(m, images, "all") for m in (exact, model))
+    error = relative_error(got.weights, want.weights)
+    assert 1e-5 < error < BOUNDS["mixed_float16"]
+
+
+def test_a_coda_net_of_a_high_temperature_in_float16(images):
+    exact = small_coda_net(temperature=1e5)
+    model = small_coda_net(temperature=1e5, dtype="mixed_float16")
+    model.set_weights(exact.get_weights())
+    want, got = (m.explain(images, "all") for m in (exact, model))
+    assert relative_error(got.weights, want.weights) < BOUNDS["mixed_float16"]

@@ -210,3 +210,39 @@ def test_a_run_that_fails_on_the_way_leaves_what_was_there(model, folder, tmp_pa
         explain_video(model, folder, path)
     assert path.read_bytes() == b"former"
     assert left(path) == ["out.gif"]
+
+
+def test_models_that_scale_frames_themselves_get_them_in_0_to_255(folder, pixels, tmp_path, drawn):
+    scaled = keras.Sequential(
+        [keras.Input(IMAGE_SHAPE), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    integers = keras.Sequential(
+        [
+            keras.Input(IMAGE_SHAPE, dtype="uint8"),
+            keras_coda.layers.InputEncoding("channels_last"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    for model in (scaled, integers):
+        drawn.clear()
+        explain_video(model, folder, tmp_path / "out.gif")
+        logits = np.concatenate([explanation.logits for _, explanation, _ in drawn])
+        np.testing.assert_allclose(logits, model.predict(pixels, verbose=0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(drawn[0][0], pixels[:1] / 255, atol=1e-6)
+
+
+def test_augmentation_before_the_encoding_changes_nothing(folder, pixels, tmp_path, drawn):
+    steps = [keras_coda.layers.InputEncoding("channels_last"), keras.layers.Flatten(), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), keras.layers.RandomFlip(), *steps])
+    explain_video(model, folder, tmp_path / "out.gif")
+    want = model.predict(pixels[:1] / np.float32(255), verbose=0)
+    np.testing.assert_allclose(drawn[0][1].logits, want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_hybrid_is_refused_before_it_is_explained(folder, tmp_path, monkeypatch):
+    stem = keras.Sequential([keras.Input(IMAGE_SHAPE), keras.layers.Conv2D(3, 3, name="cut")])
+    model = keras_coda.models.hybrid(stem, "cut", [2], [1], [2])
+    monkeypatch.setattr("keras_coda.explanations.video.explain", None)
+    with pytest.raises(ValueError, match=r"pixels of the image contribute, .*'hybrid', .* \[\(3, 4, 3\)\] contribute"):
+        explain_video(model, folder, tmp_path / "out.gif")

@@ -460,3 +460,12 @@ def test_a_form_for_one_thread():
     with keras_coda.set_contraction("direct"):
         assert keras_coda.contraction() == "direct"
     assert keras_coda.contraction() == before
+
+
+@pytest.mark.one_backend
+def test_metadata_of_a_folder_with_a_dot_and_of_the_home_folder(tmp_path, monkeypatch):
+    facts = tmp_path / "net-1.0" / "assets.extra" / "keras_coda.json"
+    facts.parent.mkdir(parents=True)
+    facts.write_text(json.dumps({"classes": NAMES}))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert metadata_of(tmp_path / "net-1.0") == metadata_of("~/net-1.0") == {"classes": NAMES}

@@ -177,3 +177,13 @@ def test_a_map_takes_vectors_of_more_precision_than_its_layer(rng, layer):
     outputs, Wv, WTu = evaluate(function, v, v, u)
     assert keras.backend.standardize_dtype(outputs.dtype) == "bfloat16"
     np.testing.assert_allclose(np.sum(u * Wv.astype("float32")), np.sum(WTu.astype("float32") * v), atol=0.05)
+
+
+def test_normalization_in_half_precision_is_that_of_keras(rng, drawn):
+    """Keras computes it in float32: a variance above the largest float16, and a mean that float16 rounds."""
+    layer = layers.BatchNormalization(dtype="mixed_float16")
+    layer.build((None, 3))
+    layer.set_weights([np.array(w, "float32") for w in ([1, 2, 3], [0, 1, 2], [2049, 0, 5], [1e-7, 1e6, 0.1])])
+    x = np.array([[2048, 300, 5]], "float16")
+    outputs = evaluate(lambda x: linear_map(layer, x)[0], x)
+    np.testing.assert_allclose(outputs, evaluate(layer, x), rtol=2e-3)

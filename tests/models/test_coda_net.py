@@ -11,6 +11,7 @@ from on_backend import evaluate
 from reference import relative_error
 from small_models import CLASSES, IMAGE_SHAPE, LOGIT_BIAS, TEMPERATURE, small_coda_net
 
+import keras_coda
 from keras_coda import CoDANet
 
 # Layers are built, but their weights are not drawn.
@@ -212,3 +213,33 @@ def test_parts_are_functional_models(images):
 def test_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         small_coda_net(**arguments)
+
+
+@pytest.mark.parametrize("set_on", ["model", "layer"])
+def test_a_temperature_that_is_set_later_is_saved(tmp_path, images, set_on):
+    model = small_coda_net()
+    before = model.predict(images, verbose=0)
+    if set_on == "model":
+        model.temperature, model.logit_bias = 50, -1
+    else:
+        model.get_layer("logits").temperature, model.get_layer("logits").bias = 50.0, -1.0
+        model.predict_function = None
+    assert (model.temperature, model.logit_bias) == (50, -1)
+    want = (before - LOGIT_BIAS) * TEMPERATURE / 50 - 1
+    np.testing.assert_allclose(model.predict(images, verbose=0), want, rtol=1e-5)
+    np.testing.assert_allclose(model.explain(images, "all").logits, want, rtol=1e-5)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), want, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"`temperature` must be positive. Received: 0"):
+        model.temperature = 0
+
+
+def test_a_temperature_that_is_set_while_training(images):
+    model = small_coda_net(temperature=1.0)
+    model.compile(keras.optimizers.SGD(0.0), keras_coda.OneVsRestCrossentropy())
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "temperature", 100.0))
+    labels = np.array([0, 1])
+    losses = model.fit(images, labels, epochs=2, batch_size=2, verbose=0, callbacks=[callback]).history["loss"]
+    assert abs(losses[0] - losses[1]) > 1e-3
+    np.testing.assert_allclose(losses[1], model.evaluate(images, labels, verbose=0), rtol=1e-5)

@@ -102,3 +102,14 @@ def test_logits_have_the_precision_of_the_policy():
         assert hybrid(stem, "cut", [3], [1], [2]).output.dtype == "float32"
     finally:
         keras.config.set_dtype_policy(before)
+
+
+class Scaled(keras.Model):
+    def call(self, inputs, **kwargs):
+        return super().call(inputs / 255.0, **kwargs)
+
+
+def test_a_stem_with_a_call_of_its_own_is_refused():
+    plain = stem()
+    with pytest.raises(ValueError, match=r"\(Scaled\) has its own `call`"):
+        hybrid(Scaled(plain.inputs, plain.outputs), "cut", [3], [1], [2])

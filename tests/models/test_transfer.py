@@ -109,3 +109,32 @@ def test_models_with_operations_of_keras_ops_get_other_classes(rng):
     assert other.output_shape == (None, 5)
     for got, want in zip(other.get_weights()[:2], model.get_weights()[:2], strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+def trainable(model):
+    return [variable.path for variable in model.trainable_variables]
+
+
+def test_frozen_layers_stay_frozen_in_files_and_copies(preset, images, tmp_path):
+    model = presets.load(preset[0], freeze=["dau_1"])
+    want = trainable(model)
+    assert len(want) == 6
+    model.compile(keras.optimizers.Adam(0.01), OneVsRestCrossentropy())
+    model.fit(images, np.arange(6) % 4, epochs=1, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert trainable(loaded) == want
+    state = [[np.array(variable) for variable in m.optimizer.variables] for m in (loaded, model)]
+    for one, other in zip(*state, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert trainable(presets.load(model.save_to_preset(tmp_path / "preset"))) == want
+    assert trainable(keras.models.clone_model(model)) == want
+    assert trainable(keras_coda.models.transfer.with_classes(model, 2)) == want
+    model.get_layer("dau_1").trainable = True
+    assert "frozen" not in model.get_config()  # which older versions of the package can read
+
+
+def test_a_new_last_layer_is_trained(preset):
+    model = presets.load(preset[0], freeze=["dau_1", "dau_3"])
+    other = keras_coda.models.transfer.with_classes(model, 2)
+    assert {path.split("/")[0] for path in trainable(other)} == {"dau_2", "dau_3"}
