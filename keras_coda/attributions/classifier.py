@@ -167,7 +167,8 @@ class Classifier:
             ValueError: images of another shape or range, or NaN.
         """
         images = keras.ops.convert_to_numpy(images)
-        expected = self.model.inputs[0].shape
+        # `predict` takes any number of images, also where the input has a fixed one.
+        expected = (None, *self.model.inputs[0].shape[1:])
         check_shape(self.model.name, expected, images.shape)
         if not len(images):
             raise ValueError(f"Expected at least one image. Received: shape {images.shape}")

@@ -12,7 +12,9 @@ from keras_coda.linear_maps import NotDynamicLinearError
 class Contributions(Attribution):
     """The contributions of the (encoded) input to the target's logit (paper, eq. 8), `(N, H, W, C)`.
 
-    Their sum plus the biases' share, for a CoDA-Net b0, is the logit. Call: see `Attribution`.
+    Their sum plus the biases' share, for a CoDA-Net b0, is the logit. Call: see `Attribution`. Where layers before the
+    encoding change the image's size, as in a hybrid, H and W are those of what is encoded, and the metrics, which need
+    maps of the image's size, refuse the model (see `Explanation.over_image`).
 
     Args:
         model: see `Attribution`.

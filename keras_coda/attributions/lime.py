@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
-from keras_coda.attributions.classifier import name_of
 from keras_coda.attributions.masked import MaskedScores, check_positive
 from keras_coda.imports import imported
 from keras_coda.layers.input_encoding import to_unit_range
@@ -75,7 +74,7 @@ class LIME(Attribution):
         self.features = features
         self.seed = seed
         self._masked = MaskedScores(self.classifier, activation or self.classifier.activation)
-        self.activation = name_of(self._masked.activation)
+        self.activation = self._masked.activation_name
 
     def _attribute(self, images, source, targets, verbose):
         segments = [self.superpixels(image) for image in self._pictures(images, source)]

@@ -1,5 +1,6 @@
 """Scores of many masked variants of each image, for all methods that perturb images."""
 
+import hashlib
 from typing import Any
 
 import keras
@@ -8,7 +9,8 @@ from keras import ops
 
 from keras_coda import backend
 from keras_coda.attributions.baseline import broadcast
-from keras_coda.attributions.classifier import Classifier
+from keras_coda.attributions.classifier import Classifier, name_of
+from keras_coda.backend.conventions import check_outputs
 from keras_coda.program import Program
 
 
@@ -28,6 +30,18 @@ class MaskedScores(Program):
         self.network = classifier.network
         self.activation = keras.activations.get(activation)
 
+    @property
+    def activation_name(self) -> str:
+        """A name of the activation that tells it from others, with a hash of its values if it is not one of Keras'."""
+        name = name_of(self.activation)
+        if self.activation is getattr(keras.activations, name, None):
+            return name
+        points = np.random.default_rng(0).uniform(-5, 5, (3, self.classifier.classes)).astype("float32")
+        values = ops.convert_to_numpy(self.activation(ops.convert_to_tensor(points)))
+        # To four digits, since the last ones differ between machines.
+        text = " ".join(f"{value:.3e}" for value in values.ravel())
+        return f"{name} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
     def scores(self, source, targets, masks, count, batch_size, baseline=0.0, verbose=0):
         """The scores of all variants.
 
@@ -46,11 +60,13 @@ class MaskedScores(Program):
             `(N, M, K)`, float32.
 
         Raises:
-            ValueError: a softmax is guessed, and the model's outputs are probabilities already.
+            ValueError: a softmax is guessed, and the model's outputs are probabilities already; a score is NaN or
+                infinite.
         """
         self.classifier.check_activation(self.activation, source)
         variants = _Variants(source, targets, masks, count, batch_size, baseline, self.classifier.channel_axis)
         scores = self.predict(backend.input_pipeline(variants), verbose=verbose)
+        check_outputs(self.classifier.model.name, scores)
         return scores[: len(source) * count].reshape(len(source), count, -1)
 
     def call(self, inputs):

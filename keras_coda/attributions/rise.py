@@ -7,7 +7,6 @@ import keras
 import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
-from keras_coda.attributions.classifier import name_of
 from keras_coda.attributions.masked import MaskedScores, check_positive
 from keras_coda.imports import imported
 
@@ -63,7 +62,7 @@ class RISE(Attribution):
         self.probability = probability
         self.seed = seed
         self._masked = MaskedScores(self.classifier, activation or self.classifier.activation)
-        self.activation = name_of(self._masked.activation)
+        self.activation = self._masked.activation_name
 
     def _attribute(self, images, source, targets, verbose):
         draw = self.draw(*(source.shape[axis] for axis in self.classifier.pixel_axes))

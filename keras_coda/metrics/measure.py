@@ -44,7 +44,8 @@ def measure(
     be as before.
 
     Localisation is measured on grids of the images that the model is most confident of (see `make_grids`). The other
-    metrics are measured on the first images, for the class of their label, and share an image's attribution.
+    metrics are measured on the first images, for the class of their label, and share an image's attribution. Shuffle
+    images that are ordered by class before: the first ones are of the first classes alone.
 
     "seconds" is the wall time of the attribution of one item: an image, or a grid with all of its classes. It is the
     mean over a piece. A method is called once before its first piece, so that compilation is not counted.
@@ -67,8 +68,9 @@ def measure(
         `Results` of these methods.
 
     Raises:
-        ValueError: the directory belongs to other settings, another model or other images; a method's map has NaN
-            (the method is named); the model does not take grids; an argument is not of this form.
+        ValueError: the directory belongs to other settings, another model or other images; a method's map has NaN or
+            another size than the image (the method is named); the model does not take grids; an argument is not of this
+            form.
 
     Example:
 
@@ -82,6 +84,9 @@ def measure(
     classifier = as_classifier(model)
     images = keras.ops.convert_to_numpy(images)
     labels = check_labels(labels, len(images), classifier.classes)
+    # Functions of one name, such as lambdas, differ in their probabilities. Those of one image may all be 0 or 1.
+    outputs = classifier.outputs(classifier.source(images[:4]))
+    probabilities = classifier.activation(keras.ops.convert_to_tensor(outputs))
     content = {
         **dataclasses.asdict(protocol),
         "metrics": sorted(protocol.metrics),
@@ -90,22 +95,18 @@ def measure(
         # Not determined by the weights. The outputs depend on the temperature, for example.
         "input": classifier.input,
         "activation": name_of(classifier.activation),
-        pieces.OUTPUTS: classifier.outputs(classifier.source(images[:1])).tolist(),
+        pieces.OUTPUTS: outputs.tolist(),
+        pieces.PROBABILITIES: keras.ops.convert_to_numpy(probabilities).tolist(),
     }
     files = pieces.Pieces(directory, content)
     kinds: list[_Grids | _Images] = []
     if LOCALISATION in protocol.metrics:
-        chosen = draw_grids(
-            classifier,
-            images,
-            labels,
-            protocol.grid_size,
-            protocol.grids,
-            protocol.confidence,
-            protocol.seed,
-            batch_size,
-        )
-        kinds.append(_Grids(classifier, images, labels, chosen, protocol.grid_size))
+        size, count, confidence, seed = protocol.grid_size, protocol.grids, protocol.confidence, protocol.seed
+        if not files.continues:
+            # Kept, since the outputs that they are chosen by differ in their last digits between machines.
+            drawn = draw_grids(classifier, images, labels, size, count, confidence, seed, batch_size)
+            pieces.write(files.directory / pieces.GRIDS, pd.DataFrame(drawn))
+        kinds.append(_Grids(classifier, images, labels, files.grids(), size))
     curves = [metric for metric in CURVES if metric in protocol.metrics]
     if curves:
         ranked = RankedPixels(classifier, batch_size)
@@ -114,12 +115,12 @@ def measure(
     # Make all methods before the first one runs. One that refuses this model then does so now, and not after hours.
     for name, method in {name: make(classifier.model) for name, make in methods.items()}.items():
         for kind in kinds:
-            paths += _measure(files, name, method, kind, protocol.piece, verbose)
+            paths += _measure(files, name, method, kind, classifier.pixel_axes, protocol.piece, verbose)
     pieces.join(paths, files.directory / FILE)
     return Results.load(directory)
 
 
-def _measure(files, name, method, kind, piece, verbose):
+def _measure(files, name, method, kind, pixel_axes, piece, verbose):
     """Measure and write the missing pieces of one method, and return the paths of all."""
     starts = range(0, len(kind), piece)
     paths = [files.path(name, method, kind.name, start) for start in starts]
@@ -133,7 +134,12 @@ def _measure(files, name, method, kind, piece, verbose):
         filled = np.resize(items, min(piece, len(kind)))
         images, targets = kind.inputs(filled)
         if number == 1:
-            method.maps(images, targets)
+            size = tuple(images.shape[axis] for axis in pixel_axes)
+            shape = tuple(np.shape(method.maps(images, targets)))
+            if shape[-2:] != size:
+                raise ValueError(
+                    f"Method {name!r} must give maps of the {kind.name}' size, {size}. Received: shape {shape}"
+                )
         began = time.perf_counter()
         maps = method.maps(images, targets)
         seconds = (time.perf_counter() - began) / len(filled)

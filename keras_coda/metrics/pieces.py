@@ -19,20 +19,28 @@ from keras_coda.imports import Lazy
 pd = Lazy("pandas", "pandas")
 
 SETTINGS = "settings.json"
-OUTPUTS = "outputs"
+GRIDS = "grids.csv"
+OUTPUTS, PROBABILITIES = "outputs", "probabilities"
+_NOT_AS_WRITTEN = (
+    "{} is not as it was written: {}. Expected: the {} of an evaluation to continue. Delete the folder, or choose "
+    "another one."
+)
 
 # Kept by hand: `joblib.Memory` hashes pickled arguments, which gives no stable key for a model, and its results are
 # pickles, which execute code when they are read.
 _CHECKSUM = "# SHA-256 "
-_PLAIN = (bool, int, float, str, tuple, list, np.generic, type(None))
+_PLAIN = (bool, int, float, str, tuple, list, dict, np.generic, type(None))
 
 
 class Pieces:
-    """The directory of an evaluation: `settings.json`, a CSV file for each piece, and the table of all pieces.
+    """The directory of an evaluation: its settings, its grids, a CSV file for each piece, and the table of all.
 
     Args:
         directory: path; created if it is missing.
         settings: dict of plain data, everything that the scores depend on except the methods.
+
+    Attributes:
+        continues: whether there are pieces already.
 
     Raises:
         ValueError: the directory belongs to other settings.
@@ -43,7 +51,8 @@ class Pieces:
         (self.directory / "pieces").mkdir(parents=True, exist_ok=True)
         path = self.directory / SETTINGS
         # Without a piece there is nothing to continue.
-        if not path.exists() or not any((self.directory / "pieces").iterdir()):
+        self.continues = any((self.directory / "pieces").iterdir())
+        if not self.continues:
             with written_whole(path) as file:
                 json.dump(settings, file, indent=1)
             return
@@ -51,11 +60,8 @@ class Pieces:
             found = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(found, dict):
                 raise ValueError(f"it holds {found!r:.40}")
-        except ValueError as error:
-            raise ValueError(
-                f"{path} is not as it was written: {error}. Expected: the settings of an evaluation to continue. "
-                "Delete the folder, or choose another one."
-            ) from error
+        except (OSError, ValueError) as error:
+            raise ValueError(_NOT_AS_WRITTEN.format(path, error, "settings")) from error
         differing = sorted(key for key in found.keys() | settings.keys() if not _same(key, found, settings))
         if differing:
             raise ValueError(
@@ -63,6 +69,14 @@ class Pieces:
                 f"another directory. Received: { {key: settings.get(key) for key in differing} }, where the directory "
                 f"has { {key: found.get(key) for key in differing} }"
             )
+
+    def grids(self):
+        """The indices of the images of each grid, `(G, n n)`, which were written when the evaluation began."""
+        path = self.directory / GRIDS
+        kept = table(path)
+        if kept is None:
+            raise ValueError(_NOT_AS_WRITTEN.format(path, "it is missing or damaged", "grids"))
+        return kept.to_numpy()
 
     def path(self, name, method, kind, start):
         """The path of the piece of a method, with its settings, for the items from `start` on."""
@@ -132,7 +146,7 @@ def digest(arrays):
 
 
 def _same(key, found, settings):
-    if key == OUTPUTS and key in found and key in settings:
+    if key in (OUTPUTS, PROBABILITIES) and key in found and key in settings:
         # One model's outputs differ in their last digits between machines.
         return np.shape(found[key]) == np.shape(settings[key]) and np.allclose(found[key], settings[key], 1e-3, 1e-3)
     return found.get(key) == settings.get(key)

@@ -11,6 +11,8 @@ from keras_coda.metrics.results import CURVES, LOCALISATION
 METRICS = (LOCALISATION, *CURVES)
 """The names of what `measure` can measure."""
 
+_LEAST = {"grid_size": 2, "grids": 1, "removed": 1, "points": 2, "seed": 0, "piece": 1}
+
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
@@ -25,7 +27,7 @@ class Protocol:
         fraction: number in (0, 1], the share of the pixels that pixel removal removes. (Insertion and deletion: all.)
         points: integer, the number of points of each curve.
         sigma: positive number, the standard deviation in pixels of the blur from which insertion starts.
-        seed: integer, for the random choice of grids.
+        seed: integer of at least 0, for the random choice of grids.
         piece: integer, the number of items in a file of the evaluation.
 
     Raises:
@@ -52,10 +54,14 @@ class Protocol:
         unknown = [metric for metric in self.metrics if metric not in METRICS]
         if unknown or not self.metrics or isinstance(self.metrics, str):
             raise ValueError(f"`metrics` must be a list of {METRICS}. Received: {self.metrics!r}")
-        for name, least in (("grid_size", 2), ("grids", 1), ("removed", 1), ("points", 2), ("piece", 1)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
             if not (isinstance(value, (int, np.integer)) and value >= least):
                 raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {value!r}")
+            # Settings are written as JSON, which has no NumPy numbers.
+            object.__setattr__(self, name, int(value))
+        for name in ("confidence", "fraction", "sigma"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         if not (0 <= self.confidence < 1 and 0 < self.fraction <= 1 and self.sigma > 0):
             raise ValueError(
                 f"`confidence` must be in [0, 1), `fraction` in (0, 1] and `sigma` positive. "

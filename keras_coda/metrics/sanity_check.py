@@ -99,7 +99,11 @@ def _layers_with_weights(model):
 def _new_weights(layer):
     """Fresh initial weights for a layer, even where its initializers have fixed seeds."""
     fresh = type(layer).from_config(_without_seeds(layer.get_config()))
-    fresh.build_from_config(layer.get_build_config())
+    if type(layer).build is keras.Layer.build:
+        # Without a `build` of its own its sublayers are built by a call.
+        fresh(keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), layer.input))
+    else:
+        fresh.build_from_config(layer.get_build_config())
     return fresh.get_weights()
 
 

@@ -74,25 +74,30 @@ def most_confident(model: Any, images: Any, labels: Any, confidence: float = 0.5
     """
     classifier = as_classifier(model)
     labels = check_labels(labels, len(images), classifier.classes)
+    outputs = outputs_of(classifier, images, batch_size)
+    of_label = _of(labels, classifier.probabilities(outputs))
+    # The largest output has the largest probability, whatever the activation.
+    chosen = np.flatnonzero((outputs.argmax(-1) == labels) & (of_label > confidence))
+    order = confidence_of(classifier, outputs, labels)
+    return chosen[np.argsort(-order[chosen], kind="stable")]
+
+
+def outputs_of(classifier: Classifier, images: Any, batch_size: int = 32) -> np.ndarray:
+    """The outputs `(N, classes)` for images."""
     # In parts, since encoded images in float32 take many times the memory of 8-bit images.
     size = 32 * batch_size
     parts = [
         classifier.outputs(classifier.source(images[start : start + size]), batch_size)
         for start in range(0, len(images), size)
     ]
-    outputs = np.concatenate(parts)
-    of_label = _of(labels, classifier.probabilities(outputs))
-    # The largest output has the largest probability, whatever the activation.
-    chosen = np.flatnonzero((outputs.argmax(-1) == labels) & (of_label > confidence))
-    order = _confidence(classifier, outputs, labels)
-    return chosen[np.argsort(-order[chosen], kind="stable")]
+    return np.concatenate(parts)
 
 
 def _of(labels, values):
     return np.take_along_axis(values, labels[:, np.newaxis], axis=-1)[:, 0]
 
 
-def _confidence(classifier, outputs, labels):
+def confidence_of(classifier: Classifier, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Numbers `(N,)` that order images by the probability of their label, also where it rounds to 1."""
     of_label = _of(labels, outputs).astype("float64")
     if classifier.activation is not keras.activations.softmax:

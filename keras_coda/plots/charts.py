@@ -33,6 +33,7 @@ def plot_boxes(
     published: Mapping[str, Mapping[str, float]] | None = None,
     chance: float | None = None,
     mark: str = "",
+    published_as: str = "published",
 ) -> None:
     """Draw a box for each array of scores in [0, 1]: quartiles and median, 5th and 95th percentile, mean as a dot.
 
@@ -41,7 +42,8 @@ def plot_boxes(
         scores: dict from methods (or other labels) to arrays of scores, drawn from top to bottom.
         published: dict from the same labels to {"mean", "median", "q25", "q75"}, drawn in gray below each.
         chance: score of a uniform map, drawn as a line.
-        mark: text after "published", see `Evaluation.mark`.
+        mark: text after `published_as`, see `Evaluation.mark`.
+        published_as: name of the published scores in the legend.
     """
     published = {key: value for key, value in (published or {}).items() if key in scores}
     offset = 0.19 if published else 0
@@ -58,7 +60,7 @@ def plot_boxes(
     ax.set(xlim=(0, 1), ylim=(len(scores) - 0.5, -0.5), xlabel="localisation")
     ax.set_yticks(range(len(scores)), [name_of(label) for label in scores], parse_math=False)
     if published:
-        ax.plot([], [], color=GRAY, linewidth=4, alpha=0.5, label=_published(mark))
+        ax.plot([], [], color=GRAY, linewidth=4, alpha=0.5, label=_published(mark, published_as))
         ax.legend(fontsize=6, frameon=False, loc="lower right")
     _finish(ax)
 
@@ -70,6 +72,7 @@ def plot_curves(
     ylabel: str = "mean probability of the class",
     legend: bool = True,
     mark: str = "",
+    published_as: str = "published",
 ) -> None:
     """Draw curves with shaded 95 % intervals, and published curves dashed in the same colours.
 
@@ -80,7 +83,7 @@ def plot_curves(
         published: dict from the same labels to `(x, y)`, x in percent.
         ylabel: label of the y axis.
         legend: whether there is a legend.
-        mark: text after "published", see `Evaluation.mark`.
+        mark, published_as: see `plot_boxes`.
     """
     published = {key: value for key, value in (published or {}).items() if key in curves}
     ends = {label: curve["mean"].iloc[-1] for label, curve in curves.items()}
@@ -96,7 +99,7 @@ def plot_curves(
     ax.set(xlabel="pixels removed, %", ylabel=ylabel, ylim=(0, 1.02))
     ax.set_xlim(0, max(100 * curve["x"].max() for curve in curves.values()))
     if published:
-        ax.plot([], [], color=GRAY, linewidth=1, linestyle="--", label=_published(mark))
+        ax.plot([], [], color=GRAY, linewidth=1, linestyle="--", label=_published(mark, published_as))
     if legend:
         ax.legend(fontsize=6, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     _finish(ax)
@@ -152,8 +155,8 @@ def _colour(label, row):
     return COLOURS.get(label, OTHER[row % len(OTHER)])
 
 
-def _published(mark):
-    return f"published{mark}, post-hoc of another definition" if mark else "published"
+def _published(mark, name):
+    return f"{name}{mark}, post-hoc of another definition" if mark else name
 
 
 def _finish(ax):

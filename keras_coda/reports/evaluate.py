@@ -55,7 +55,8 @@ def evaluate(
             `methods_of` finds for the model.
         protocol: `keras_coda.metrics.Protocol`: metrics, numbers of grids and images. Default: the paper's.
         sanity: integer, number of images for the sanity check in both modes; 0 for no check.
-        shown: integer, number of images whose maps the report shows.
+        shown: integer, number of images whose maps the report shows. There are none if no image is classified
+            correctly, or if images are not gray or of three colours, in [0, 1] or 8 bits.
         published: `Published` scores to show beside the measured ones.
         batch_size: integer, number of variants of images evaluated at once.
         verbose: 1 shows progress.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_coda.attributions import Attribution
+from keras_coda.layers.input_encoding import check_unit_range
 from keras_coda.metrics.grids import assemble
 from keras_coda.reports.subject import Subject
 
@@ -37,7 +38,7 @@ class Examples:
 
 def make(
     subject: Subject, methods: Mapping[str, Attribution], count: int = 6, grid_size: int | None = None
-) -> Examples:
+) -> Examples | None:
     """Examples of the test images on which the model is most confident, one for each class.
 
     Args:
@@ -45,8 +46,14 @@ def make(
         methods: dict from names to attributions of its model.
         count: integer, number of images.
         grid_size: integer n, for a grid of n x n images. Default: no grid.
+
+    Returns:
+        `Examples`, or `None` if there are none: `count` is 0, no image is classified correctly, or images cannot be
+        drawn, since they are neither gray nor of three colours, or are not in [0, 1].
     """
     best = subject.most_confident()
+    if count < 1 or not len(best) or not _can_be_drawn(subject):
+        return None
     images, labels = subject.images[best[:count]], subject.labels[best[:count]]
     maps = {name: method.maps(images, labels) for name, method in methods.items()}
     titles = [subject.classes[label] for label in labels]
@@ -58,3 +65,11 @@ def make(
     grid_maps = {name: method.maps(grid, targets[np.newaxis])[0] for name, method in methods.items()}
     grid_titles = [subject.classes[target] for target in targets]
     return Examples(images, titles, maps, subject.data_format, grid[0], grid_size, grid_titles, grid_maps)
+
+
+def _can_be_drawn(subject):
+    try:
+        check_unit_range(subject.images)
+    except ValueError:
+        return False
+    return subject.images.shape[subject.classifier.channel_axis] in (1, 3)

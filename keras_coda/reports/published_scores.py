@@ -46,7 +46,7 @@ class Published:
             raise ValueError(f"{path} is no JSON file of published scores: {error!r}") from error
 
     def scores(self, metric: str) -> dict[str, Any]:
-        """Scores by method. Empty if the metric was not published."""
+        """Scores by method, of a network of T = 1000. Empty if the metric was not published."""
         return self._of(metric, "temperature_1000", {})
 
     def by_temperature(self, metric: str) -> dict[str, Any]:

@@ -39,12 +39,18 @@ OTHER_DEFINITION = (
     "methods explain the image itself, not the encoded image; their masks have 4 x 4 and 8 x 8 pixels instead of 5 x 5 "
     "and 9 x 9; and Grad-CAM's maps are enlarged to the nearest pixel. The option --definition paper_code uses theirs."
 )
+# `Published.scores` are of networks of this temperature, whatever that of the evaluated one.
+PUBLISHED = "published for T = 1000"
 LOWER_IS_BETTER = ("removal_most_first", "deletion")
 SIMILARITIES = {"ssim": "SSIM", "rank_correlation": "rank correlation", "hog": "correlation of HOG"}
 
 
 def write(
-    path: pathlib.Path, title: str, evaluation: Evaluation, examples: Examples, published: Published | None = None
+    path: pathlib.Path,
+    title: str,
+    evaluation: Evaluation,
+    examples: Examples | None,
+    published: Published | None = None,
 ) -> None:
     """Write the report.
 
@@ -52,7 +58,7 @@ def write(
         path: the HTML file.
         title: string.
         evaluation: the `Evaluation`.
-        examples: the `Examples`.
+        examples: the `Examples`, or `None`.
         published: `Published` scores to show beside the measured ones.
     """
     page = Page(title, "Attribution methods compared on the same model, by keras-coda evaluate.")
@@ -65,7 +71,8 @@ def write(
             _add_curves(page, metric, evaluation, published)
     if evaluation.sanity is not None:
         _add_sanity(page, evaluation.sanity)
-    _add_examples(page, examples)
+    if examples is not None:
+        _add_examples(page, examples)
     if published is not None:
         page.heading("Published scores")
         page.paragraph(published.source)
@@ -97,8 +104,8 @@ def _add_localisation(page, evaluation, published):
     _add_table(page, "localisation", evaluation, {method: scores["mean"] for method, scores in theirs.items()})
     scores = evaluation.localisation()
     figure, ax = charts.chart(6.5, 0.7 + (0.42 if theirs else 0.3) * len(scores))
-    charts.plot_boxes(ax, scores, theirs, evaluation.chance, evaluation.mark)
-    beside = f" Gray: the quartiles and mean of the published scores{evaluation.mark}." if theirs else ""
+    charts.plot_boxes(ax, scores, theirs, evaluation.chance, evaluation.mark, PUBLISHED)
+    beside = f" Gray: the quartiles and mean of the scores {PUBLISHED}{evaluation.mark}." if theirs else ""
     page.picture(
         figure,
         "Scores of all classes in all grids: quartiles and median, whiskers from the 5th to the 95th percentile, and "
@@ -114,11 +121,10 @@ def _add_curves(page, metric, evaluation, published):
     _add_table(page, metric, evaluation, {method: np.mean(values) for method, values in theirs.items()})
     figure, ax = charts.chart(6.5, 3.8)
     inserted = metric == "insertion"
-    charts.plot_curves(
-        ax, evaluation.curves(metric), charts.of_published_curves(published, metric), mark=evaluation.mark
-    )
+    curves = charts.of_published_curves(published, metric)
+    charts.plot_curves(ax, evaluation.curves(metric), curves, mark=evaluation.mark, published_as=PUBLISHED)
     ax.set_xlabel("pixels inserted, %" if inserted else "pixels removed, %")
-    beside = f" Dashed: published{evaluation.mark}." if theirs else ""
+    beside = f" Dashed: {PUBLISHED}{evaluation.mark}." if theirs else ""
     page.picture(figure, f"Means over the images, with 95 % intervals shaded.{beside}")
 
 
@@ -139,7 +145,7 @@ def _add_table(page, metric, evaluation, published):
         for r in rows.itertuples(index=False)
     ]
     if published:
-        columns.append("published")
+        columns.append(PUBLISHED)
         for row, method in zip(cells, rows["method"], strict=True):
             mark = "" if method == "contributions" else evaluation.mark
             row.append(f"{published[method]:.4f}{mark}" if method in published else "")
@@ -181,7 +187,8 @@ def plot_sanity(sanity: Any) -> Any:
         for ax, (measure, name) in zip(row, SIMILARITIES.items(), strict=True):
             curves = {}
             for method, rows in of_mode.groupby("method", sort=False):
-                curves[method] = rows.groupby("layer", sort=False)[measure].mean()
+                # Layers of nested models can have equal names.
+                curves[method] = rows.groupby(["step", "layer"], sort=False)[measure].mean().droplevel("step")
             charts.plot_by_layer(ax, curves, f"{name}, {mode}")
     axes[0, -1].legend(fontsize=6, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -10,6 +10,7 @@ import numpy as np
 from keras_coda import data, presets
 from keras_coda.attributions import Classifier
 from keras_coda.layers import LogitScaling
+from keras_coda.metrics.selection import confidence_of, outputs_of
 from keras_coda.presets.names import is_path
 
 
@@ -25,7 +26,8 @@ class Subject:
     Attributes:
         classifier: the `Classifier`.
         classes: names of the classes.
-        images, labels: the test images, as the model takes them, and their classes.
+        images, labels: the test images, as the model takes them, and their classes. Those of a data set that is ordered
+            by class, such as a folder of photos, are in a random order, always the same: metrics take the first ones.
 
     Raises:
         ValueError: the model is not of this form, or has another number of classes than the data set.
@@ -48,7 +50,10 @@ class Subject:
                 f"Expected a data set of the {self.classifier.classes} classes of model {self.name!r}. "
                 f"Received: one of {len(self.classes)} classes"
             )
-        self.images, self.labels = np.asarray(dataset.x_test), dataset.y_test
+        self.images, self.labels = np.asarray(dataset.x_test), np.asarray(dataset.y_test)
+        if np.array_equal(self.labels, np.sort(self.labels)):
+            order = np.random.default_rng(0).permutation(len(self.labels))
+            self.images, self.labels = self.images[order], self.labels[order]
         if self.data_format == "channels_first":
             self.images = np.moveaxis(self.images, -1, 1)
 
@@ -95,7 +100,7 @@ class Subject:
     @functools.cached_property
     def outputs(self):
         """The outputs for all images, `(N, classes)`."""
-        return self.model.predict(self.images, verbose=0)
+        return outputs_of(self.classifier, self.images)
 
     @property
     def correct(self) -> np.ndarray:
@@ -121,7 +126,7 @@ class Subject:
     def most_confident(self, correct: np.ndarray | None = None) -> np.ndarray:
         """For each class the index of its most confident correct image, ordered by confidence, the highest first."""
         correct = self.correct if correct is None else correct
-        order = np.argsort(-self.of_label, kind="stable")
+        order = np.argsort(-confidence_of(self.classifier, self.outputs, self.labels), kind="stable")
         order = order[correct[order]]
         _, first = np.unique(self.labels[order], return_index=True)
         return order[np.sort(first)]

@@ -1,6 +1,7 @@
 """Figure 6: localisation and pixel removal, of every method, and of the contributions by temperature."""
 
 from keras_coda.plots import charts
+from keras_coda.reports.report import PUBLISHED
 
 METRIC = "removal_least_first"
 
@@ -18,8 +19,9 @@ def draw(evaluations, published=None):
     axes = axes.reshape(2, columns)
     first = evaluations[0]
     of_methods = {} if published is None else published.scores("localisation")
-    charts.plot_boxes(axes[0, 0], first.localisation(), of_methods, first.chance, first.mark)
-    charts.plot_curves(axes[1, 0], first.curves(METRIC), charts.of_published_curves(published), mark=first.mark)
+    charts.plot_boxes(axes[0, 0], first.localisation(), of_methods, first.chance, first.mark, PUBLISHED)
+    curves = charts.of_published_curves(published)
+    charts.plot_curves(axes[1, 0], first.curves(METRIC), curves, mark=first.mark, published_as=PUBLISHED)
     if columns == 2:
         by_temperature = sorted(evaluations, key=lambda evaluation: evaluation.temperature)
         temperatures = {f"T = {e.temperature:g}": e for e in by_temperature}

@@ -272,6 +272,13 @@ def test_outputs_that_are_not_finite_are_an_error(method):
         method(model)(tiny_models.images())
 
 
+def test_any_number_of_images_of_a_model_with_a_fixed_one():
+    model = keras.Sequential([keras.Input(batch_shape=(4, 5, 6, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    images = np.random.default_rng(0).random((3, 5, 6, 3), dtype="float32")
+    classifier = Classifier(model)
+    np.testing.assert_array_equal(classifier.outputs(classifier.source(images)), model.predict(images, verbose=0))
+
+
 def test_fractions_for_a_model_of_integers_are_an_error():
     """Keras' `predict` would round them to black."""
     model = keras.Sequential([keras.Input(IMAGE_SHAPE, dtype="uint8"), tiny_models.coda_net()])

@@ -171,12 +171,35 @@ class TestEvaluate:
         pd.testing.assert_frame_equal(scores(results), scores(whole))
         assert again.calls == 2  # the piece, and the call that compiles
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])
-    def test_damaged_settings_are_named(self, tmp_path, model, data, text):
+    @pytest.mark.parametrize("name", ["settings.json", "grids.csv"])
+    @pytest.mark.parametrize("text", ["", "{", "[]", "\udcff", None])
+    def test_damaged_settings_and_grids_are_named(self, tmp_path, model, data, name, text):
         metrics.measure(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
-        (tmp_path / "settings.json").write_text(text, errors="surrogateescape")
-        with pytest.raises(ValueError, match=r"settings\.json is not as it was written"):
+        (tmp_path / name).unlink()
+        if text is not None:
+            (tmp_path / name).write_text(text, errors="surrogateescape")
+        with pytest.raises(ValueError, match=f"{name} is not as it was written.*Delete the folder"):
             metrics.measure(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
+
+    def test_methods_added_on_another_machine_get_the_same_grids(self, tmp_path, model, monkeypatch):
+        labels = np.arange(24) % CLASSES
+        # Images of a class are equally confident, so that the last digits of the outputs order them.
+        images = colour_images(labels, np.full(24, 4.0))
+        images[np.arange(24), np.arange(24) // 4 % 2, np.arange(24) // 8, (labels + 1) % CLASSES] = 0.5
+        metrics.measure(model, images, labels, {"a": Method()}, tmp_path, **SETTINGS)
+        exact = Classifier.outputs
+
+        def of_another_machine(self, source, *args):
+            outputs = exact(self, source, *args)
+            return outputs * (1 + 1e-6 * np.random.default_rng(0).uniform(size=outputs.shape)).astype("float32")
+
+        monkeypatch.setattr(Classifier, "outputs", of_another_machine)
+        drawn = metrics.make_grids(model, images, labels, size=2, count=5).indices
+        results = metrics.measure(model, images, labels, {"a": Method(), "b": Method()}, tmp_path, **SETTINGS)
+        a, b = (scores(results)[results.table["method"] == name].drop(columns="method") for name in "ab")
+        pd.testing.assert_frame_equal(a.reset_index(drop=True), b.reset_index(drop=True))
+        monkeypatch.undo()
+        assert not np.array_equal(drawn, metrics.make_grids(model, images, labels, size=2, count=5).indices)
 
     def test_methods_can_be_added_and_changed(self, tmp_path, model, data):
         metrics.measure(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
@@ -215,6 +238,16 @@ class TestEvaluate:
         with pytest.raises(ValueError, match=r"Method 'bad' must give finite maps.*grids 2 to 3"):
             metrics.measure(model, *data, methods, tmp_path, **SETTINGS)
 
+    def test_names_the_method_whose_maps_have_another_size(self, tmp_path, model, data):
+        class Smaller(Method):
+            def maps(self, images, targets):
+                return super().maps(images, targets)[..., 1:, :]
+
+        smaller = Smaller()
+        with pytest.raises(ValueError, match=r"Method 'small' must give .* grids' size, \(4, 6\)\..*\(2, 4, 3, 6\)"):
+            metrics.measure(model, *data, {"small": smaller}, tmp_path, **SETTINGS)
+        assert smaller.calls == 1
+
     def test_shows_progress(self, tmp_path, model, data, capsys):
         metrics.measure(model, *data, {"a": Method()}, tmp_path / "1", **{**SETTINGS, "verbose": 1})
         shown = capsys.readouterr().out
@@ -232,6 +265,8 @@ class TestEvaluate:
             ({"methods": {}}, "`methods` must be a dict"),
             ({"methods": {"a": 3}}, "`methods` must be a dict"),
             ({"removed": 0}, "`removed` must be an integer of at least 1"),
+            ({"seed": -1}, "`seed` must be an integer of at least 0"),
+            ({"seed": None}, "`seed` must be an integer of at least 0"),
             ({"model": colour_model((2, 3, CLASSES))}, "takes images of shape .* only"),
             ({"grid_size": 3}, "a model of 4 classes"),
         ],
@@ -253,6 +288,29 @@ def test_settings_of_methods_and_of_the_classifier_are_told_apart(model, data, t
     assert len({path.name.split("_")[2] for path in (tmp_path / "a" / "pieces").iterdir()}) == 2
     with pytest.raises(ValueError, match="'activation': 'linear'"):
         metrics.measure(Classifier(model, "linear"), images, labels, {"rise": two[0]}, tmp_path / "a", **settings)
+
+
+@pytest.mark.one_backend
+def test_functions_of_one_name_and_dicts_of_settings_are_told_apart(model, data, tmp_path):
+    settings = {**SETTINGS, "metrics": ("deletion",)}
+    functions = [lambda x: keras.ops.sigmoid(x), lambda x: keras.ops.sigmoid(x / 100)]
+    methods = [functools.partial(RISE, masks=2, activation=function) for function in functions]
+    for number in (1, 2):
+        method = Method()
+        method.options = {"number": number}
+        methods.append(method)
+    for make in methods:
+        metrics.measure(model, *data, {"a": make}, tmp_path / "a", **settings)
+    assert len({path.name.split("_")[2] for path in (tmp_path / "a" / "pieces").iterdir()}) == 4
+    metrics.measure(Classifier(model, functions[0]), *data, {"a": Method()}, tmp_path / "b", **settings)
+    with pytest.raises(ValueError, match=r"Received: \{'probabilities'"):
+        metrics.measure(Classifier(model, functions[1]), *data, {"a": Method()}, tmp_path / "b", **settings)
+
+
+def test_takes_numbers_of_numpy(model, data, tmp_path):
+    numbers = {**SETTINGS, "removed": np.int64(7), "seed": np.uint8(0), "fraction": np.float32(0.25)}
+    for settings in (numbers, SETTINGS):
+        metrics.measure(model, *data, {"a": Method()}, tmp_path, **settings)
 
 
 @pytest.mark.parametrize("wrong", [{"grids": 0}, {"grid_size": 1}, {"points": 1}, {"fraction": 0}, {"sigma": 0}])

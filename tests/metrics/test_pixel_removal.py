@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from linear_model import BIAS, CLASSES, SHAPE, linear_model, sigmoid
@@ -121,3 +122,11 @@ class TestPixelRemoval:
             metrics.pixel_removal(
                 model, images, **{"targets": TARGETS, "maps": contributions, "points": 3, **arguments}
             )
+
+    def test_refuses_a_model_that_gives_nan_without_some_pixels(self, linear):
+        model, images, contributions = linear
+        # Of a black image it is the logarithm of 0.
+        logits = keras.layers.Lambda(lambda x: keras.ops.log(keras.ops.abs(x - BIAS)))(model.model.outputs[0])
+        infinite = Classifier(keras.Model(model.model.inputs, logits), activation="linear")
+        with pytest.raises(ValueError, match=r"outputs of model .* are NaN or infinite"):
+            metrics.pixel_removal(infinite, images, TARGETS, contributions, fraction=1.0, points=2)

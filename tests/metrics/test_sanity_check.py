@@ -152,3 +152,27 @@ def test_integer_images_of_a_coda_net():
     images, model = np.random.default_rng(0).integers(0, 256, (2, *IMAGE_SHAPE), "uint8"), small_coda_net()
     tables = [metrics.sanity_check(model, Contributions, x) for x in (images, images.astype("float32") / 255)]
     np.testing.assert_allclose(*(table[SIMILARITIES] for table in tables), atol=1e-5)
+
+
+@keras.saving.register_keras_serializable("sanity_check")
+class Block(keras.layers.Layer):
+    """Layers that are made at once, and built by their first call."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first = keras.layers.Conv2D(3, 3, data_format="channels_last")
+        self.second = keras.layers.Conv2D(2, 1, data_format="channels_last")
+
+    def call(self, inputs):
+        return self.second(self.first(inputs))
+
+
+def test_randomises_layers_that_have_no_build(images):
+    model = keras.Sequential([keras.Input((8, 10, 2)), Block(), keras.layers.Flatten(), keras.layers.Dense(3)])
+    method = Watched()
+    table = metrics.sanity_check(model, method, images, targets=0)
+    assert list(table["step"].unique()) == [0, 1, 2]
+    before, after = method.seen[0], method.seen[2]
+    changed = [not np.array_equal(*pair) for pair in zip(before, after, strict=True)]
+    # All kernels. Biases are zeros again.
+    assert changed == [True, False, True, False, True, False]

@@ -5,6 +5,7 @@ import json
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_coda import attributions, data, metrics, presets, reports
@@ -170,11 +171,15 @@ def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_pa
     reports.evaluate(subject, folder, methods, **SMALL, published=reports.Published(path))
     _, localisation, removal = Reader((folder / reports.REPORT).read_text(encoding="utf-8")).tables
     assert {row[0]: row[-1] for row in localisation} == {
-        "method": "published",
+        "method": "published for T = 1000",
         "contributions": "",
         "Grad-CAM": "0.4321 *",
     }
-    assert {row[0]: row[-1] for row in removal} == {"method": "published", "contributions": "", "Grad-CAM": "0.7500 *"}
+    assert {row[0]: row[-1] for row in removal} == {
+        "method": "published for T = 1000",
+        "contributions": "",
+        "Grad-CAM": "0.7500 *",
+    }
     note = reports.report.OTHER_DEFINITION
     assert note in "".join(Reader((folder / reports.REPORT).read_text(encoding="utf-8")).text)
     # With the definition of the published scores nothing is marked.
@@ -193,10 +198,10 @@ def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_pa
             reports.Published(path)
 
 
-def cnn(classes=10):
+def cnn(classes=10, channels=1):
     return keras.Sequential(
         [
-            keras.Input((None, None, 1)),
+            keras.Input((None, None, channels)),
             keras.layers.Conv2D(3, 3, activation="relu"),
             keras.layers.GlobalAveragePooling2D(),
             keras.layers.Dense(classes),
@@ -235,6 +240,81 @@ def test_a_saved_model_of_other_layers_is_evaluated(tmp_path):
         reports.Subject.load(path)
     with pytest.raises(ValueError, match=r"data set of the 9 classes of model 'cnn9'\. Received: one of 10"):
         reports.Subject(cnn(9), digits(), "cnn9")
+
+
+def test_the_outputs_are_those_for_the_images_as_the_classifier_takes_them():
+    """A CoDA-Net in another model, which does not divide integers itself."""
+    net = presets.load("xs_coda_digits")
+    wrapped = keras.Sequential([keras.Input((16, 16, 1)), net])
+    images = np.round(255 * digits().x_test / digits().x_test.max()).astype("uint8")
+    subject = reports.Subject(wrapped, digits()._replace(x_test=images))
+    np.testing.assert_allclose(subject.outputs, net.predict(images / np.float32(255), verbose=0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.one_backend
+def test_images_that_are_ordered_by_class_are_mixed():
+    whole = digits(100)
+    order = np.argsort(whole.y_test, kind="stable")
+    # NumPy's differences of unsigned integers are never negative.
+    for labels in (whole.y_test, whole.y_test.astype("uint8")):
+        shuffled = reports.Subject(cnn(), whole._replace(y_test=labels))
+        np.testing.assert_array_equal(shuffled.images, whole.x_test)
+        np.testing.assert_array_equal(shuffled.labels, labels)
+    by_class = whole._replace(x_test=whole.x_test[order], y_test=whole.y_test[order])
+    one, again = reports.Subject(cnn(), by_class), reports.Subject(cnn(), by_class)
+    np.testing.assert_array_equal(one.images, again.images)
+    assert len(np.unique(one.labels[:20])) > 5
+    label_of = {image.tobytes(): label for image, label in zip(by_class.x_test, by_class.y_test, strict=True)}
+    assert [label_of[image.tobytes()] for image in one.images] == list(one.labels)
+    assert sorted(image.tobytes() for image in one.images) == sorted(image.tobytes() for image in by_class.x_test)
+
+
+@pytest.mark.one_backend
+def test_the_most_confident_of_a_softmax_have_the_highest_probability():
+    channels = keras.Sequential(
+        [keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, use_bias=False)]
+    )
+    channels.set_weights([np.eye(3, dtype="float32")])
+    # The logits of three images. The first has the largest logit, and a lower probability than the second.
+    pixels = np.array([[9, 8.5, 0], [5, 0, 0], [0, 2, 1]], "float32")[:, np.newaxis, np.newaxis]
+    labels = np.array([0, 0, 1])
+    images = data.Dataset(pixels, labels, pixels[[2, 0, 1]], labels[[2, 0, 1]], ["a", "b", "c"])
+    np.testing.assert_array_equal(reports.Subject(channels, images).most_confident(), [2, 0])
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("without", ["shown", "right", "channels", "range"])
+def test_a_page_without_examples(tmp_path, without):
+    model = cnn(channels=2 if without == "channels" else 1)
+    whole = digits(6)
+    images = np.repeat(whole.x_test, 2, axis=-1) if without == "channels" else whole.x_test
+    images = images * np.float32(9) - 4 if without == "range" else images
+    predicted = model.predict(images, verbose=0).argmax(-1)
+    labels = (predicted + 1) % 10 if without == "right" else predicted
+    subject = reports.Subject(model, whole._replace(x_test=images, y_test=labels))
+    reports.evaluate(
+        subject,
+        tmp_path,
+        reports.methods_of(model, ["grad_cam"]),
+        metrics=["deletion"],
+        removed=2,
+        points=3,
+        shown=0 if without == "shown" else 2,
+        verbose=0,
+    )
+    page = (tmp_path / reports.REPORT).read_text(encoding="utf-8")
+    assert "Deletion" in page
+    assert "Example maps" not in page
+
+
+@pytest.mark.one_backend
+def test_layers_of_one_name_in_nested_models_are_steps_of_their_own():
+    layers, values = ["original", "conv", "dense", "conv"], [1.0, 0.75, 0.5, 0.25]
+    table = pd.DataFrame({"step": range(4), "layer": layers, **dict.fromkeys(reports.report.SIMILARITIES, values)})
+    figure = reports.report.plot_sanity(table.assign(mode="cascading", method="gradient", image=0))
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == layers
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), values)
 
 
 @pytest.mark.one_backend
