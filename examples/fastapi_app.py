@@ -3,6 +3,7 @@
 `curl --data-binary @IMAGE localhost:8000/explain` gives the probabilities of the classes and the map of the likeliest.
 """
 
+import asyncio
 import io
 import os
 
@@ -11,6 +12,9 @@ from fastapi.concurrency import run_in_threadpool
 from onnx_client import Classifier
 
 LARGEST = 10_000_000  # bytes of an image file
+# Requests that are answered at once: each may decode 25 million pixels.
+AT_ONCE = 4
+free = asyncio.Semaphore(AT_ONCE)
 classifier = Classifier(os.environ["FILE"])
 app = FastAPI()
 
@@ -24,7 +28,8 @@ async def explain(request: Request):
         if len(body) > LARGEST:
             raise HTTPException(413, f"Expected an image file of at most {LARGEST:,} bytes.")
     try:
-        probabilities, contribution_map = await run_in_threadpool(classifier, io.BytesIO(body))
+        async with free:
+            probabilities, contribution_map = await run_in_threadpool(classifier, io.BytesIO(body))
     except ValueError as error:
         raise HTTPException(415, str(error)) from error
     return {"probabilities": probabilities, "contribution_map": contribution_map.tolist()}

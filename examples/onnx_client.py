@@ -11,16 +11,44 @@ import onnxruntime
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS, MOST_PIXELS = ("JPEG", "PNG", "WEBP"), 25_000_000
+# How to turn an image upright, by the number of its orientation in EXIF data.
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Classifier:
     """The path of an exported file to a function of images."""
 
     def __init__(self, path):
-        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        self.facts = json.loads(self.session.get_modelmeta().custom_metadata_map["keras_coda"])
-        if self.facts["explained"] != "predicted":
-            raise ValueError(f"{path} must be exported with explain='predicted'. Received: {self.facts['explained']}")
+        try:
+            self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            self.facts = facts = json.loads(self.session.get_modelmeta().custom_metadata_map["keras_coda"])
+        except Exception as error:  # onnxruntime raises all kinds
+            raise ValueError(
+                f"Expected an .onnx file of keras-coda. Received: {path} ({type(error).__name__})"
+            ) from error
+        shape, self.first = facts["image_shape"], facts["data_format"] == "channels_first"
+        height, width, self.channels = (*shape[1:], shape[0]) if self.first else shape
+        # A file for images of any size has the size of the training images, too.
+        size = facts["image_size"] or (None, None)
+        self.size = height or size[0], width or size[1]
+        for fact, is_right, expected in (
+            ("explained", facts["explained"] == "predicted", "explain='predicted'"),
+            ("classes", len({*facts["classes"]}) == len(facts["classes"]), "different names of the classes"),
+            ("value_range", facts["value_range"] is not None, "a known range of the pixels"),
+            ("image_shape", self.channels in (1, 3) and None not in self.size, "gray or RGB images of a known size"),
+        ):
+            if not is_right:
+                received = f"{fact} = {facts[fact]!r:.200}"
+                raise ValueError(f"{path} must be exported with {expected}. Received: {received}")
 
     def __call__(self, file):
         """An image file, or its path, to a dict of the classes' probabilities, and the (H, W) map of the likeliest."""
@@ -30,26 +58,28 @@ class Classifier:
 
     def pixels(self, file):
         """An image file as the network takes it: upright, on white, cut about its centre, scaled. (1, H, W, C)."""
-        shape, first = self.facts["image_shape"], self.facts["data_format"] == "channels_first"
-        height, width, channels = (*shape[1:], shape[0]) if first else shape
+        height, width = self.size
         try:
             with Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS or image.mode[0] in "IF":
-                    raise ValueError(f"Received: {image.width} x {image.height} pixels of mode {image.mode}")
+                    raise ValueError(f"{image.width} x {image.height} pixels of mode {image.mode}")
                 # As keras_coda reads files: large JPEG files at a part of their size, twice what is wanted at least.
                 image.draft(None, (2 * max(height, width),) * 2)
-                image = ImageOps.exif_transpose(image)
+                # Unlike `ImageOps.exif_transpose`, this reads no other EXIF data, which may be odd.
+                image.load()
+                turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
+                image = image if turn is None else image.transpose(turn)
                 if image.has_transparency_data:
                     image = image.convert("RGBA")
                     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-                image = image.convert("L" if channels == 1 else "RGB")
+                image = image.convert("L" if self.channels == 1 else "RGB")
         except Exception as error:  # Pillow raises all kinds for damaged files
             expected = f"a {' or '.join(FORMATS)} file of 8 bits a channel and at most {MOST_PIXELS:,} pixels"
-            received = "Received: no such file" if isinstance(error, UnidentifiedImageError) else error
-            raise ValueError(f"Expected {expected}. {received}") from error
+            received = "another file" if isinstance(error, UnidentifiedImageError) else error
+            raise ValueError(f"Expected {expected}. Received: {received}") from error
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-        pixels = np.asarray(image).reshape(1, height, width, channels)
-        pixels = np.moveaxis(pixels, -1, 1) if first else pixels
+        pixels = np.asarray(image).reshape(1, height, width, self.channels)
+        pixels = np.moveaxis(pixels, -1, 1) if self.first else pixels
         return pixels if self.facts["input_dtype"] == "uint8" else pixels.astype("float32") / 255
 
 
@@ -64,10 +94,14 @@ if __name__ == "__main__":
     if len(sys.argv) != 4:
         sys.exit("usage: python examples/onnx_client.py FILE.onnx IMAGE MAP.png")
     file, image, drawing = sys.argv[1:]
+    at = ""
     try:
-        probabilities, contribution_map = Classifier(file)(image)
-    except ValueError as error:
-        sys.exit(f"{image}: {error}")
-    picture(contribution_map).save(drawing)
+        classifier = Classifier(file)
+        at = f"{image}: "
+        probabilities, contribution_map = classifier(image)
+        at = f"{drawing}: "
+        picture(contribution_map).save(drawing)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{at}{error}")
     best = max(probabilities, key=probabilities.get)
     print(f"{best}: {probabilities[best]:.3f}; the map of {drawing} adds up to {contribution_map.sum():.3f}")

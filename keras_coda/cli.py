@@ -228,6 +228,7 @@ def run_explain_video(arguments):
         target=target,
         classes=metadata["classes"],
         image_shape=tuple(metadata["image_shape"]),
+        unit_range=True,
         frames_a_second=arguments.fps,
         verbose=1,
     )

@@ -48,6 +48,7 @@ def run(arguments):
         classes=facts["classes"],
         image_shape=shape,
         input_dtype=arguments.input_dtype,
+        unit_range=True,
         weights=arguments.weights,
     )
     return f"Wrote {path}: {' x '.join(map(str, shape))} images to {len(facts['classes'])} classes, with their maps"

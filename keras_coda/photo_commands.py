@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import pathlib
 import sys
 import warnings
 
@@ -51,8 +52,12 @@ def recipe_of(arguments: argparse.Namespace) -> recipes.Recipe:
 
 def _recipe_for_images(arguments):
     """The recipe for the folder `--images`. A summary of the folder is printed on the error output."""
-    if not arguments.images:
-        raise ValueError("--images must be a folder of photos. Received: an empty name")
+    # The recipe has its name.
+    name = pathlib.Path(arguments.images).resolve().name
+    if not arguments.images or not name or "\\" in name:
+        raise ValueError(
+            f"--images must be a folder of photos, of which the recipe has the name. Received: {arguments.images!r}"
+        )
     base = None if arguments.recipe is None else recipes.load(arguments.recipe)
     if arguments.start is not None:
         shape = start_shape(arguments.start)

@@ -23,11 +23,14 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
 import keras_coda
-from keras_coda import data, presets
+from keras_coda import data, exporting, presets
+from keras_coda.files import beside, move_folder
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "docs" / "demo"
 PRESET = "xs_coda_cifar10"
+# A folder with both is a demo. No other one is replaced.
+MARKS = ("demo.json", "files.js")
 
 RUNTIME = "onnxruntime-web"
 VERSION = "1.30.0"
@@ -45,27 +48,62 @@ MISTAKES = 4
 
 
 def build(out, model=None, samples="dataset", npm=ROOT / "build" / "npm"):
-    """Write the demo into a folder, which is replaced.
+    """Write the demo into a folder, as a whole or not at all. A demo that is there is replaced.
 
     Args:
         out: the folder to write.
-        model: an ONNX file as `keras_coda.export` writes it. Default: the preset is exported.
+        model: an ONNX file of the preset, as `keras_coda.export` writes it. Default: the preset is exported.
         samples: "dataset" or "drawings".
         npm: folder where the package of onnxruntime-web is kept between builds.
 
     Returns:
         The description that is written as demo.json.
+
+    Raises:
+        ValueError: an argument does not have the form above, or `out` is another folder or file.
+        OSError: onnxruntime-web cannot be had, or a file cannot be read or written.
     """
     if samples not in ("dataset", "drawings"):
         raise ValueError(f'`samples` must be "dataset" or "drawings". Received: {samples!r}')
-    if out.exists() and any(out.iterdir()) and not (out / "app.js").exists():
-        raise ValueError(f"The output folder must be new, or a demo. Received: {out}")
-    shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(SOURCES, out)
+    out = out.resolve()
+    check_out(out)
     metadata = presets.metadata(PRESET)
+    if model is not None:
+        check_model(model, metadata)
+    partial = beside(out)
+    try:
+        description = write(partial, metadata, model, samples, npm)
+        move_folder(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return description
+
+
+def check_out(out):
+    """Raise an error if something else than a demo would be replaced."""
+    is_new = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    has_sources = out.is_relative_to(SOURCES) or SOURCES.is_relative_to(out)
+    if has_sources or not (is_new or all((out / mark).is_file() for mark in MARKS)):
+        raise ValueError(f"The output folder must be new, or a demo that this script wrote. Received: {out}")
+
+
+def check_model(path, metadata):
+    """Raise an error if an exported file is not one that the page can show as the preset's."""
+    expected = {key: metadata[key] for key in ("classes", "image_shape", "data_format")}
+    expected |= {"explained": [*range(len(metadata["classes"]))]}
+    facts = exporting.metadata_of(path)
+    received = {key: facts[key] for key in expected}
+    if path.suffix != ".onnx" or received != expected:
+        raise ValueError(
+            f"`model` must be an .onnx file of {PRESET}, with {expected}. Received: {path}, with {received}"
+        )
+
+
+def write(out, metadata, model, samples, npm):
+    """Write the demo into a new folder, and return its description."""
+    shutil.copytree(SOURCES, out)
     network = presets.load(PRESET)
     height, width, _ = metadata["image_shape"]
-
     if model is None:
         shape = tuple(metadata["image_shape"])
         keras_coda.export(network, out / "model.onnx", explain="all", classes=metadata["classes"], image_shape=shape)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import keras_coda
-from keras_coda import attributions, cli, data, presets, recipes, training
+from keras_coda import attributions, cli, data, exporting, presets, recipes, training
 from keras_coda._keras_backend import BACKENDS
 from keras_coda.images import read_image
 from keras_coda.presets.names import bundled
@@ -279,6 +279,11 @@ def test_recipes_are_listed_and_printed(tmp_path, capsys):
     for option in ("--size", "--start"):
         assert cli.main(["recipe", "xs_coda_digits", option, "8"]) == 2
         assert f"{option} is for --images" in capsys.readouterr().err
+    for command in ("recipe", "train"):
+        assert cli.main([command, "--images", "/"]) == 2
+        assert capsys.readouterr().err == (
+            "keras-coda: --images must be a folder of photos, of which the recipe has the name. Received: '/'\n"
+        )
 
 
 def test_layers_are_frozen_without_photos_too(monkeypatch):
@@ -408,6 +413,19 @@ def test_explain_video_writes_an_animation_and_takes_a_target_by_its_name(digit_
     ):
         assert cli.main([*frames, *options]) == 2
         assert expected in capsys.readouterr().err
+
+
+@pytest.mark.one_backend
+def test_presets_of_other_networks_get_images_in_the_unit_range(tmp_path, monkeypatch):
+    """`export` and `explain-video` give them what `explain` gives them."""
+    model = keras.Sequential([keras.Input((8, 6, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    folder = presets.save(model, tmp_path / "linear", classes=["a", "b"], dataset="noise")
+    given = []
+    monkeypatch.setattr(exporting, "export", lambda *arguments, **settings: given.append(settings))
+    monkeypatch.setattr(cli, "explain_video", lambda *arguments, **settings: given.append(settings))
+    assert cli.main(["export", str(folder), "linear.onnx", "--input-dtype", "uint8"]) == 0
+    assert cli.main(["explain-video", "frames", "--preset", str(folder)]) == 0
+    assert [settings["unit_range"] for settings in given] == [True, True]
 
 
 @pytest.mark.one_backend

@@ -1,9 +1,13 @@
 """The programs of `examples/`, with good and bad images. The exported file is hand-made."""
 
+import asyncio
 import importlib.util
 import io
 import json
 import pathlib
+import re
+import struct
+import subprocess
 import sys
 import types
 
@@ -52,8 +56,10 @@ def exported(tmp_path_factory):
         facts = {
             "classes": CLASSES,
             "image_shape": [3, 6, 8] if first else [6, 8, 3],
+            "image_size": [6, 8],
             "data_format": "channels_first" if first else "channels_last",
             "input_dtype": dtype,
+            "value_range": [0, 255] if dtype == "uint8" else [0, 1],
             "explained": "predicted",
             **changed,
         }
@@ -89,11 +95,15 @@ def good():
     """Files of each kind, by name."""
     turned = Image.Exif()
     turned[0x0112] = 6
+    # Turned, too, with a horizontal resolution that is text.
+    odd = [(0x0112, 3, 1, 6), (0x011A, 2, 4, int.from_bytes(b"abc\0", "little"))]
+    entries = b"".join(struct.pack("<HHIi", *entry) for entry in odd)
     opaque = Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30), "uint8"))
     clear = photo()
     clear.putalpha(opaque)
     return {
         "turned": encoded(photo(), exif=turned),
+        "odd": encoded(photo(), exif=b"II*\0" + struct.pack("<IH", 8, len(odd)) + entries + bytes(4)),
         "clear": encoded(clear),
         "grey": encoded(opaque),
         "large": encoded(photo((400, 600)), "JPEG"),
@@ -133,9 +143,63 @@ def test_the_client_refuses_what_is_no_image(exported, name):
     assert "BytesIO" not in str(error.value)
 
 
-def test_the_client_takes_a_file_with_one_map(exported):
-    with pytest.raises(ValueError, match=r"must be exported with explain='predicted'. Received: \[0, 1\]"):
-        module("onnx_client.py").Classifier(exported(explained=[0, 1]))
+def test_the_client_takes_the_training_size_of_a_file_for_any_size(exported):
+    client = module("onnx_client.py")
+    for dtype, shape in (("float32", [None, None, 3]), ("uint8", [3, None, None])):
+        first = dtype == "uint8"
+        of_one_size, of_any = (
+            client.Classifier(exported(dtype, first, **changed)) for changed in ({}, {"image_shape": shape})
+        )
+        for content in good().values():
+            want, found = (classifier.pixels(io.BytesIO(content)) for classifier in (of_one_size, of_any))
+            np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"explained": [0, 1]}, r"explain='predicted'\. Received: explained = \[0, 1\]"),
+        ({"classes": ["a", "b", "a"]}, r"different names of the classes\. Received: classes = \['a', 'b', 'a'\]"),
+        ({"value_range": None}, r"a known range of the pixels\. Received: value_range = None"),
+        (
+            {"image_shape": [None, 8, 3], "image_size": None},
+            r"of a known size\. Received: image_shape = \[None, 8, 3\]",
+        ),
+        ({"image_shape": [6, 8, 4]}, r"gray or RGB images .*Received: image_shape = \[6, 8, 4\]"),
+    ],
+)
+def test_the_client_refuses_files_that_it_cannot_use(exported, changed, expected):
+    with pytest.raises(ValueError, match=rf"colours\.onnx must be exported with .*{expected}"):
+        module("onnx_client.py").Classifier(exported(**changed))
+
+
+def test_the_client_names_the_file_that_is_wrong(exported, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    foreign = onnx.load(exported())
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    (tmp_path / "text.onnx").write_bytes(b"no network")
+    (tmp_path / "text.txt").write_bytes(b"no image")
+    (tmp_path / "photo.png").write_bytes(good()["clear"])
+    right = {"file": exported(), "image": tmp_path / "photo.png", "drawing": tmp_path / "map.png"}
+    image = "Expected a JPEG or PNG or WEBP file.*Received: "
+    for name, wrong, message in (
+        ("file", "none.onnx", r"none\.onnx \("),
+        ("file", "text.onnx", r"Expected an \.onnx file of keras-coda\. Received: .*text\.onnx \("),
+        ("file", "foreign.onnx", r"Expected an \.onnx file of keras-coda\. Received: .*foreign\.onnx \("),
+        ("image", "none.png", rf"none\.png: {image}.*No such file"),
+        ("image", "text.txt", rf"text\.txt: {image}another file"),
+        ("drawing", "map.xyz", r"map\.xyz: .*\.xyz"),
+        ("drawing", "none/map.png", r"map\.png: .*No such file"),
+        ("drawing", "map.png", ""),
+    ):
+        given = map(str, {**right, name: tmp_path / wrong}.values())
+        command = [sys.executable, str(EXAMPLES / "onnx_client.py"), *given]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == (1 if message else 0)
+        lines = done.stderr.splitlines()
+        assert len(lines) == (1 if message else 0)
+        assert re.search(message, done.stderr), done.stderr
 
 
 @pytest.mark.parametrize("name", ["onnx_client.py", "space/app.py"])
@@ -168,6 +232,35 @@ def test_the_service_answers_or_says_why_not(exported, monkeypatch):
         413,
         "Expected an image file of at most 10,000,000 bytes.",
     )
+
+
+def test_the_service_answers_a_few_requests_at_once(exported, monkeypatch):
+    pytest.importorskip("fastapi")
+    httpx = pytest.importorskip("httpx")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setenv("FILE", exported())
+    service = module("fastapi_app.py")
+    running = []
+
+    async def post_all(count):
+        done = asyncio.Event()
+
+        async def answer(classifier, file):
+            running.append(file)
+            await done.wait()
+            return {}, np.zeros((6, 8))
+
+        monkeypatch.setattr(service, "run_in_threadpool", answer)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.app), base_url="http://service") as client:
+            posts = [asyncio.create_task(client.post("/explain", content=b"image")) for _ in range(count)]
+            for _ in range(1000):
+                await asyncio.sleep(0)
+            assert len(running) == service.AT_ONCE
+            done.set()
+            return [(await post).status_code for post in posts]
+
+    assert asyncio.run(post_all(3 * service.AT_ONCE)) == [200] * 3 * service.AT_ONCE
+    assert len(running) == 3 * service.AT_ONCE
 
 
 def test_the_page_answers_or_says_why_not(monkeypatch, tmp_path):
@@ -207,3 +300,11 @@ def test_the_page_explains_other_networks_than_coda_nets(monkeypatch, tmp_path):
     explanation = explain(model, read_image(tmp_path / "photo.png", (6, 8, 3))[np.newaxis])
     np.testing.assert_allclose([*classes.values()], 1 / (1 + np.exp(-explanation.logits[0])), rtol=1e-5)
     np.testing.assert_array_equal(np.asarray(drawn), np.asarray(app.picture(explanation.contribution_map[0])))
+
+
+def test_the_page_refuses_a_preset_in_which_names_repeat(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "gradio", stub())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    folder = presets.save(small_coda_net(), tmp_path / "twice", classes=["a", "b", "a", "c"], dataset="noise")
+    with pytest.raises(ValueError, match=r"twice must have different names.*Received: \['a', 'b', 'a', 'c'\]"):
+        module("space/app.py").make_app(folder)

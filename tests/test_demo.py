@@ -5,12 +5,30 @@ import io
 import json
 import pathlib
 import re
+import shutil
+import subprocess
 import tarfile
 
 import numpy as np
 import pytest
 
+from keras_coda import presets
+
 SCRIPTS = pathlib.Path(__file__).parent.parent / "scripts"
+
+# Runs the service worker with stand-ins for the browser, and prints how it requests the files that it keeps.
+INSTALL = """
+const fs = require("fs"), vm = require("vm"), requests = [];
+const listeners = {};
+const self = { addEventListener: (name, listener) => (listeners[name] = listener), skipWaiting() {},
+  registration: { scope: "https://host/demo/" } };
+const cache = { addAll: async (added) => requests.push(...added) };
+const scope = vm.createContext({ self, URL, Request, caches: { open: async () => cache },
+  importScripts: (name) => vm.runInContext(fs.readFileSync(name, "utf8"), scope) });
+vm.runInContext(fs.readFileSync("service-worker.js", "utf8"), scope);
+listeners.install({ waitUntil: (done) => done.then(() =>
+  console.log(JSON.stringify(requests.map((request) => [request.url, request.cache])))) });
+"""
 
 
 @pytest.fixture
@@ -25,16 +43,34 @@ def demo(monkeypatch, tmp_path):
             member.size = len(name)
             archive.addfile(member, io.BytesIO(name.encode()))
     monkeypatch.setattr(module, "npm_package", lambda folder: package)
-    (tmp_path / "made.onnx").write_bytes(b"onnx")
     return module
 
 
-def test_all_that_the_page_loads_is_there_and_kept(demo, tmp_path):
+@pytest.fixture
+def facts(demo, monkeypatch):
+    """What the files at hand, which are no ONNX files, are said to hold: what the page needs. Tests change it."""
+    facts = {**presets.metadata(demo.PRESET), "explained": [*range(10)]}
+    monkeypatch.setattr(demo.exporting, "metadata_of", lambda path: facts)
+    return facts
+
+
+@pytest.fixture
+def options(tmp_path, facts):
+    """Arguments for a demo in the folder "out"."""
+    (tmp_path / "made.onnx").write_bytes(b"onnx")
+    return ["--out", str(tmp_path / "out"), "--model", str(tmp_path / "made.onnx"), "--samples", "drawings"]
+
+
+def kept_by(out):
+    """What files.js says."""
+    return json.loads((out / "files.js").read_text().removeprefix("self.DEMO = ").removesuffix(";\n"))
+
+
+def test_all_that_the_page_loads_is_there_and_kept(demo, options, tmp_path):
     out = tmp_path / "out"
-    options = ["--out", str(out), "--model", str(tmp_path / "made.onnx"), "--samples", "drawings"]
     assert demo.main(options) == 0
     description = json.loads((out / "demo.json").read_text())
-    kept = json.loads((out / "files.js").read_text().removeprefix("self.DEMO = ").removesuffix(";\n"))
+    kept = kept_by(out)
 
     runtimes = [path for runtime in description["runtimes"].values() for path in runtime.values()]
     loaded = {"demo.json", description["model"], *runtimes, *(sample["file"] for sample in description["samples"])}
@@ -48,22 +84,81 @@ def test_all_that_the_page_loads_is_there_and_kept(demo, tmp_path):
     assert set(kept["later"]) == set(description["runtimes"]["webgpu"].values())
     assert not (out / "onnxruntime" / "ort.all.js").exists()
 
-    # Equal files have equal versions, and other files have another.
-    assert demo.main(options) == 0
-    runtimes = description["runtimes"]
-    for file in ("demo.json", "files.js"):
-        (out / file).unlink()
-    first = demo.kept_files(out, runtimes)["version"]
-    assert demo.kept_files(out, runtimes)["version"] == first
-    (out / "model.onnx").write_bytes(b"another")
-    assert demo.kept_files(out, runtimes)["version"] != first
+    if shutil.which("node"):
+        done = subprocess.run(["node", "-e", INSTALL], cwd=out, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout) == [
+            ["https://host/demo/" + file.removeprefix("./"), "reload"] for file in kept["files"]
+        ]
 
 
-def test_another_folder_is_not_replaced(demo, tmp_path, capsys):
-    (tmp_path / "mine").write_text("precious")
-    assert demo.main(["--out", str(tmp_path)]) == 2
+def test_equal_files_have_equal_versions_and_others_another(demo, options, tmp_path):
+    out, versions = tmp_path / "out", []
+    for content in (b"onnx", b"onnx", b"another"):
+        (tmp_path / "made.onnx").write_bytes(content)
+        assert demo.main(options) == 0
+        versions.append(kept_by(out)["version"])
+    assert versions[0] == versions[1] != versions[2]
+
+
+@pytest.mark.parametrize("marks", [[], ["app.js"], ["app.js", "demo.json"], ["files.js"]])
+def test_another_folder_is_not_replaced(demo, options, tmp_path, capsys, marks):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("mine", *marks):
+        (out / name).write_text("precious")
+    assert demo.main(options) == 2
     assert "must be new, or a demo" in capsys.readouterr().err
-    assert (tmp_path / "mine").read_text() == "precious"
+    assert sorted(path.name for path in out.iterdir()) == sorted(["mine", *marks])
+
+
+def test_neither_files_nor_the_sources_are_replaced(demo, options, tmp_path, capsys, monkeypatch):
+    sources = shutil.copytree(demo.SOURCES, tmp_path / "docs" / "demo")
+    monkeypatch.setattr(demo, "SOURCES", sources)
+    for name in demo.MARKS:
+        for folder in (sources, sources.parent):
+            (folder / name).write_text("demo")
+    for out in (sources, sources / "new", sources.parent, tmp_path / "made.onnx"):
+        assert demo.main([*options, "--out", str(out)]) == 2
+        assert "must be new, or a demo" in capsys.readouterr().err
+    assert (sources / "app.js").exists()
+    assert (tmp_path / "made.onnx").read_bytes() == b"onnx"
+
+
+def test_a_demo_is_replaced_as_a_whole_or_not_at_all(demo, options, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert demo.main(options) == 0
+    former = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (tmp_path / "made.onnx").write_bytes(b"another")
+
+    def refuse(folder):
+        raise OSError("no npm")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(demo, "npm_package", refuse)
+        assert demo.main(options) == 2
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == former
+    (out / "old").write_text("of an older build")
+    assert demo.main(options) == 0
+    assert (out / "model.onnx").read_bytes() == b"another"
+    assert not (out / "old").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made.onnx", "out", "package.tgz"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"explained": "predicted"},
+        {"classes": ["cat", "dog"]},
+        {"image_shape": [64, 64, 3]},
+        {"data_format": "channels_first"},
+    ],
+)
+def test_a_file_of_another_model_is_refused(demo, options, facts, tmp_path, capsys, changed):
+    facts.update(changed)
+    assert demo.main(options) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.search(rf"must be an \.onnx file of {demo.PRESET}, .*Received: .*{re.escape(str(changed)[1:-1])}", line)
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_package_is_refused(monkeypatch, tmp_path):

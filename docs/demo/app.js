@@ -332,7 +332,8 @@ async function start() {
   // Unless another image was asked for meanwhile.
   if (turn === 0) await explainSample(description.samples[0]);
   at("device").hidden = !offersWebGPU;
-  navigator.serviceWorker?.register("service-worker.js").catch(() => {}); // without it the page works, but not offline
+  // Without it the page works, but not offline.
+  navigator.serviceWorker?.register("service-worker.js", { updateViaCache: "none" }).catch(() => {});
 }
 
 start();

@@ -7,8 +7,12 @@ const { version, files, later } = self.DEMO;
 const NAME = `keras-coda-demo-${version}`;
 const absolute = (path) => new URL(path, self.registration.scope).href;
 
+// Past the browser's own cache, which may hold files of another build.
+const fresh = (url) => new Request(url, { cache: "reload" });
+
 self.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(files.map(absolute))).then(() => self.skipWaiting()));
+  const requests = files.map((path) => fresh(absolute(path)));
+  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(requests)).then(() => self.skipWaiting()));
 });
 
 self.addEventListener("activate", (event) => {
@@ -22,14 +26,14 @@ self.addEventListener("fetch", (event) => {
   const url = event.request.url.split(/[?#]/)[0];
   const kept = files.some((path) => absolute(path) === url);
   if (event.request.method !== "GET" || !(kept || later.some((path) => absolute(path) === url))) return;
-  event.respondWith(answer(event.request, url));
+  event.respondWith(answer(url));
 });
 
-async function answer(request, url) {
+async function answer(url) {
   const cache = await caches.open(NAME);
   const found = await cache.match(url);
   if (found) return found;
-  const response = await fetch(request);
+  const response = await fetch(fresh(url));
   if (response.ok) await cache.put(url, response.clone());
   return response;
 }

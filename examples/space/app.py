@@ -30,6 +30,8 @@ def make_app(preset):
     """The page for a preset, a `gradio.Interface`."""
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS
     model, facts = keras_coda.presets.load(preset), keras_coda.presets.metadata(preset)
+    if len({*facts["classes"]}) < len(facts["classes"]):
+        raise ValueError(f"{preset} must have different names of the classes. Received: {facts['classes']}")
 
     def explain(path):
         """An image file to the probabilities of its classes, and the map of the most probable one."""

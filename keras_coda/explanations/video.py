@@ -34,6 +34,7 @@ def explain_video(
     target: int | None = None,
     classes: Sequence[str] | None = None,
     image_shape: Sequence[int | None] | None = None,
+    unit_range: bool = False,
     frames_a_second: float | None = None,
     batch_size: int = 32,
     verbose: int = 0,
@@ -47,7 +48,8 @@ def explain_video(
     Args:
         model: a CoDA-Net, or any model that `explain` takes, of images of one or three channels, of which the pixels
             contribute. CoDA-Nets and models that begin with an `InputEncoding` get frames as floats in [0, 1]. Models
-            that take integers, and all others, such as those that begin with a `Rescaling`, get them in 0..255.
+            that take integers, and all others, such as those that begin with a `Rescaling`, get them in 0..255, unless
+            `unit_range` is set.
         video: path of a video or animation, or of a folder of images, which are taken in the order of their names.
         path: file to write: .gif or .webp, or, with the extra `video`, one of .mp4, .mkv, .mov, .webm and .avi.
             It is written completely or not at all. A GIF stores repeated frames as one longer frame.
@@ -55,6 +57,7 @@ def explain_video(
         classes: list of the names of the classes. Default: their numbers.
         image_shape: shape of images without the batch axis. Frames are scaled to it, and cropped around the centre.
             Default: the shape that the model takes. A model that takes any size gets the frames in their own size.
+        unit_range: whether any model of floats takes images in [0, 1], as those of all presets do.
         frames_a_second: number in 0.01..100. Default: that of the input, or 10 for a folder.
         batch_size: frames explained at once.
         verbose: 1 shows a progress bar.
@@ -88,7 +91,8 @@ def explain_video(
     check_shape(model.name, model.input_shape[1:], image_shape)
     explainer = Explainer(model)
     _check_sources(explainer, image_shape, data_format)
-    as_integers = keras.backend.is_int_dtype(model.inputs[0].dtype) or not explainer._takes_unit_range
+    unit_range = unit_range or explainer._takes_unit_range
+    as_integers = keras.backend.is_int_dtype(model.inputs[0].dtype) or not unit_range
 
     def explained():
         for images in _batches(_frames(video, image_shape, data_format), batch_size):

@@ -20,10 +20,12 @@ class ExplainedModel(keras.Model):
         model: a CoDA-Net, or any built model that `keras_coda.explain` takes, with outputs `(N, classes)`.
         explained: the classes that get a contribution map: "predicted", or a list of integers.
         probabilities: the function from logits to probabilities: "sigmoid" (paper, eq. 9) or "softmax".
+        unit_range: whether the model takes images in [0, 1], of whatever kind it is.
 
     Attributes:
-        in_unit_range: whether the model takes images in [0, 1]. It does if it is a CoDA-Net, or begins with an
-            `InputEncoding`. Then integers are divided by 255. For any other model they are cast to floats unscaled.
+        in_unit_range: whether the model takes images in [0, 1]. It does if `unit_range` says so, if it is a CoDA-Net,
+            or if it begins with an `InputEncoding`. Then integers are divided by 255. For any other model they are cast
+            to floats unscaled.
 
     Input shape:
         The model's own input shape. Images may be floats or integers.
@@ -37,14 +39,14 @@ class ExplainedModel(keras.Model):
         ValueError: contributions come from several tensors, so that there would be several maps.
     """
 
-    def __init__(self, model, explained="predicted", probabilities="sigmoid"):
+    def __init__(self, model, explained="predicted", probabilities="sigmoid", unit_range=False):
         # Keras' dtype policy of now may be another one than the model's.
         super().__init__(name=f"{model.name}_explained", autocast=False)
         self.targets = [PREDICTED] if explained == "predicted" else [*explained]
         self.several = explained != "predicted"
         self.probabilities = probabilities
         self.explainer = Explainer(model)
-        self.in_unit_range = self.explainer._takes_unit_range
+        self.in_unit_range = unit_range or self.explainer._takes_unit_range
         sources = len(self.explainer._parts.channels)
         if sources != 1:
             raise ValueError(

@@ -30,6 +30,7 @@ def export(
     classes=None,
     image_shape=None,
     input_dtype="float32",
+    unit_range=False,
     weights="float32",
     probabilities="sigmoid",
     format=None,
@@ -71,7 +72,8 @@ def export(
             model's input shape, in which the size of the training images replaces `None` if it is known.
         input_dtype: "float32", or "uint8" for images in 0..255. CoDA-Nets and models that begin with an
             `InputEncoding` take floats in [0, 1], and integers are divided by 255. Other models, such as hybrids whose
-            stem scales images itself, get floats and integers unscaled.
+            stem scales images itself, get floats and integers unscaled, unless `unit_range` is set.
+        unit_range: whether any other model takes images in [0, 1], too, as those of all presets do.
         weights: how the file stores the weights: "float32", "float16" or "int8" (one scale per filter). The file always
             computes in float32.
         probabilities: "sigmoid" (paper, eq. 9) or "softmax".
@@ -117,7 +119,7 @@ def export(
     image_size = _image_size(model, first)
     shape = _image_shape(image_shape, model.input_shape[1:], image_size, first)
     module = form.load()
-    explained_model = ExplainedModel(model, explained, probabilities)
+    explained_model = ExplainedModel(model, explained, probabilities, unit_range)
     explained_model.check(probe(shape))
     facts = {
         "name": model.name,

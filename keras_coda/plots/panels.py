@@ -67,9 +67,8 @@ def plot_panels(
                 plots.set_title(ax, size, line, next_line, panel=size)
             if i == 0 and j < len(columns) and columns[j]:
                 y = (height - plots.MARGIN - head / 2) / height
-                figure.text(
-                    (x + size / 2) / width, y, columns[j], fontsize=8, color=plots.INK, ha="center", va="center"
-                )
+                at = (x + size / 2) / width, y
+                figure.text(*at, columns[j], fontsize=8, color=plots.INK, ha="center", va="center", parse_math=False)
         if i < len(rows):
             at = (left - plots.GAP) / width, (bottom + height_of_panel / 2) / height
             figure.text(*at, rows[i], fontsize=8, color=plots.INK, ha="right", va="center", parse_math=False)

@@ -155,12 +155,19 @@ def _check_size(value, source):
     """Raise an error for too many values: a few kilobytes may ask for more layers than can be built in hours."""
     values = [value]
     for count, value in enumerate(values):
-        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        inner = value if isinstance(value, list) else ()
+        if isinstance(value, dict):
+            # Names of classes build nothing. As in the metadata, the size of the file alone limits them.
+            inner = [item for key, item in value.items() if not (key == "class_names" and _are_names(item))]
         if len(inner) > MOST_ENTRIES or count > MOST_VALUES:
             raise PresetError(
                 f"{source} is too large. Expected: at most {MOST_ENTRIES} entries in a list, and {MOST_VALUES:,} values"
             )
         values.extend(inner)
+
+
+def _are_names(value):
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _check(value, source, path):

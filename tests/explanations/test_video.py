@@ -232,6 +232,14 @@ def test_models_that_scale_frames_themselves_get_them_in_0_to_255(folder, pixels
         np.testing.assert_allclose(drawn[0][0], pixels[:1] / 255, atol=1e-6)
 
 
+def test_other_models_of_the_unit_range_get_frames_in_it(folder, pixels, tmp_path, drawn):
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), keras.layers.Flatten(), keras.layers.Dense(2)])
+    explain_video(model, folder, tmp_path / "out.gif", unit_range=True)
+    logits = np.concatenate([explanation.logits for _, explanation, _ in drawn])
+    want = model.predict(pixels / np.float32(255), verbose=0)
+    np.testing.assert_allclose(logits, want, rtol=1e-4, atol=1e-5)
+
+
 def test_augmentation_before_the_encoding_changes_nothing(folder, pixels, tmp_path, drawn):
     steps = [keras_coda.layers.InputEncoding("channels_last"), keras.layers.Flatten(), keras.layers.Dense(2)]
     model = keras.Sequential([keras.Input(IMAGE_SHAPE), keras.layers.RandomFlip(), *steps])

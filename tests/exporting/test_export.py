@@ -203,6 +203,18 @@ def test_hybrid(images, tmp_path, form):
     assert metadata_of(path)["outputs"]["contribution_map"] == ["batch", 2, 4, 3]
 
 
+@pytest.mark.parametrize("form", QUICKEST)
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_other_models_of_the_unit_range(images, tmp_path, form, dtype):
+    model = keras.Sequential([keras.Input((8, 6, 3)), keras.layers.Flatten(), keras.layers.Dense(CLASSES)])
+    path = tmp_path / f"linear{FORMATS[form].suffix}"
+    keras_coda.export(model, path, input_dtype=dtype, unit_range=True)
+    bytes_ = np.round(255 * images).astype("uint8")
+    scaled = bytes_ / np.float32(255)
+    check(RUN[form](path, bytes_ if dtype == "uint8" else scaled), keras_coda.explain(model, scaled))
+    assert metadata_of(path)["value_range"] == ([0, 255] if dtype == "uint8" else [0, 1])
+
+
 def test_refusals(model, tmp_path):
     path = tmp_path / "model.onnx"
     with pytest.raises(ValueError, match=r"`path` must end in one of .*Received: .*model.gguf"):

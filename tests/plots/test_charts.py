@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from keras_coda import plots
 from keras_coda.plots import charts, galleries, panels
@@ -74,3 +75,10 @@ def test_a_panel_may_be_missing_and_titles_have_one_or_two_lines():
     assert len(figure.axes) == 3
     assert [ax.get_title().split("\n")[0] for ax in figure.axes] == ["a", "", "c"]
     assert figure.dpi == plots.explanations.DPI
+
+
+def test_titles_are_no_formulas():
+    panel = panels.image(np.zeros((4, 4)))
+    figure = panels.plot_panels([[panel]], columns=["$a_$"], rows=["$b^$"], titles=[["$c_$\n$d$"]])
+    FigureCanvasAgg(figure).draw()
+    assert [text.get_text() for text in figure.texts] == ["$a_$", "$b^$"]

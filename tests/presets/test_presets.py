@@ -569,6 +569,19 @@ def test_a_small_file_gets_no_long_network(saved, tmp_path, count):
         presets.load(folder)
 
 
+@pytest.mark.one_backend
+def test_classes_may_be_more_than_the_entries_of_other_lists(tmp_path):
+    names = [f"class {number}" for number in range(1001)]
+    shape = {"image_shape": (2, 2, 3), "data_format": "channels_last"}
+    model = keras_coda.CoDANet([1001], [1], [1], [1], class_names=names, **shape)
+    folder = presets.save(model, tmp_path / "many", dataset="noise")
+    assert presets.load(folder).class_names == names
+    text = without_checksums(folder) / "config.json"
+    edit(text, lambda config: config["config"].update(class_names=[[]] * 1001))
+    with pytest.raises(presets.PresetError, match=r"config\.json is too large"):
+        presets.load(folder)
+
+
 def spoil(file):
     """Paths that are no regular file, or that cannot be read."""
     yield "directory", lambda: file.mkdir()
