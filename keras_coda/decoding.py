@@ -1,8 +1,5 @@
 """Decode image files of all kinds to 8-bit pixels, by one rule."""
 
-import contextlib
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,19 +19,27 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What `PIL.Image.open` raises for an image of too many pixels within `pixels_limited`.
+# What `opened` raises for an image of too many pixels; the second where the user makes errors of warnings.
 TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-@contextlib.contextmanager
-def pixels_limited() -> Iterator[None]:
-    """A context in which Pillow opens no image of more than `PIL.Image.MAX_IMAGE_PIXELS` pixels, see `TOO_LARGE`.
+def opened(file: Any, formats: list[str] | tuple[str, ...]) -> Image.Image:
+    """An image file, opened by Pillow. It may have `PIL.Image.MAX_IMAGE_PIXELS` pixels.
 
-    Elsewhere it only warns of those with up to twice as many.
+    Pillow itself opens files of up to twice as many, with a warning.
+
+    Args:
+        file: path or file object.
+        formats: names of Pillow's formats.
+
+    Raises:
+        DecompressionBombError: the image has more pixels, see `TOO_LARGE`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+    image = Image.open(file, formats=formats)
+    if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        image.close()
+        raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+    return image
 
 
 def decoded(file: Any, channels: int = 3, side: int | None = None) -> Image.Image:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from keras_coda.decoding import TOO_LARGE, decoded, fitted, pixels_limited
+from keras_coda.decoding import TOO_LARGE, decoded, fitted, opened
 
 # The formats of files that are taken from a folder.
 _LISTED = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -58,9 +58,7 @@ def open_image(path: str | os.PathLike) -> Iterator[Image.Image]:
     Image.init()
     formats = [name for name in Image.ID if name != "EPS"]
     try:
-        with pixels_limited():
-            file = Image.open(path, formats=formats)
-        with file:
+        with opened(path, formats) as file:
             yield file
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image that Pillow can read") from None

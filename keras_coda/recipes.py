@@ -34,7 +34,7 @@ class Recipe:
         stages: list of `{"scale": s, "share": e}`, from first to last: for a share e of the epochs, images are scaled
             to s times their height and width, and T in proportion to their pixels. The shares sum to 1, and the last
             scale is 1. Default: whole images at all times.
-        freeze: names of layers that are not trained, or patterns such as "dau_*".
+        freeze: names of layers that are not trained, or patterns such as "dau_*". They are frozen in the preset, too.
     """
 
     name: str

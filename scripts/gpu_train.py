@@ -39,6 +39,7 @@ from gpu import arrays, feeds, kernels, measure, plan, programs
 import keras_coda
 from keras_coda import attributions, metrics, presets, recipes
 from keras_coda.training import fitting
+from keras_coda.training.resizing import ResizingCoDANet
 
 PART_BYTES = 15 * 2**20
 # Seconds between two saves, and between two tests while training.
@@ -126,7 +127,7 @@ class Job:
         """All of it."""
         self.introduce()
         keras.utils.set_random_seed(self.recipe.seed)
-        self.model = fitting.network(keras_coda.CoDANet, self.recipe, self.data)
+        self.model = fitting.network(ResizingCoDANet, self.recipe, self.data)
         self.exact = fitting.network(keras_coda.CoDANet, self.recipe, self.data, "float32")
         self.check_kernels()
         self.data = arrays.wait(self.arguments.data, self.arguments.wait)
@@ -186,7 +187,7 @@ class Job:
         self.chunk = plan.chunk(self.epoch_steps, self.arguments.chunk)
 
     def start(self):
-        """The initial state: weights, and the variables of a new optimizer."""
+        """The initial state: weights, the variables of a new optimizer, and the test images on the device."""
         if self.arguments.start:
             self.model.set_weights(presets.load(self.arguments.start).get_weights())
             self.say(start=self.arguments.start, sha256=presets.metadata(self.arguments.start)["weights_sha256"])
@@ -197,8 +198,8 @@ class Job:
             programs.strongly_typed(variable.value for variable in variables)
             for variables in (self.model.trainable_variables, self.optimizer.variables)
         )
-        self.saved = self.tested = time.monotonic()
         self.rate = self.rates[0]
+        self.test_data = jax.numpy.asarray(self.data.x_test), jax.numpy.asarray(self.data.y_test)
 
     def feed(self):
         """The source of the images."""
@@ -211,10 +212,9 @@ class Job:
     def prepare(self, number, feed):
         """The compiled programs of a stage."""
         began = time.monotonic()
-        size = self.stages[number].size
-        program = programs.steps(self.model, self.optimizer, feed, size, (self.chunk, self.batch))
-        images, labels = (jax.numpy.asarray(array) for array in (self.data.x_test, self.data.y_test))
-        return Prepared(program, programs.test(self.model, images, labels, size), time.monotonic() - began)
+        self.model.scale = self.stages[number].size / self.native
+        program = programs.steps(self.model, self.optimizer, feed, (self.chunk, self.batch))
+        return Prepared(program, programs.test(self.model, *self.test_data), time.monotonic() - began)
 
     def train(self, number, stage, prepared, feed):
         """Run one stage: measure the speed, try learning rates (in the first stage), and train.
@@ -244,7 +244,7 @@ class Job:
         self.say(stage=number + 1, rate=self.rate, steps=steps, epochs=round(steps / a_epoch, 2), fall=fall)
         order = plan.batches(len(self.data.y_train), (chunk, batch), self.recipe.seed + number)
         losses, hits = [], []
-        began = time.monotonic()
+        self.saved = self.tested = began = time.monotonic()
         for call, taken in enumerate(feed.calls(order), start=1):
             spent = time.monotonic() - began
             of_call = schedule.rates(seconds - spent, spent / (call - 1) / chunk if call > 1 else a_step)
@@ -331,8 +331,8 @@ class Job:
     def test_at_native_size(self):
         """Accuracy in the training dtype on images of full size, if the last stage had smaller ones."""
         if self.stages[-1].size != self.native:
-            images, labels = jax.numpy.asarray(self.data.x_test), jax.numpy.asarray(self.data.y_test)
-            self.note(test_accuracy=programs.test(self.model, images, labels, self.native)(self.weights))
+            self.model.scale = 1.0
+            self.note(test_accuracy=programs.test(self.model, *self.test_data)(self.weights))
 
     def measure(self):
         """Measure in float32, while there is time: accuracy, and localisation and removal of all methods."""

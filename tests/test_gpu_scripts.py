@@ -281,7 +281,7 @@ def test_a_job_with_rand_augment_and_the_penalty(load, tiny, tmp_path):
             model.set_weights(weights)
             optimizer = keras.optimizers.SGD(0.0)
             optimizer.build(model.trainable_variables)
-            program = programs.steps(model, optimizer, feed, SIZE, (3, 8))
+            program = programs.steps(model, optimizer, feed, (3, 8))
             state = [
                 programs.strongly_typed(v.value for v in vs) for vs in (model.trainable_variables, optimizer.variables)
             ]

@@ -99,8 +99,8 @@ def test_copies_are_never_in_both_parts_and_each_class_is(tmp_path):
         assert not {digest for digest, _ in train} & {digest for digest, _ in test}
         labels_of = {digest: {label for other, label in train | test if other == digest} for digest, _ in train | test}
         for label in range(3):
+            assert label in {of for _, of in train}
             if sum(labels == {label} for labels in labels_of.values()) > 1:
-                assert label in {of for _, of in train}
                 assert label in {of for _, of in test}
 
 
@@ -117,7 +117,7 @@ def test_large_files_of_other_types_are_not_read_whole(folder):
 
 
 @pytest.mark.one_backend
-def test_photos_of_too_many_pixels_are_those_that_explain_refuses(folder, monkeypatch, recwarn):
+def test_photos_of_too_many_pixels_are_those_that_explain_refuses(folder, monkeypatch):
     for side in (41, 60):  # one for which Pillow has a warning, and one for which it has an error
         picture(side, (side, 40)).save(folder / "red" / f"{side}.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 40)
@@ -129,7 +129,6 @@ def test_photos_of_too_many_pixels_are_those_that_explain_refuses(folder, monkey
                 read_image(path, (32, 32, 3))
         else:
             read_image(path, (32, 32, 3))
-    assert [str(warning.message) for warning in recwarn] == []
     monkeypatch.undo()
     assert data.Photos(folder).left_out == {}  # also after a refusal
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from keras_coda.data.stored_images import StoredImages, threads
-from keras_coda.decoding import TOO_LARGE, decoded, fitted, pixels_limited
+from keras_coda.decoding import TOO_LARGE, decoded, fitted, opened
 from keras_coda.files import sha256
 from keras_coda.text import printable
 
@@ -272,7 +272,7 @@ class Photos:
         paths = sorted(paths)
         said = time.monotonic()
         # Threads of its own: other data sets may be waiting for those that decode.
-        with pixels_limited(), ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor() as pool:
             for number, (path, fact) in enumerate(zip(paths, pool.map(_fact, paths), strict=True), start=1):
                 if time.monotonic() - said >= SECONDS:
                     line = f"{printable(self.folder)}: {number:,} of {len(paths):,} files read"
@@ -332,7 +332,7 @@ def _fact(path):
 def _fact_of_state(path, size, modified, most_pixels):
     """The `Fact` of a file, or a string with the reason why it has none."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with opened(path, FORMATS) as image:
             stored = image.size  # before decoding, which changes it
             thumbnail = _in_turn(image, 3, THUMBNAIL).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
         digest = sha256(path)
@@ -389,6 +389,10 @@ def _split(files, facts, seed, held_out):
         # The first of several photos is always for the test, and the last always for training.
         tested.update(own[:1])
         tested.difference_update(own[-1:])
+    for label in {label for _, label in files}:
+        of_class = [digest for digest, labels in labels_of.items() if label in labels]
+        if tested.issuperset(of_class):
+            tested.discard(max(of_class, key=place))
     parts: dict[str, list] = {"train": [], "test": []}
     for path, label in files:
         parts["test" if facts[path].digest in tested else "train"].append((path, label))

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_coda import backend, data, presets
 from keras_coda.losses import OneVsRestCrossentropy
-from keras_coda.models import CoDANet
+from keras_coda.models import CoDANet, transfer
 from keras_coda.presets.saving import check_target, remove_left
 from keras_coda.recipes import Recipe
 from keras_coda.settings import settings_of
@@ -135,6 +135,7 @@ def _trained(run, dataset, directory):
     if run.devices is not None or recipe.stages or recipe.dtype != "float32":
         model = fitting.network(CoDANet, recipe, dataset, dtype="float32")
         model.set_weights(weights)
+        transfer.freeze(model, recipe.freeze)
 
     target = directory if fitted.finite else directory.with_name(f"{directory.name}.last_good")
     results = None

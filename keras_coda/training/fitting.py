@@ -23,7 +23,7 @@ from keras_coda.training import logs, time_limit
 from keras_coda.training.callbacks import Callbacks, StopOnNaN
 from keras_coda.training.options import Options
 from keras_coda.training.replica import Replica
-from keras_coda.training.resizing import ResizingCoDANet, epochs_of
+from keras_coda.training.resizing import ResizingCoDANet, SetScale, epochs_of
 from keras_coda.training.schedule import learning_rate
 from keras_coda.training.state import State
 
@@ -203,17 +203,16 @@ def fit(run, dataset, others=()):
     ]
     if run.logs is not None and first:
         callbacks += _logs(run, dataset, state, epochs, watch)
+    if recipe.stages:
+        stages = [*epochs_of(recipe.stages, epochs)]
+        for stage in stages:
+            say(f"Epochs {stage.first + 1} to {stage.end}: images of {stage.scale:g} times their height and width")
+        callbacks.append(SetScale(stages))
     if state.epoch < epochs:
         say(f"Training: {state.steps:,} steps of {recipe.batch_size} images, epochs: {state.steps / len(batches):.3g}")
-    for stage in epochs_of(recipe.stages, epochs):
-        if state.epoch < stage.end and watch.finite:
-            if recipe.stages:
-                say(f"Epochs {state.epoch + 1} to {stage.end}: images of {stage.scale:g} times their height and width")
-                model.scale = stage.scale
-                _compile(model, model.optimizer)  # The scale is a constant of the compiled step.
-            listed = Callbacks(callbacks, model, run.options.verbose if first else 0, epochs, len(batches))
-            pipeline = backend.input_pipeline(batches)
-            model.fit(pipeline, epochs=stage.end, initial_epoch=state.epoch, shuffle=False, callbacks=listed)
+        callbacks = Callbacks(callbacks, model, run.options.verbose if first else 0, epochs, len(batches))
+        pipeline = backend.input_pipeline(batches)
+        model.fit(pipeline, epochs=epochs, initial_epoch=state.epoch, shuffle=False, callbacks=callbacks)
     if not watch.finite:
         state.restore(model)
     trained = count.done / len(batches) if watch.finite else state.epoch

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -82,7 +83,7 @@ class ResizingCoDANet(CoDANet):
     as in a `CoDANet`.
 
     Attributes:
-        scale: number in (0, 1], the factor for height and width. After a change the network is to be compiled again.
+        scale: number in (0, 1], the factor for height and width. It is a constant of a compiled training step.
     """
 
     scale: float = 1.0
@@ -109,3 +110,21 @@ class ResizingCoDANet(CoDANet):
 def _ratio(images, smaller):
     """By what the number of pixels was divided."""
     return (images.shape[1] * images.shape[2]) / (smaller.shape[1] * smaller.shape[2])
+
+
+class SetScale(keras.callbacks.Callback):
+    """Sets the scale of a `ResizingCoDANet` at the start of each stage.
+
+    Args:
+        stages: list of `Epochs`.
+    """
+
+    def __init__(self, stages: Sequence[Epochs]) -> None:
+        super().__init__()
+        self.stages = stages
+
+    def on_epoch_begin(self, epoch, logs=None):
+        scale = next(stage.scale for stage in self.stages if epoch < stage.end)
+        if scale != self.model.scale:
+            self.model.scale = scale
+            self.model.make_train_function(force=True)

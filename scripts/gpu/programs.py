@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 import keras_coda
-from keras_coda.training.resizing import resized
 
 TESTED_AT_ONCE = 500
 
@@ -33,21 +32,13 @@ def augmented(key, images, flip, padding):
     return images.astype("float32") / 255
 
 
-def at_size(images, size):
-    """Float images `(N, H, W, C)` in `size` x `size` pixels."""
-    return images if images.shape[1] == size else resized(images, size, size)
-
-
-def steps(model, optimizer, feed, size, shape):
+def steps(model, optimizer, feed, shape):
     """The program of several training steps. The loss includes the model's penalty (eq. 10).
 
-    Logits are sums over positions. So for images that are made smaller, T is scaled by the number of pixels.
-
     Args:
-        model: a `CoDANet`.
+        model: a `ResizingCoDANet`.
         optimizer: a built Keras optimizer, of which the learning rate is a variable.
-        feed: of `gpu.feeds`, with images of the size for which the model has its T.
-        size: integer, the image size to train with.
+        feed: of `gpu.feeds`.
         shape: `(steps, batch)`.
 
     Returns:
@@ -58,7 +49,6 @@ def steps(model, optimizer, feed, size, shape):
     loss_of = keras_coda.OneVsRestCrossentropy()
     fixed = [variable.value for variable in model.non_trainable_variables]
     rate_at = next(i for i, variable in enumerate(optimizer.variables) if variable is optimizer._learning_rate)
-    scale = (size / feed.shapes[0].shape[1]) ** 2
 
     def penalty_of(weights, batch, targets, key):
         variables = [*model.trainable_variables, *model.non_trainable_variables]
@@ -66,19 +56,17 @@ def steps(model, optimizer, feed, size, shape):
         drawn = model._other_classes.state  # A variable, which would be the same at every step.
         mapping = [*zip(variables, values, strict=True), (drawn, jax.random.bits(key, drawn.shape, drawn.dtype))]
         with keras.StatelessScope(state_mapping=mapping):
-            return model.linear_map_penalty(batch, targets).astype("float32") / scale
+            return model.linear_map_penalty(batch, targets).astype("float32")
 
     def program(weights, variables, images, labels, indices, key, rates):
         def step(state, given):
             weights, variables = state
             indices, key, rate = given
-            batch = at_size(augmented(key, images[indices], feed.flip, feed.crop_padding), size)
-            targets = labels[indices]
+            batch, targets = augmented(key, images[indices], feed.flip, feed.crop_padding), labels[indices]
 
             def loss(weights):
                 logits, _ = model.stateless_call(weights, fixed, batch, training=True)
-                logits = (logits.astype("float32") - model.logit_bias) / scale + model.logit_bias
-                value = loss_of(targets, logits)
+                value = loss_of(targets, logits.astype("float32"))
                 if model.penalty:
                     value += model.penalty * penalty_of(weights, batch, targets, jax.random.fold_in(key, 1))
                 return value, logits
@@ -106,8 +94,8 @@ def steps(model, optimizer, feed, size, shape):
     )
 
 
-def test(model, images, labels, image_size):
-    """The program of a test: a function of weights that returns the accuracy on all these images, in that size."""
+def test(model, images, labels):
+    """The program of a test: a function of weights that returns the accuracy on all these images, at their scale."""
     fixed = [variable.value for variable in model.non_trainable_variables]
     size = min(TESTED_AT_ONCE, len(images))
     # Filled up to whole batches with the first images, which do not count twice.
@@ -115,8 +103,8 @@ def test(model, images, labels, image_size):
 
     def program(weights, images, labels, places):
         def classes(places):
-            batch = at_size(images[places].astype("float32") / 255, image_size)
-            logits, _ = model.stateless_call(weights, fixed, batch)
+            # In training the model makes images smaller.
+            logits, _ = model.stateless_call(weights, fixed, images[places].astype("float32") / 255, training=True)
             return logits.argmax(-1)
 
         return jnp.mean(jax.lax.map(classes, places).ravel()[: len(labels)] == labels)

@@ -97,7 +97,7 @@ def test_a_training_in_stages_is_the_same_after_an_interruption(recipe, tmp_path
     logs = tmp_path / "logs"
     model, results = training.train(in_stages, tmp_path / "preset", epochs=4, verbose=2, logs=logs)
     lines = capsys.readouterr().out
-    assert "Epochs 4 to 4: images of 1 times their height and width" in lines
+    assert "Epochs 3 to 4: images of 1 times their height and width" in lines
     assert "Epoch 3/4" not in lines
     assert results["epochs"] == 4
     assert list(pd.read_csv(logs / "training.csv")["epoch"]) == [1, 2, 3, 4]
@@ -417,6 +417,25 @@ def test_stages_are_fitted_to_the_time(recipe, few_digits, tmp_path, monkeypatch
     in_stages = dataclasses.replace(recipe, stages=STAGES)
     _, results = training.train(in_stages, tmp_path / "preset", epochs=100, limit_minutes=seconds / 60, verbose=0)
     assert results["epochs"] == epochs
+
+
+@pytest.mark.one_backend
+def test_a_training_that_is_late_ends_in_its_stage(recipe, few_digits, tmp_path, monkeypatch):
+    Clock(monkeypatch, 1.0, 4.0)
+    in_stages = dataclasses.replace(recipe, stages=STAGES)
+    logs = tmp_path / "logs"
+    _, results = training.train(in_stages, tmp_path / "preset", epochs=8, limit_minutes=1, verbose=0, logs=logs)
+    assert results["epochs"] == pytest.approx(1.3)  # 10 seconds went into measuring; of two epochs of the first stage
+    assert list(pd.read_csv(logs / "training.csv")["epoch"]) == [1, 2]
+    assert [path.name for path in sorted((logs / "maps").iterdir())] == [f"epoch_0000{n}.png" for n in (0, 1, 2)]
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_frozen_layers_are_frozen_in_the_preset(recipe, tmp_path, dtype):
+    training.train(dataclasses.replace(recipe, freeze=["dau_1"], dtype=dtype), tmp_path / "preset", epochs=1, verbose=0)
+    model = presets.load(tmp_path / "preset")
+    assert [layer.name for layer in model.layers if not layer.trainable] == ["dau_1"]
 
 
 @pytest.mark.one_backend
