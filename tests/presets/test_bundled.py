@@ -25,7 +25,7 @@ def test_presets_in_the_package(name, rng):
         arguments |= {key: layout[key] for key in ("filters", "kernel_sizes", "ranks", "strides")}
     assert {key: config[key] for key in arguments} == arguments
     assert (facts["name"], facts["dataset"]) == (name, recipe.dataset)
-    assert facts["results"]["epochs"] == pytest.approx(recipe.epochs, rel=0.02 if name in BY_THE_JOB else 0, abs=0)
+    assert facts["results"]["epochs"] == pytest.approx(recipe.epochs, rel=0.05 if name in BY_THE_JOB else 0, abs=0)
     images = rng.random((2, *facts["image_shape"])).astype("float32")
     explanation = model.explain(images, "all")
     total = explanation.contributions.sum((2, 3, 4)) + explanation.bias
