@@ -31,9 +31,10 @@ class Recipe:
         seed: seed of the initial weights, the order of the images and the augmentation.
         image_shape: `[H, W, C]` to which the photos of a folder are scaled. Default: chosen by their size. It has no
             effect on other data sets.
-        stages: list of `{"scale": s, "share": e}`, from first to last: for a share e of the epochs, images are scaled
-            to s times their height and width, and T in proportion to their pixels. The shares sum to 1, and the last
-            scale is 1. Default: whole images at all times.
+        stages: list of `{"scale": s, "share": e}`, in the order of the training. For the share e of the epochs, images
+            have s times their height and width, and T is lower in proportion to their pixels. The shares sum to 1, and
+            are rounded to whole epochs. The last scale is 1, and has at least one epoch. Default: full size in all
+            epochs.
         freeze: names of layers that are not trained, or patterns such as "dau_*". They are frozen in the preset, too.
     """
 

@@ -47,9 +47,8 @@ def explain_video(
 
     Args:
         model: a CoDA-Net, or any model that `explain` takes, of images of one or three channels, of which the pixels
-            contribute. CoDA-Nets and models that begin with an `InputEncoding` get frames as floats in [0, 1]. Models
-            that take integers, and all others, such as those that begin with a `Rescaling`, get them in 0..255, unless
-            `unit_range` is set.
+            contribute. Models that take integers get frames in 0..255. CoDA-Nets and models that begin with an
+            `InputEncoding` get floats in [0, 1]. All others get 0..255, or floats in [0, 1] with `unit_range=True`.
         video: path of a video or animation, or of a folder of images, which are taken in the order of their names.
         path: file to write: .gif or .webp, or, with the extra `video`, one of .mp4, .mkv, .mov, .webm and .avi.
             It is written completely or not at all. A GIF stores repeated frames as one longer frame.
@@ -57,7 +56,8 @@ def explain_video(
         classes: list of the names of the classes. Default: their numbers.
         image_shape: shape of images without the batch axis. Frames are scaled to it, and cropped around the centre.
             Default: the shape that the model takes. A model that takes any size gets the frames in their own size.
-        unit_range: whether any model of floats takes images in [0, 1], as those of all presets do.
+        unit_range: set it for a model that takes floats in [0, 1], and is no CoDA-Net and does not begin with an
+            `InputEncoding`. Models of presets take such floats.
         frames_a_second: number in 0.01..100. Default: that of the input, or 10 for a folder.
         batch_size: frames explained at once.
         verbose: 1 shows a progress bar.

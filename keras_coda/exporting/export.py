@@ -73,7 +73,8 @@ def export(
         input_dtype: "float32", or "uint8" for images in 0..255. CoDA-Nets and models that begin with an
             `InputEncoding` take floats in [0, 1], and integers are divided by 255. Other models, such as hybrids whose
             stem scales images itself, get floats and integers unscaled, unless `unit_range` is set.
-        unit_range: whether any other model takes images in [0, 1], too, as those of all presets do.
+        unit_range: set it for any other model that takes images in [0, 1], as those of presets do. Integers are then
+            divided by 255.
         weights: how the file stores the weights: "float32", "float16" or "int8" (one scale per filter). The file always
             computes in float32.
         probabilities: "sigmoid" (paper, eq. 9) or "softmax".

@@ -44,8 +44,8 @@ def measure(
     be as before.
 
     Localisation is measured on grids of the images that the model is most confident of (see `make_grids`). The other
-    metrics are measured on the first images, for the class of their label, and share an image's attribution. Shuffle
-    images that are ordered by class before: the first ones are of the first classes alone.
+    metrics are measured on the first images, for the class of their label, and share an image's attribution. If your
+    images are ordered by class, shuffle them first. Otherwise the first images are of the first classes alone.
 
     "seconds" is the wall time of the attribution of one item: an image, or a grid with all of its classes. It is the
     mean over a piece. A method is called once before its first piece, so that compilation is not counted.

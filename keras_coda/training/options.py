@@ -23,8 +23,8 @@ class Options:
         tensorboard: whether to write logs for TensorBoard as well (extra `tensorboard`).
         limit_minutes: time limit in minutes, from the call to the end of the evaluation. A few steps are timed, and as
             many are planned as fit, at most the recipe's, with the whole schedule in them. If steps turn out slower,
-            training stops earlier. For one device. With a recipe's `stages`,
-            whole epochs are planned if one fits.
+            training stops earlier. For one device. With a recipe's `stages` a whole number of epochs is planned. If not
+            even one fits, it is as many steps of full size as fit.
 
     Example:
 
