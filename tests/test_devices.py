@@ -74,7 +74,7 @@ def test_an_interrupted_training_ends_where_another_ends(out):
 
 def test_one_process_writes_and_prints(out):
     lines = (out / "resume.txt").read_text().splitlines()
-    assert [line for line in lines if line.startswith("Epoch")] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
+    assert [line for line in lines if line.startswith("Epoch ")] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
     assert (out / "command.txt").read_text().count("test_accuracy: ") == 1
     assert [path.name for path in out.glob("saves_*")] == ["saves_0.txt"]
     assert len((out / "saves_0.txt").read_text().splitlines()) == 4  # a state for each epoch, and the preset
