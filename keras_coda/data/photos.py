@@ -1,5 +1,6 @@
 """A folder of photos as a data set: `photos/<class>/*`, or `photos/train/<class>/*` and so on."""
 
+import collections
 import functools
 import hashlib
 import os
@@ -380,19 +381,19 @@ def _split(files, facts, seed, held_out):
         drawn = hashlib.sha256(f"{seed} {digest}".encode()).digest()
         return int.from_bytes(drawn[:8]) / 2**64
 
-    labels_of: dict[str, set] = {}
+    labels_of, digests_of = collections.defaultdict(set), collections.defaultdict(set)
     for path, label in files:
-        labels_of.setdefault(facts[path].digest, set()).add(label)
+        labels_of[facts[path].digest].add(label)
+        digests_of[label].add(facts[path].digest)
     tested = {digest for digest in labels_of if place(digest) < held_out}
-    for label in {label for _, label in files}:
-        own = sorted((digest for digest, labels in labels_of.items() if labels == {label}), key=place)
+    for digests in digests_of.values():
+        own = sorted((digest for digest in digests if len(labels_of[digest]) == 1), key=place)
         # The first of several photos is always for the test, and the last always for training.
         tested.update(own[:1])
         tested.difference_update(own[-1:])
-    for label in {label for _, label in files}:
-        of_class = [digest for digest, labels in labels_of.items() if label in labels]
-        if tested.issuperset(of_class):
-            tested.discard(max(of_class, key=place))
+    for label in sorted(digests_of):
+        if digests_of[label] <= tested:
+            tested.discard(max(digests_of[label], key=place))
     parts: dict[str, list] = {"train": [], "test": []}
     for path, label in files:
         parts["test" if facts[path].digest in tested else "train"].append((path, label))
