@@ -1,29 +1,7 @@
 """Optional packages, which are imported only when a function needs them."""
 
 import importlib
-import types
 from typing import Any
-
-
-def imported(module: str, package: str, needed_by: str) -> types.ModuleType:
-    """Import a module of an optional package.
-
-    Args:
-        module: name of the module, such as "skimage.transform".
-        package: name of its package on PyPI.
-        needed_by: what needs it, for the error message.
-
-    Raises:
-        ImportError: it is not installed.
-
-    Example:
-
-    >>> imported("skimage.transform", "scikit-image", "RISE").resize(image, (8, 8))
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"{needed_by} needs {package}, which is not installed: pip install {package}") from error
 
 
 def check_evaluation() -> None:
@@ -56,6 +34,6 @@ class Lazy:
             return getattr(importlib.import_module(self._module), name)
         except ImportError as error:
             raise ImportError(
-                f"{self._package} is not installed, which pictures and evaluation need: "
+                f"{self._package} is not installed, which pictures, evaluation and the digits need: "
                 'pip install "keras-coda[evaluation]"'
             ) from error

@@ -376,7 +376,7 @@ def test_training_needs_no_extra(folder, tmp_path, capsys, monkeypatch):
     assert cli.main(["explain", "photos/red/00.png", "--preset", "./mine", "--out", "explained"]) == 2
     assert cli.main(["evaluate", "./mine", "--out", "evaluation"]) == 2
     printed, extra = capsys.readouterr(), 'pip install "keras-coda[evaluation]"'
-    want = f"keras-coda: matplotlib is not installed, which pictures and evaluation need: {extra}"
+    want = f"keras-coda: matplotlib is not installed, which pictures, evaluation and the digits need: {extra}"
     assert (printed.out, printed.err.splitlines()) == ("", [want, want])
 
 

@@ -7,8 +7,13 @@ import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.masked import MaskedScores, check_positive
-from keras_coda.imports import imported
+from keras_coda.imports import Lazy
 from keras_coda.layers.input_encoding import to_unit_range
+
+linear_model = Lazy("sklearn.linear_model", "scikit-learn")
+pairwise = Lazy("sklearn.metrics", "scikit-learn")
+segmentation = Lazy("skimage.segmentation", "scikit-image")
+utils = Lazy("sklearn.utils", "scikit-learn")
 
 # As in the lime package: the width of the kernel over cosine distances, and the largest number of features for forward
 # selection.
@@ -111,7 +116,7 @@ class LIME(Attribution):
             image = (image - low) / (high - low or 1.0)
         if image.shape[-1] == 1:
             image = np.repeat(image, 3, axis=-1)
-        return imported("skimage.segmentation", "scikit-image", "LIME").quickshift(
+        return segmentation.quickshift(
             image,
             ratio=self.ratio,
             kernel_size=self.kernel_size,
@@ -122,7 +127,7 @@ class LIME(Attribution):
 
     def _kept(self, superpixels):
         """The superpixels that each variant keeps: `(samples, superpixels)` in {0, 1}. The first variant keeps all."""
-        kept = _sklearn("utils").check_random_state(self.seed).randint(0, 2, self.samples * superpixels)
+        kept = utils.check_random_state(self.seed).randint(0, 2, self.samples * superpixels)
         kept = kept.reshape(self.samples, superpixels)
         kept[0] = 1
         return kept
@@ -140,7 +145,7 @@ def superpixel_weights(kept: np.ndarray, scores: np.ndarray, features: int) -> n
         `(superpixels,)`, float64.
     """
     kept, scores = kept.astype("float64"), scores.astype("float64")
-    distances = _sklearn("metrics").pairwise_distances(kept, kept[:1], metric="cosine")[:, 0]
+    distances = pairwise.pairwise_distances(kept, kept[:1], metric="cosine")[:, 0]
     importance = np.exp(-(distances**2) / (2 * _KERNEL_WIDTH**2))
     select = _forward_selection if features <= _FORWARD_UP_TO else _highest_weights
     chosen = select(kept, scores, importance, min(features, kept.shape[1]))
@@ -177,11 +182,7 @@ def _highest_weights(kept, scores, importance, features):
 
 def _ridge(alpha, kept, scores, importance):
     """The weights of a linear model, by ridge regression."""
-    return _sklearn("linear_model").Ridge(alpha=alpha).fit(kept, scores, sample_weight=importance).coef_
-
-
-def _sklearn(module):
-    return imported(f"sklearn.{module}", "scikit-learn", "LIME")
+    return linear_model.Ridge(alpha=alpha).fit(kept, scores, sample_weight=importance).coef_
 
 
 def _mean_colours(source, segments, channel_axis):

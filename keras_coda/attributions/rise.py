@@ -8,7 +8,9 @@ import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.masked import MaskedScores, check_positive
-from keras_coda.imports import imported
+from keras_coda.imports import Lazy
+
+transform = Lazy("skimage.transform", "scikit-image")
 
 # The number of masks in memory at once while they are summed.
 _TOGETHER = 512
@@ -94,8 +96,7 @@ class RISE(Attribution):
     def _shifted(self, size, rng):
         """Interpolation along one axis: a function of the numbers of B masks that returns `(B, size, cells)`."""
         cell = -(-size // self.cells)
-        resize = imported("skimage.transform", "scikit-image", "RISE").resize
-        enlarge = resize(
+        enlarge = transform.resize(
             np.eye(self.cells), ((self.cells + 1) * cell, self.cells), order=1, anti_aliasing=False
         ).astype("float32")
         shifts = rng.integers(cell, size=self.masks)

@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from keras_coda.imports import imported
+from keras_coda.imports import Lazy
+
+datasets = Lazy("sklearn.datasets", "scikit-learn")
+model_selection = Lazy("sklearn.model_selection", "scikit-learn")
 
 CLASSES = [str(digit) for digit in range(10)]
 HELD_OUT = 360
@@ -27,8 +30,6 @@ def load_digits(image_size: int = 16) -> tuple[tuple[np.ndarray, np.ndarray], tu
 
     >>> (x_train, y_train), (x_test, y_test) = keras_coda.data.load_digits()
     """
-    datasets = imported("sklearn.datasets", "scikit-learn", "The data set of digits")
-    model_selection = imported("sklearn.model_selection", "scikit-learn", "The data set of digits")
     digits = datasets.load_digits()
     matrix = _interpolation(digits.images.shape[1], image_size)
     images = np.einsum("ih,nhw,jw->nij", matrix, digits.images / 16.0, matrix)

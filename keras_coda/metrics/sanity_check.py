@@ -9,11 +9,13 @@ import keras
 import numpy as np
 
 from keras_coda.attributions import Classifier
-from keras_coda.imports import Lazy, imported
+from keras_coda.imports import Lazy
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.metrics.localisation import check_finite
 
+feature = Lazy("skimage.feature", "scikit-image")
 pd = Lazy("pandas", "pandas")
+skimage_metrics = Lazy("skimage.metrics", "scikit-image")
 stats = Lazy("scipy.stats", "scipy")
 
 MODES = ("cascading", "independent")
@@ -141,7 +143,7 @@ def _compare(before, after, step, layer):
 
 def _similarities(a, b):
     a, b = (_scaled(map_) for map_ in (a, b))
-    similarity = _skimage("metrics").structural_similarity
+    similarity = skimage_metrics.structural_similarity
     return {
         # Windows of 7 x 7, or smaller ones in small images.
         "ssim": similarity(a, b, data_range=2.0, win_size=min(7, (min(a.shape) - 1) // 2 * 2 + 1)),
@@ -164,8 +166,4 @@ def _correlation(correlate, a, b):
 
 def _hog(map_):
     cell = tuple(max(1, size // 8) for size in map_.shape)
-    return _skimage("feature").hog(map_, pixels_per_cell=cell)
-
-
-def _skimage(module):
-    return imported(f"skimage.{module}", "scikit-image", "The sanity check")
+    return feature.hog(map_, pixels_per_cell=cell)
