@@ -121,7 +121,7 @@ class Job:
         (arguments.out / "pid").write_text(str(os.getpid()))  # to wait for its end
         self.say = log.Log(arguments.out / "log.jsonl")
         self.seen = 0  # images
-        self.results = {}
+        self.results, self.saved_results = {}, None  # of the weights now, and of those saved last
 
     def run(self):
         """All of it."""
@@ -156,7 +156,7 @@ class Job:
         )
 
     def check_kernels(self):
-        """Choose "direct" if the results of the form that "auto" chooses are wrong."""
+        """Choose the reference if the results of the form that "auto" chooses are wrong."""
         form = keras_coda.contraction(self.model.dtype_policy.compute_dtype)
         reference = kernels.reference(form)
         try:
@@ -169,11 +169,11 @@ class Job:
             excess = error = float("inf")
             self.say(kernels=form, problem=f"{type(problem).__name__}: {problem}"[:500])
         passes = excess < kernels.TOLERANCE
-        keras_coda.set_contraction("auto" if passes else "direct")
+        keras_coda.set_contraction("auto" if passes else reference)
         if not passes:
-            # "direct" keeps all intermediate results in memory.
+            # The reference needs more memory.
             self.set_batch(max(1, self.batch // 2))
-        facts = {f"times_that_of_{reference}": repr(excess), "trains_with": form if passes else "direct"}
+        facts = {f"times_that_of_{reference}": repr(excess), "trains_with": form if passes else reference}
         self.say(kernels=form, error=repr(error), **facts, batch=self.batch)
 
     def set_batch(self, batch):
@@ -247,20 +247,20 @@ class Job:
         self.saved = self.tested = began = time.monotonic()
         for call, taken in enumerate(feed.calls(order), start=1):
             spent = time.monotonic() - began
-            of_call = schedule.rates(seconds - spent, spent / (call - 1) / chunk if call > 1 else a_step)
+            of_call = schedule.rates(seconds - spent, plan.seconds_a_step(a_step, spent, (call - 1) * chunk))
             key = jax.random.fold_in(jax.random.key(self.recipe.seed + number), call)
             weights, variables, loss, hit = program(self.weights, self.variables, *taken, key, of_call)
             losses.append(float(loss.mean()))
             hits.append(float(hit))
             if not np.isfinite(losses[-1]):
-                raise FloatingPointError(f"The loss is not finite. The weights saved last are those of {self.results}")
+                raise FloatingPointError(f"The loss is not finite. Saved last: {self.saved_results or 'nothing'}")
             self.weights, self.variables = weights, variables
             self.seen += chunk * batch
+            self.results = {"epochs": round(self.seen / len(self.data.y_train), 2)}
             late = time.monotonic() > self.train_until
             last = late or schedule.progress == 1
             if call % (a_epoch // chunk) == 0 or last:
                 facts = {"loss": np.mean(losses), "training_accuracy": np.mean(hits), "rate": of_call[-1]}
-                self.results = {"epochs": round(self.seen / len(self.data.y_train), 2)}
                 if last or time.monotonic() > self.tested + TEST_EVERY:
                     facts["test_accuracy"] = test(self.weights)
                     self.results["test_accuracy"] = facts["test_accuracy"]
@@ -324,7 +324,7 @@ class Job:
             weights_dtype="float16" if self.arguments.half else "float32",
             part_bytes=PART_BYTES,
         )
-        self.saved = time.monotonic()
+        self.saved, self.saved_results = time.monotonic(), self.results
         facts = presets.metadata(folder)
         self.say(saved=str(folder), parts=facts["weights_parts"], sha256=facts["weights_sha256"])
 

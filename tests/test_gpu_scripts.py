@@ -2,9 +2,7 @@
 
 import contextlib
 import dataclasses
-import importlib
 import json
-import pathlib
 
 import keras
 import numpy as np
@@ -16,16 +14,8 @@ from keras_coda import presets, recipes
 from keras_coda.contractions import blocked
 from keras_coda.data.wordnet import first_names
 
-SCRIPTS = pathlib.Path(__file__).parent.parent / "scripts"
 SIZE = 8
 MODEL = {"filters": [4, 6, CLASSES], "kernel_sizes": [3, 3, 1], "ranks": [2, 3, 3], "strides": [1, 2, 1]}
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """Imports a module of the scripts folder by its name."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module
 
 
 @pytest.fixture
@@ -94,6 +84,18 @@ def test_the_learning_rate_reaches_its_end_when_time_is_up(plan):
     schedule = plan.Schedule(1.0, 100, 5, warm_up=0, fall=1)
     np.testing.assert_allclose(schedule.rates(-3.0, 1.0), [0.9, 0.7, 0.5, 0.3, 0.1])
     assert schedule.progress == 1
+
+
+def test_a_slow_first_call_shortens_no_warm_up(plan):
+    """XL's plan: 4,565 steps of 46 ms, in calls of 11. The first call takes six times as long."""
+    schedule, chunk, a_step, spent, rates = plan.Schedule(1.0, 4565, 11, warm_up=0.02, fall=1), 11, 0.046, 0.0, []
+    for call in range(12):
+        rates.extend(schedule.rates(210 - spent, plan.seconds_a_step(a_step, spent, call * chunk)))
+        spent += chunk * a_step * (1 if call else 6)
+    assert 70 < np.argmax(rates) < 95  # of 91
+    # It learns of steps that stay slow.
+    assert plan.seconds_a_step(0.046, 0, 0) == pytest.approx(0.046)
+    assert plan.seconds_a_step(0.046, 200, 2000) == pytest.approx(0.1, rel=0.06)
 
 
 def test_the_best_rate_has_the_lowest_finite_loss(plan):
@@ -342,6 +344,36 @@ def test_a_check_without_a_reference_leaves_the_kernels(load, tiny, tmp_path, mo
     assert (said["trains_with"], said["batch"]) == ("direct", 4)
     (planned,) = [line for line in lines(tmp_path / "off") if "steps" in line and "rate" in line]
     assert planned["epochs"] == 1
+
+
+@needs_jax
+def test_kernels_that_are_off_are_replaced_by_what_they_were_compared_with(load, tiny, tmp_path, monkeypatch):
+    kernels, train = load("gpu.kernels"), load("gpu_train")
+    monkeypatch.setattr(kernels, "reference", lambda form: "blocked")
+    monkeypatch.setattr(kernels, "excess", lambda *_: (float("inf"), float("inf")))
+    try:
+        assert train.main(tiny("off", "--rates", "0.03", "--grids", "0", "--epochs", "1")) == 0
+    finally:
+        keras_coda.set_contraction("auto")
+    (said,) = [line for line in lines(tmp_path / "off") if "kernels" in line]
+    assert said["trains_with"] == "blocked"
+
+
+@needs_jax
+def test_a_loss_that_is_not_finite_leaves_what_was_saved(load, plan, tiny, tmp_path, monkeypatch):
+    train = load("gpu_train")
+    with pytest.raises(FloatingPointError, match=r"not finite\. Saved last: nothing"):
+        train.main(tiny("nothing", "--rates", "1e30"))
+    assert not (tmp_path / "nothing" / "preset").exists()
+    rates = plan.Schedule.rates
+    monkeypatch.setattr(
+        plan.Schedule, "rates", lambda self, *args: rates(self, *args) * (1e30 if self.progress > 0.6 else 1)
+    )
+    monkeypatch.setattr(train, "SAVE_EVERY", -1)
+    with pytest.raises(FloatingPointError, match=r"Saved last: \{") as problem:
+        train.main(tiny("saved", "--rates", "0.03"))
+    results = presets.metadata(tmp_path / "saved" / "preset")["results"]
+    assert str(problem.value).endswith(str({"epochs": results["epochs"]}))
 
 
 @needs_jax

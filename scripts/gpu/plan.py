@@ -9,6 +9,8 @@ import numpy as np
 BEFORE, LEAST, SAVING = 60, 30, 8
 # Share of the remaining time that is planned. The rest is a reserve, as steps may take longer than the measured ones.
 PLANNED = 0.97
+# Seconds of training that the speed measured before a stage counts for.
+TRUSTED = 10
 
 
 class Stage(NamedTuple):
@@ -89,6 +91,16 @@ def steps_in(seconds, share, rest, a_step, at_most, of):
             f"Received: {max(seconds, 0) * share / rest:.1f} s"
         )
     return steps
+
+
+def seconds_a_step(tried, spent, steps):
+    """The seconds of a step: at first the measured ones, and later the mean since. The first calls may be slow.
+
+    Args:
+        tried: number, seconds of a step, measured before the stage.
+        spent, steps: seconds and number of steps since the stage began.
+    """
+    return (TRUSTED + spent) / (TRUSTED / tried + steps)
 
 
 class Schedule:
