@@ -2,7 +2,9 @@
 
 import contextlib
 import gc
+import importlib
 import os
+import pathlib
 import random
 import tempfile
 
@@ -48,6 +50,13 @@ def _seed():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Imports a module of the scripts folder by its name."""
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parent.parent / "scripts"))
+    return importlib.import_module
 
 
 @pytest.fixture

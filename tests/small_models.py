@@ -1,5 +1,7 @@
 """One small network for many tests, so that JAX compiles it, and its initializers, once."""
 
+import numpy as np
+
 from keras_coda import CoDANet
 
 IMAGE_SHAPE, CLASSES, TEMPERATURE, LOGIT_BIAS = (5, 6, 3), 4, 5.0, -0.7
@@ -18,6 +20,11 @@ def small_coda_net(**kwargs):
         "data_format": "channels_last",
     }
     return CoDANet(**{**arguments, **kwargs})
+
+
+def same(model, other):
+    """Whether two models have the same weights."""
+    return all(map(np.array_equal, model.get_weights(), other.get_weights()))
 
 
 def copy(model):

@@ -1,24 +1,14 @@
 """`scripts/benchmark.py` runs, and compares networks of equal shapes. No timing."""
 
-import importlib
 import json
-import pathlib
 
 import keras
 import numpy as np
 import pytest
 
-SCRIPTS = pathlib.Path(__file__).parent.parent / "scripts"
 OPTIONS = ["--size", "custom", "--filters", "3,4", "--kernel-sizes", "3,1", "--ranks", "2,3", "--strides", "2,1"]
 LAYOUT = {"filters": [3, 5, 4], "kernel_sizes": [3, 3, 1], "ranks": [2, 3, 3], "strides": [1, 2, 1], "temperature": 5.0}
 IMAGE_SHAPE = (7, 7, 3)
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """Imports a module of the scripts folder by its name."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module
 
 
 def run(load, *options):

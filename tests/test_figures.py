@@ -1,21 +1,15 @@
 """`scripts/figures.py` draws every figure, from the preset that comes with the package."""
 
-import importlib
-import pathlib
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_coda import presets, reports
 
-SCRIPTS = pathlib.Path(__file__).parent.parent / "scripts"
-
 
 @pytest.fixture
-def figures(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module("figures")
+def figures(load):
+    return load("figures")
 
 
 def colours(path):
@@ -33,6 +27,7 @@ def colours(path):
         ("5", ()),
         ("7", ("--grid-size", "3")),
         ("8", ("--methods", "contributions", "occlusion_5", "grad_cam")),
+        ("cover", ()),
         ("sanity", ("--methods", "contributions", "grad_cam", "--images", "2")),
     ],
 )

@@ -1,19 +1,13 @@
 """`scripts/train_resnet56.py`: an interrupted training ends with the weights of one that was not."""
 
-import importlib
-import pathlib
-
 import keras
 import numpy as np
 import pytest
 
-SCRIPTS = pathlib.Path(__file__).parent.parent / "scripts"
-
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module("train_resnet56")
+def script(load):
+    return load("train_resnet56")
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import sys
 import textwrap
 import threading
 
-import numpy as np
 import pytest
 from loopback_hub import TOKEN
+from small_models import same
 
 import keras_coda
 from keras_coda import presets
@@ -28,11 +28,6 @@ def repository(hub, preset):
     repository = hub.add("user/tiny", preset[0])
     repository.commit({"README.md": b"about", "model.safetensors": b"other weights"}, "more")
     return repository
-
-
-def same(model, other):
-    pairs = zip(model.get_weights(), other.get_weights(), strict=True)
-    return all(np.array_equal(*pair) for pair in pairs)
 
 
 def altered(folder, tmp_path):

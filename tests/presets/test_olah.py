@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
+from small_models import same
 
 from keras_coda import presets
 
@@ -95,11 +95,6 @@ def models(olah, set_environment, tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     set_environment(HF_ENDPOINT=olah[0], HF_HOME=str(tmp_path), NO_PROXY="127.0.0.1", HF_HUB_DISABLE_XET="1")
     return olah[1:]
-
-
-def same(model, other):
-    pairs = zip(model.get_weights(), other.get_weights(), strict=True)
-    return all(np.array_equal(*pair) for pair in pairs)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.one_backend
 
 yaml = pytest.importorskip("yaml")  # comes with the client
 
-SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
+EXAMPLES = pathlib.Path(__file__).parent.parent.parent / "examples"
 OWN = {"dataset": "!", "classes": [f"class {index}" for index in range(4)]}
 PRESET = {"config.json", "metadata.json", "model.weights.h5"}
 
@@ -269,9 +269,8 @@ def test_what_does_not_load_is_not_published(hub, preset, tmp_path):
     assert not hub.requests
 
 
-def test_the_script(hub, preset, set_environment, tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    script = importlib.import_module("publish")
+def test_the_script(hub, preset, set_environment, tmp_path, load, capsys):
+    script = load("publish")
     assert script.main([str(preset[0]), "user/tiny"]) == 2
     assert "publish.py: 'hf://user/tiny' was not published" in capsys.readouterr().err
     set_environment(HF_TOKEN=TOKEN)
@@ -327,7 +326,7 @@ def test_a_space_has_the_preset_and_its_page(hub, preset, tmp_path):
     assert (card["title"], card["sdk"], card["app_file"]) == ("tiny", "gradio", "app.py")
     assert (card["license"], card["models"]) == ("apache-2.0", ["user/tiny"])
     assert re.fullmatch(r"6\.\d+\.\d+", card["sdk_version"])
-    assert files["app.py"] == (SCRIPTS.parent / "examples" / "space" / "app.py").read_bytes()
+    assert files["app.py"] == (EXAMPLES / "space" / "app.py").read_bytes()
     assert files["requirements.txt"].decode() == f"keras-coda[jax]=={keras_coda.__version__}\n"
     # Once more, to what is there.
     presets.publish(folder, "user/tiny", token=TOKEN, message="again", private=True, space=True)
