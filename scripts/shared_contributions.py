@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from keras_coda import attributions, metrics, reports
+from keras_coda.metrics.localisation import shares
 
 SIZE = 3
 
@@ -24,16 +25,12 @@ def main():
     arguments = parser.parse_args()
     subject = reports.Subject.load(arguments.preset)
     grids = metrics.make_grids(subject.model, subject.images, subject.labels, SIZE, arguments.grids)
-    positive = np.maximum(attributions.Contributions(subject.model).maps(grids.images, grids.targets), 0)
-
-    count, targets, height, width = positive.shape
-    cells = positive.reshape(count, targets, SIZE, height // SIZE, SIZE, width // SIZE).sum((3, 5))
-    shares = cells.reshape(count, targets, -1) / cells.sum((2, 3))[..., np.newaxis]
+    maps = attributions.Contributions(subject.model).maps(grids.images, grids.targets)
     table = pd.DataFrame(
         {
             "class": np.repeat(grids.targets, SIZE**2, axis=1).ravel(),
             "on": np.tile(grids.targets, SIZE**2).ravel(),
-            "share": shares.ravel(),
+            "share": shares(maps, SIZE).ravel(),
         }
     )
     means = table.pivot_table(index="class", columns="on", values="share")

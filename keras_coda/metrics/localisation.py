@@ -25,6 +25,11 @@ def localisation(maps: Any, size: int) -> np.ndarray:
 
     >>> scores = keras_coda.metrics.localisation(method.maps(grids.images, grids.targets), size=3)
     """
+    return np.diagonal(shares(maps, size), axis1=1, axis2=2).copy()
+
+
+def shares(maps: Any, size: int) -> np.ndarray:
+    """The share of each class's positive attribution that is in each cell: `(G, n n, n n)`, see `localisation`."""
     maps = keras.ops.convert_to_numpy(maps)
     if maps.ndim != 4 or maps.shape[1] != size * size or maps.shape[2] % size or maps.shape[3] % size:
         raise ValueError(
@@ -35,9 +40,8 @@ def localisation(maps: Any, size: int) -> np.ndarray:
     grids, cells, height, width = maps.shape
     positive = np.maximum(maps, 0).reshape(grids, cells, size, height // size, size, width // size)
     of_cells = positive.sum(axis=(3, 5), dtype="float64").reshape(grids, cells, cells)
-    total = of_cells.sum(axis=-1)
-    own = np.diagonal(of_cells, axis1=1, axis2=2)
-    return np.divide(own, total, out=np.zeros_like(total), where=total > 0)
+    total = of_cells.sum(axis=-1, keepdims=True)
+    return np.divide(of_cells, total, out=np.zeros_like(of_cells), where=total > 0)
 
 
 def check_finite(maps: np.ndarray) -> None:
