@@ -8,10 +8,13 @@ those of the same weights in float32.
 """
 
 import argparse
+import dataclasses
 import pathlib
+import tempfile
 
 import keras
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 import keras_coda
@@ -20,15 +23,13 @@ from keras_coda import plots
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
-def train(recipe, dataset, dtype, epochs):
-    """The trained `CoDANet`, and its loss after each epoch."""
-    keras.utils.set_random_seed(recipe.seed)
-    model = keras_coda.CoDANet(**recipe.model, image_shape=dataset.x_train.shape[1:], dtype=dtype)
-    steps = epochs * -(-len(dataset.x_train) // recipe.batch_size)
-    schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
-    model.compile(keras.optimizers.Adam(schedule), keras_coda.OneVsRestCrossentropy())
-    history = model.fit(dataset.x_train, dataset.y_train, batch_size=recipe.batch_size, epochs=epochs, verbose=2)
-    return model, history.history["loss"]
+def train(recipe, dtype, epochs):
+    """The trained `CoDANet`, its loss after each epoch, and its accuracy on the test images."""
+    with tempfile.TemporaryDirectory() as folder:
+        recipe, preset = dataclasses.replace(recipe, dtype=dtype), f"{folder}/preset"
+        _, results = keras_coda.train(recipe, preset, epochs=epochs, logs=folder, verbose=2)
+        losses = pd.read_csv(f"{folder}/training.csv")["loss"]
+        return keras_coda.presets.load(preset, dtype=dtype), losses, results["test_accuracy"]
 
 
 def errors(model, images):
@@ -52,9 +53,8 @@ def main():
     axes = figure.subplots()
     rows = []
     for dtype in DTYPES:
-        model, losses = train(recipe, dataset, dtype, arguments.epochs or recipe.epochs)
-        predicted = model.predict(dataset.x_test, verbose=0).argmax(-1)
-        rows.append((dtype, losses[-1], np.mean(predicted == dataset.y_test), *errors(model, dataset.x_test)))
+        model, losses, accuracy = train(recipe, dtype, arguments.epochs)
+        rows.append((dtype, losses.iloc[-1], accuracy, *errors(model, dataset.x_test)))
         axes.plot(np.arange(1, len(losses) + 1), losses, label=dtype)
     axes.set(xlabel="epoch", ylabel="training loss", yscale="log", title=f"xs_coda_digits, {keras.backend.backend()}")
     axes.legend()
