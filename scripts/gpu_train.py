@@ -235,12 +235,12 @@ class Job:
 
         rest = sum(other.share for other in self.stages[number:])
         images = [other.share / other.size**2 for other in self.stages]
-        at_most = int(self.epochs * a_epoch * images[number] / sum(images))
+        at_most = max(chunk, int(self.epochs * a_epoch * images[number] / sum(images)) // chunk * chunk)
         left = self.train_until - time.monotonic()
-        seconds = left * stage.share / rest
+        seconds = plan.PLANNED * left * stage.share / rest
         steps = plan.steps_in(left, stage.share, rest, a_step, at_most, chunk)
         warm_up, fall = self.warm_up if number == 0 else 0, self.fall if is_last else 0
-        schedule = plan.Schedule(self.rate, steps, chunk, warm_up, fall)
+        schedule = plan.Schedule(self.rate, at_most, chunk, warm_up, fall)
         self.say(stage=number + 1, rate=self.rate, steps=steps, epochs=round(steps / a_epoch, 2), fall=fall)
         order = plan.batches(len(self.data.y_train), (chunk, batch), self.recipe.seed + number)
         losses, hits = [], []
