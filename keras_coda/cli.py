@@ -240,7 +240,7 @@ def run_evaluate(arguments):
     # First, so that these errors come before hours of work.
     check_evaluation()
     published = None if arguments.published is None else reports.Published(arguments.published)
-    subject = reports.Subject.load(arguments.model, arguments.dataset, arguments.data_dir)
+    subject = reports.Subject.load(arguments.model, arguments.dataset, arguments.data_dir, arguments.unit_range)
     methods = reports.methods_of(
         subject.model, arguments.methods, arguments.settings, arguments.batch_size, arguments.definition
     )
@@ -260,7 +260,7 @@ def run_evaluate(arguments):
         published=published,
         batch_size=arguments.batch_size,
     )
-    for line in reports.summary_lines(evaluation.results.summary()):
+    for line in reports.summary_lines(evaluation.summary):
         say(line)
     say(f"Wrote {arguments.out / reports.REPORT}")
     if subject.folder is None:
@@ -362,6 +362,11 @@ def parser():
     command.add_argument("--dataset", help="a name, an .npz file, or a folder of photos (default: the preset's)")
     command.add_argument("--data-dir", help="where TFDS keeps its data")
     command.add_argument(
+        "--unit-range",
+        action="store_true",
+        help="the model of a .keras file takes floats in [0, 1]: divide images in 0..255, such as photos, by 255",
+    )
+    command.add_argument(
         "--methods",
         nargs="+",
         metavar="METHOD",
@@ -432,7 +437,9 @@ def parser():
         "recipe", nargs="?", help="a name or JSON file (default with --images: one by their size and number)"
     )
     photo_commands.add_images(command)
-    command.add_argument("--start", help="a preset to start from, whose network and image shape are taken")
+    command.add_argument(
+        "--start", help="a preset to start from, whose network and image shape are taken, not a recipe's"
+    )
     return root
 
 

@@ -26,12 +26,12 @@ def written_whole(path, binary=False):
 
     Incomplete files of killed processes are removed.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+    for left in path.parent.glob(f"{glob.escape(_hidden(path))}.*.partial"):
         with contextlib.suppress(OSError), open(left, "ab") as file:
             # Another process may have made a younger one, and not locked it yet.
             if time.time() - os.fstat(file.fileno()).st_mtime > OLD and _try_lock(file):
                 left.unlink()
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    partial = path.with_name(f"{_hidden(path)}.{uuid.uuid4().hex}.partial")
     try:
         with open(partial, "wb") if binary else open(partial, "w", newline="", encoding="utf-8") as file:
             _try_lock(file)
@@ -43,7 +43,7 @@ def written_whole(path, binary=False):
 
 def beside(folder):
     """A new path in the same parent, with a hidden name. A folder is written there until it is complete."""
-    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    return folder.with_name(f"{_hidden(folder)}.{uuid.uuid4().hex}")
 
 
 def move_folder(complete, folder):
@@ -58,6 +58,11 @@ def move_folder(complete, folder):
             former.rename(folder)
         raise
     shutil.rmtree(former, ignore_errors=True)
+
+
+def _hidden(path):
+    """A hidden name. What is added to it must fit into the 255 bytes of a name, of which `path` may take all."""
+    return f".{path.name[:20]}"
 
 
 def _try_lock(file):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -36,13 +37,18 @@ def read_image(
         OSError: the file cannot be read.
     """
     with open_image(path) as file:
-        height, width, channels = _last(image_shape, data_format)
-        side = None if height is None or width is None else max(height, width)
-        try:
-            image = decoded(file, channels, side)
-        except ValueError as error:
-            raise ValueError(f"{path} cannot be read. {error}") from error
-        return to_pixels(image, image_shape, data_format)
+        return read_frame(file, image_shape, data_format)
+
+
+def read_frame(file: Any, image_shape: Sequence[int | None], data_format: str = "channels_last") -> np.ndarray:
+    """The current frame of a file from `open_image`, in the form in which `read_image` returns the first one."""
+    height, width, channels = _last(image_shape, data_format)
+    side = None if height is None or width is None else max(height, width)
+    try:
+        image = decoded(file, channels, side)
+    except ValueError as error:
+        raise ValueError(f"{file.filename} cannot be read. {error}") from error
+    return to_pixels(image, image_shape, data_format)
 
 
 @contextlib.contextmanager

@@ -84,8 +84,11 @@ def run_recipe(arguments: argparse.Namespace) -> None:
     if all(value is None for value in given):
         print("\n".join(recipes.built_in()))
         return
-    if arguments.start is not None and arguments.images is None:
-        raise ValueError(f"--start is for --images here. Received: --start {arguments.start} without it")
+    if arguments.start is not None and (arguments.images is None or arguments.recipe is not None):
+        raise ValueError(
+            "--start is for --images without a recipe here: the network is that of the preset. Received: "
+            f"--start {arguments.start}, --images {arguments.images} and recipe {arguments.recipe}"
+        )
     print(json.dumps(dataclasses.asdict(recipe_of(arguments)), indent=2))
 
 

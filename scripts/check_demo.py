@@ -217,6 +217,7 @@ def files(photo):
         ("named_wrong.txt", jpeg, None),
         ("one_pixel.png", encoded(photo.resize((1, 1))), None),
         ("long.png", encoded(photo.resize((3000, 5))), None),
+        ("tall.png", encoded(photo.resize((400, 900))), None),
         ("20_megapixels.jpg", encoded(large, "JPEG", quality=90), None),
         ("64_megapixels.png", encoded(Image.new("L", (8000, 8000))), "8000 pixels"),
         ("corrupt.jpg", jpeg[:300] + noise, "damaged"),

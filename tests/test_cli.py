@@ -122,6 +122,16 @@ def test_explain_draws_a_picture_for_each_image_and_prints_its_class(digit_files
 
 
 @pytest.mark.one_backend
+def test_a_network_of_one_class_is_explained(digit_files, tmp_path, capsys):
+    paths, _ = digit_files
+    model = keras_coda.CoDANet([1], [3], [2], [1], 1.0, image_shape=(16, 16, 1))
+    folder = presets.save(model, tmp_path / "one", classes=["three"], dataset="digits")
+    assert cli.main(["explain", str(paths[0]), "--preset", str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert f"{paths[0]}: three, p = " in capsys.readouterr().out
+    assert (tmp_path / "out" / paths[0].name).exists()
+
+
+@pytest.mark.one_backend
 def test_explain_takes_a_target_by_its_name(digit_files, tmp_path, capsys):
     paths, _ = digit_files
     assert cli.main(["explain", str(paths[0]), "--target", "8", "--out", str(tmp_path / "out")]) == 0
@@ -279,6 +289,8 @@ def test_recipes_are_listed_and_printed(tmp_path, capsys):
     for option in ("--size", "--start"):
         assert cli.main(["recipe", "xs_coda_digits", option, "8"]) == 2
         assert f"{option} is for --images" in capsys.readouterr().err
+    assert cli.main(["recipe", "xs_coda_digits", "--images", "photos", "--start", "xs_coda_cifar10"]) == 2
+    assert "--start is for --images without a recipe here" in capsys.readouterr().err
     for command in ("recipe", "train"):
         assert cli.main([command, "--images", "/"]) == 2
         assert capsys.readouterr().err == (

@@ -10,9 +10,12 @@ import subprocess
 import tarfile
 
 import numpy as np
+import PIL
 import pytest
+from PIL import Image
 
 from keras_coda import presets
+from keras_coda.decoding import fitted
 
 SCRIPTS = pathlib.Path(__file__).parent.parent / "scripts"
 
@@ -28,6 +31,17 @@ const scope = vm.createContext({ self, URL, Request, caches: { open: async () =>
 vm.runInContext(fs.readFileSync("service-worker.js", "utf8"), scope);
 listeners.install({ waitUntil: (done) => done.then(() =>
   console.log(JSON.stringify(requests.map((request) => [request.url, request.cache])))) });
+"""
+
+# Scales an image of RGBA bytes from the standard input, and prints the bytes of the result.
+SCALE = """
+import fs from "fs";
+import { centredBox, scaled } from "RESIZE";
+const [w, h, width, height] = process.argv.slice(1).map(Number);
+const image = fs.readFileSync(0);
+const read = (left, top, columns, rows) => Buffer.concat(Array.from({ length: rows }, (_, y) =>
+  image.subarray(((top + y) * w + left) * 4, ((top + y) * w + left + columns) * 4)));
+fs.writeSync(1, scaled(read, w, h, centredBox(w, h, width, height), width, height, 40));
 """
 
 
@@ -89,6 +103,20 @@ def test_all_that_the_page_loads_is_there_and_kept(demo, options, tmp_path):
         assert json.loads(done.stdout) == [
             ["https://host/demo/" + file.removeprefix("./"), "reload"] for file in kept["files"]
         ]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.skipif(int(PIL.__version__.split(".")[0]) < 13, reason="scales tall images in another order")
+@pytest.mark.parametrize(
+    "size", [(9, 53), (53, 9), (300, 200), (150, 290), (64, 97), (64, 96), (31, 33), (1, 1)], ids=str
+)
+def test_images_are_scaled_as_pillow_scales_them(size, rng):
+    image = Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), "uint8"))
+    code = SCALE.replace("RESIZE", (SCRIPTS.parent / "docs" / "demo" / "resize.js").as_uri())
+    command = ["node", "--input-type=module", "-e", code, *map(str, (*size, 32, 24))]
+    done = subprocess.run(command, input=image.convert("RGBA").tobytes(), capture_output=True, check=True)
+    got = np.frombuffer(done.stdout, "uint8").reshape(24, 32, 3)
+    np.testing.assert_array_equal(got, np.asarray(fitted(image, 24, 32)))
 
 
 def test_equal_files_have_equal_versions_and_others_another(demo, options, tmp_path):

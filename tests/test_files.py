@@ -10,7 +10,7 @@ import time
 import pytest
 
 from keras_coda import files
-from keras_coda.files import Lock, written_whole
+from keras_coda.files import Lock, beside, written_whole
 
 pytestmark = pytest.mark.one_backend
 
@@ -47,6 +47,14 @@ def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path):
         file.write("new")
     assert os.listdir(tmp_path) == [path.name]
     assert path.read_text() == "new"
+
+
+def test_a_name_may_be_as_long_as_a_name_can_be(tmp_path):
+    path = tmp_path / f"{'写' * 83}.png"  # 253 bytes of at most 255
+    with written_whole(path) as file:
+        file.write("whole")
+    assert path.read_text() == "whole"
+    beside(path).mkdir()
 
 
 def test_what_another_is_writing_is_left_alone(tmp_path):

@@ -38,21 +38,22 @@ export async function readFile(file, width, height) {
   return readBitmap(bitmap, width, height, named(file));
 }
 
-// The pixels of a bitmap, which is closed. Its rows are drawn and read in strips.
+// The pixels of a bitmap, which is closed. It is drawn and read in strips.
 export function readBitmap(bitmap, width, height, name = "The picture") {
   try {
     checkSize(bitmap.width, bitmap.height, name);
-    const strip = Math.max(1, Math.min(bitmap.height, Math.floor(2e6 / bitmap.width)));
-    const canvas = new OffscreenCanvas(bitmap.width, strip);
-    const context = canvas.getContext("2d", { willReadFrequently: true, alpha: false });
-    const readRows = (top, count) => {
+    const canvas = new OffscreenCanvas(1, 1);
+    const read = (left, top, columns, rows) => {
+      // This empties the canvas.
+      [canvas.width, canvas.height] = [columns, rows];
+      const context = canvas.getContext("2d", { willReadFrequently: true, alpha: false });
       context.fillStyle = "#fff";
-      context.fillRect(0, 0, canvas.width, canvas.height);
-      context.drawImage(bitmap, 0, top, bitmap.width, count, 0, 0, bitmap.width, count);
-      return context.getImageData(0, 0, bitmap.width, count).data;
+      context.fillRect(0, 0, columns, rows);
+      context.drawImage(bitmap, left, top, columns, rows, 0, 0, columns, rows);
+      return context.getImageData(0, 0, columns, rows).data;
     };
     const box = centredBox(bitmap.width, bitmap.height, width, height);
-    const pixels = scaled(readRows, bitmap.width, bitmap.height, box, width, height, strip);
+    const pixels = scaled(read, bitmap.width, bitmap.height, box, width, height);
     return { pixels, width: bitmap.width, height: bitmap.height };
   } finally {
     bitmap.close();

@@ -1,4 +1,4 @@
-// Contribution maps as pictures, with the scale and colours of keras_coda.explanations.plots.
+// Contribution maps as pictures, with the scale and colours of keras_coda.plots.
 
 // The 99.5th percentile of the absolute contributions, over all maps given, as NumPy interpolates it: where the scale ends.
 export function contributionLimit(values, percentile = 99.5) {

@@ -1,5 +1,6 @@
 // Scaling as Pillow does it for `Image.resize(size, BICUBIC, box)`: a cubic filter (a = -1/2) that grows with the
-// reduction, rows first, weights of 22 bits, and 8 bits a channel in between and at the end.
+// reduction, weights of 22 bits, and 8 bits a channel in between and at the end. Rows are scaled first, or columns as
+// Pillow 13 does for tall images.
 
 const SUPPORT = 2;
 const BITS = 22;
@@ -46,40 +47,44 @@ export function centredBox(imageWidth, imageHeight, width, height) {
   return [left, top, left + cropWidth, top + cropHeight];
 }
 
-// `readRows(top, count)` gives rows of the image as RGBA bytes; they are read in strips, so that the memory in use does
-// not grow with the image. Returns `width * height * 3` bytes.
-export function scaled(readRows, imageWidth, imageHeight, box, width, height, strip = 256) {
+// The sum of `weights.length` values, `step` apart from `at` on, times the weights.
+function weighted(values, at, step, weights) {
+  let sum = 0;
+  for (let k = 0; k < weights.length; k++, at += step) sum += values[at] * weights[k];
+  return toByte(sum);
+}
+
+// `read(left, top, columns, rows)` gives a part of the image as RGBA bytes. It is read in strips of rows or of columns,
+// so that the memory in use does not grow with the image. Returns `width * height * 3` bytes.
+export function scaled(read, imageWidth, imageHeight, box, width, height, strip = 256) {
   const across = filters(imageWidth, box[0], box[2], width);
   const down = filters(imageHeight, box[1], box[3], height);
-  const firstRow = down[0].first;
-  const lastRow = down[height - 1].first + down[height - 1].weights.length;
+  const tall = imageHeight > height && imageHeight - height > 2 * (imageWidth - width);
+  const [first, second] = tall ? [down, across] : [across, down];
+  const start = second[0].first;
+  const end = second.at(-1).first + second.at(-1).weights.length;
 
-  const narrow = new Uint8Array((lastRow - firstRow) * width * 3);
-  for (let top = firstRow; top < lastRow; top += strip) {
-    const count = Math.min(strip, lastRow - top);
-    const rows = readRows(top, count);
+  const half = new Uint8Array((end - start) * first.length * 3);
+  let at = 0;
+  for (let from = start; from < end; from += strip) {
+    const count = Math.min(strip, end - from);
+    const bytes = tall ? read(from, 0, count, imageHeight) : read(0, from, imageWidth, count);
+    const [step, line] = tall ? [4 * count, 4] : [4, 4 * imageWidth];
     for (let y = 0; y < count; y++) {
-      for (let x = 0; x < width; x++) {
-        const { first, weights } = across[x];
-        let r = 0, g = 0, b = 0;
-        for (let k = 0, at = (y * imageWidth + first) * 4; k < weights.length; k++, at += 4) {
-          r += rows[at] * weights[k];
-          g += rows[at + 1] * weights[k];
-          b += rows[at + 2] * weights[k];
-        }
-        narrow.set([toByte(r), toByte(g), toByte(b)], ((top - firstRow + y) * width + x) * 3);
+      for (const filter of first) {
+        for (let c = 0; c < 3; c++) half[at++] = weighted(bytes, y * line + filter.first * step + c, step, filter.weights);
       }
     }
   }
 
   const result = new Uint8Array(width * height * 3);
-  const line = width * 3;
-  for (let y = 0; y < height; y++) {
-    const { first, weights } = down[y];
-    for (let i = 0; i < line; i++) {
-      let sum = 0;
-      for (let k = 0; k < weights.length; k++) sum += narrow[(first - firstRow + k) * line + i] * weights[k];
-      result[y * line + i] = toByte(sum);
+  const line = first.length * 3;
+  for (let y = 0; y < second.length; y++) {
+    for (let x = 0; x < first.length; x++) {
+      const to = (tall ? x * width + y : y * width + x) * 3;
+      for (let c = 0; c < 3; c++) {
+        result[to + c] = weighted(half, (second[y].first - start) * line + x * 3 + c, line, second[y].weights);
+      }
     }
   }
   return result;

@@ -145,11 +145,9 @@ class Explainer(Program):
     def _explain(self, images, target, batch_size, verbose):
         self._follow_changes()
         images = self._standardize(images)
-        before, explained = self._parts.before, self._parts.explained
-        shapes = [keras.KerasTensor(array.shape, str(array.dtype)) for array in images]
-        for part in (before, explained):
-            shapes = part.run(shapes, spec_of)
-        shape = shapes[0].shape
+        explained = self._parts.explained
+        sources = self._source_specs([keras.KerasTensor(array.shape, str(array.dtype)) for array in images])
+        shape = explained.run(sources, _spec_of)[0].shape
         indices, several = targets.to_flat_indices(target, len(images[0]), shape[1:])
         self._compare(images)
         inputs = {"images": images if len(images) > 1 else images[0], "targets": indices}
@@ -202,6 +200,10 @@ class Explainer(Program):
                 check_shape(self.model.name, (None, *tensor.shape[1:]), array.shape)
             images[index] = array
         return images
+
+    def _source_specs(self, inputs):
+        """The shapes and dtypes of the sources, for those of the model's inputs: lists of `keras.KerasTensor`."""
+        return self._parts.before.run(inputs, _spec_of)
 
     @property
     def _takes_unit_range(self):
@@ -269,7 +271,7 @@ class Explainer(Program):
         }
 
 
-def spec_of(operation):
+def _spec_of(operation):
     """The function from an operation's inputs to its outputs, without values."""
     # A layer's own `compute_output_spec` may not take the `training` of its `call`.
     return lambda *args, training=None, **kwargs: operation.compute_output_spec(*args, **kwargs)

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_coda.layers.input_encoding import InputEncoding
 from keras_coda.linear_maps import Graph, NotDynamicLinearError
 from keras_coda.linear_maps.known import LAYERS
 from keras_coda.linear_maps.steps import describe
@@ -76,7 +75,7 @@ def split(model: keras.Model, graph: Graph, layer: Any, source: Any) -> tuple[Gr
 
 def is_source(operation: keras.Operation) -> bool:
     """Whether a layer's outputs contribute by default: those of an `InputEncoding` or a `ContributionSource`."""
-    return isinstance(operation, InputEncoding) or getattr(operation, "is_source", False)
+    return getattr(operation, "is_source", False)
 
 
 def compare(before: Graph, explained: Graph, images: list, piecewise_linear: bool = False) -> None:

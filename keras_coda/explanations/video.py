@@ -1,8 +1,10 @@
 """Explanations of videos: each frame beside its weights and contributions, all on the same scale."""
 
 import itertools
+import math
 import os
 import pathlib
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,18 +14,20 @@ from PIL import Image, ImageSequence
 
 from keras_coda import plots
 from keras_coda.backend.conventions import check_shape, probe
-from keras_coda.explanations.explainer import Explainer, explain, spec_of
-from keras_coda.images import check_kept, open_image, read_image, to_pixels
+from keras_coda.explanations.explainer import Explainer, explain
+from keras_coda.files import written_whole
+from keras_coda.images import check_kept, image_files, open_image, read_frame, read_image, to_pixels
 from keras_coda.imports import Lazy
 from keras_coda.linear_maps import Graph, layout
 
 backend_agg = Lazy("matplotlib.backends.backend_agg", "matplotlib")
 
-# Written by Pillow; all others by FFmpeg.
-ANIMATIONS: dict[str, dict[str, Any]] = {".gif": {}, ".webp": {"quality": 90}}
+# Written by Pillow; all others by FFmpeg. With each the unit of its frames' durations, in milliseconds.
+ANIMATIONS = {".gif": 10, ".webp": 1}
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 FRAMES_A_SECOND = 10
+# Browsers show faster ones at a tenth of the speed or less.
+FASTEST_GIF = 50
 
 
 def explain_video(
@@ -49,7 +53,8 @@ def explain_video(
         model: a CoDA-Net, or any model that `explain` takes, of images of one or three channels, of which the pixels
             contribute. Models that take integers get frames in 0..255. CoDA-Nets and models that begin with an
             `InputEncoding` get floats in [0, 1]. All others get 0..255, or floats in [0, 1] with `unit_range=True`.
-        video: path of a video or animation, or of a folder of images, which are taken in the order of their names.
+        video: path of a video or animation, or of a folder of images, which are taken in the order of their names. They
+            are read as `keras_coda.images.read_image` does.
         path: file to write: .gif or .webp, or, with the extra `video`, one of .mp4, .mkv, .mov, .webm and .avi.
             It is written completely or not at all. A GIF stores repeated frames as one longer frame.
         target: integer, the class to explain. Default: the one predicted for each frame.
@@ -58,17 +63,18 @@ def explain_video(
             Default: the shape that the model takes. A model that takes any size gets the frames in their own size.
         unit_range: set it for a model that takes floats in [0, 1], and is no CoDA-Net and does not begin with an
             `InputEncoding`. Models of presets take such floats.
-        frames_a_second: number in 0.01..100. Default: that of the input, or 10 for a folder.
+        frames_a_second: number in 0.01..100. Default: that of the input, or 10 for a folder. A GIF has at most 50: from
+            a faster video, only every second (third, ...) frame is explained, and the GIF has the video's speed.
         batch_size: frames explained at once.
         verbose: 1 shows a progress bar.
 
     Returns:
-        The number of frames.
+        The number of explained frames.
 
     Raises:
         ValueError: the input has no frames or cannot be read as a video; the output has another format, or would
-            overwrite the input; the target or the classes do not fit the model; other things than pixels contribute, as
-            in a hybrid.
+            overwrite the input; the target or the classes do not fit the model; the model takes several inputs; other
+            things than pixels contribute, as in a hybrid.
         ImportError: a video is read or written without the extra `video`.
         OSError: a file cannot be read or written.
 
@@ -78,39 +84,49 @@ def explain_video(
     """
     video, path = pathlib.Path(video), pathlib.Path(path)
     write = _writer(path)
-    check_kept(_images(video) if video.is_dir() else [video], [path])
+    check_kept(image_files(video) if video.is_dir() else [video], [path])
+    existing = next(folder for folder in path.parents if folder.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(f"{path} cannot be written: {existing} is not a folder")
     if frames_a_second is None:
         frames_a_second = _frames_a_second(video)
     elif not 0.01 <= frames_a_second <= 100:
         raise ValueError(f"`frames_a_second` must be a number in 0.01..100. Received: {frames_a_second!r}")
+    step = math.ceil(frames_a_second / FASTEST_GIF) if path.suffix.lower() == ".gif" else 1
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
     graph = Graph.of(model)
+    if len(graph.inputs) != 1:
+        raise ValueError(f"Expected a model of one image. Received: {model.name!r}, of {len(graph.inputs)} inputs")
     data_format = layout.data_format(graph, graph.inputs[0])
     image_shape = model.input_shape[1:] if image_shape is None else tuple(image_shape)
     check_shape(model.name, model.input_shape[1:], image_shape)
     explainer = Explainer(model)
+    if classes is not None and len(classes) != model.output_shape[-1]:
+        raise ValueError(f"`classes` must be {model.output_shape[-1]} names. Received: {len(classes)} names")
     _check_sources(explainer, image_shape, data_format)
     unit_range = unit_range or explainer._takes_unit_range
     as_integers = keras.backend.is_int_dtype(model.inputs[0].dtype) or not unit_range
 
     def explained():
-        for images in _batches(_frames(video, image_shape, data_format), batch_size):
+        frames = itertools.islice(_frames(video, image_shape, data_format), 0, None, step)
+        for images in _batches(frames, batch_size):
             taken = np.round(255 * images).astype("uint8") if as_integers else images
             yield images, explain(model, taken, target, batch_size=batch_size)
 
     count, limit, weight_limit = 0, 0.0, 0.0
     progress = keras.utils.Progbar(None, verbose=verbose, unit_name="frame explained")
     for images, explanation in explained():
-        limit = max(limit, *map(plots.contribution_limit, explanation.contribution_map))
+        # A map of zeros has no scale: that of a black frame whose negative is not encoded.
+        limit = max([limit, *(plots.contribution_limit(m) for m in explanation.contribution_map if m.any())])
         weight_limit = max(weight_limit, *plots.weights_limit(explanation.weights, data_format))
         count += len(images)
         progress.update(count)
     if not count:
-        raise ValueError(f"{video} has no frames. Expected: a video, or a folder of images {', '.join(IMAGES)}")
+        raise ValueError(f"{video} has no frames. Expected: a video, or a folder of images")
 
     def drawn():
-        settings: dict[str, Any] = {"limit": limit, "weight_limit": weight_limit, "data_format": data_format}
+        settings: dict[str, Any] = {"limit": limit or 1.0, "weight_limit": weight_limit, "data_format": data_format}
         progress = keras.utils.Progbar(count, verbose=verbose, unit_name="frame drawn")
         for images, explanation in explained():
             for i in range(len(images)):
@@ -118,23 +134,18 @@ def explain_video(
                 progress.add(1)
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(partial, drawn(), frames_a_second)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write(path, drawn(), frames_a_second / step)
     return count
 
 
 def _check_sources(explainer, image_shape, data_format):
     """Raise an error where contributions are not of one image of the frame's size, as in a hybrid."""
     shape = (1, *probe(image_shape))
-    parts, channels = explainer._parts, 1 if data_format == "channels_first" else 3
-    sources = parts.before.run([keras.KerasTensor(shape, explainer.model.inputs[0].dtype)], spec_of)
+    axes, channels = explainer._parts.channels, 1 if data_format == "channels_first" else 3
+    sources = explainer._source_specs([keras.KerasTensor(shape, explainer.model.inputs[0].dtype)])
     found = [tuple(source.shape) for source in sources]
-    sizes = [(*s[:axis], *s[axis + 1 :]) for s, axis in zip(found, parts.channels, strict=True)]
-    if sizes != [(*shape[:channels], *shape[channels + 1 :])] or found[0][parts.channels[0]] not in (1, 2, 3, 6):
+    sizes = [(*s[:axis], *s[axis + 1 :]) for s, axis in zip(found, axes, strict=True)]
+    if sizes != [(*shape[:channels], *shape[channels + 1 :])] or found[0][axes[0]] not in (1, 2, 3, 6):
         raise ValueError(
             "Expected a model in which the pixels of the image contribute, as colours or encoded. Received: model "
             f"{explainer.model.name!r}, in which tensors of shape {[s[1:] for s in found]} contribute for images of "
@@ -170,12 +181,12 @@ def _pixels(figure):
 def _frames(video, image_shape, data_format):
     """Generator of the frames, in the form that a model takes."""
     if video.is_dir():
-        for path in _images(video):
+        for path in image_files(video):
             yield read_image(path, image_shape, data_format)
     elif _is_animation(video):
         with open_image(video) as file:
             for frame in ImageSequence.Iterator(file):
-                yield to_pixels(frame, image_shape, data_format)
+                yield read_frame(frame, image_shape, data_format)
     else:
         for frame in _read(video, "imiter"):
             yield to_pixels(Image.fromarray(frame), image_shape, data_format)
@@ -190,10 +201,6 @@ def _frames_a_second(video):
             durations = [(frame.load(), frame.info.get("duration", 0))[1] for frame in ImageSequence.Iterator(file)]
         return 1000 / np.mean(durations) if any(durations) else FRAMES_A_SECOND
     return next(_read(video, "immeta"))["fps"]
-
-
-def _images(folder):
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES and path.name[0] != ".")
 
 
 def _is_animation(video):
@@ -229,18 +236,36 @@ def _writer(path):
 
 
 def write_animation(path, frames, frames_a_second):
-    """Write frames, uint8 arrays `(H, W, 3)`, to a GIF or WebP file that plays in a loop."""
-    images = map(Image.fromarray, frames)
-    settings = ANIMATIONS[path.suffix.lower()]
-    duration = round(1000 / frames_a_second)
-    next(images).save(path, save_all=True, append_images=images, duration=duration, loop=0, **settings)
+    """Write frames, uint8 arrays `(H, W, 3)`, to a GIF or WebP file that plays in a loop, as a whole or not at all."""
+    suffix = path.suffix.lower()
+    units_a_frame = 1000 / frames_a_second / ANIMATIONS[suffix]
+    # Pillow takes a frame before it looks up its duration.
+    durations: list[int] = []
+
+    def images():
+        for number, frame in enumerate(frames):
+            # So that the sum of the durations is right.
+            units = round((number + 1) * units_a_frame) - round(number * units_a_frame)
+            durations.append(units * ANIMATIONS[suffix])
+            yield Image.fromarray(frame)
+
+    taken = images()
+    settings: dict[str, Any] = {"save_all": True, "append_images": taken, "duration": durations, "loop": 0}
+    with written_whole(path, binary=True) as file:
+        next(taken).save(file, format=suffix[1:], quality=90, **settings)
 
 
 def _write_video(path, frames, frames_a_second):
     settings = {"fps": frames_a_second, "quality": 8, "macro_block_size": 2}
-    with _imageio(path, "written").v2.get_writer(path, format="FFMPEG", **settings) as writer:
-        for frame in frames:
-            writer.append_data(frame)
+    # FFmpeg takes the format from the suffix.
+    partial = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        with _imageio(path, "written").v2.get_writer(partial, format="FFMPEG", **settings) as writer:
+            for frame in frames:
+                writer.append_data(frame)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _imageio(path, done):

@@ -76,9 +76,8 @@ class ExplainedModel(keras.Model):
         A value is `None` if it depends on the images. Maps have the size of the images, except in a hybrid network,
         where they have the size of the stem's features.
         """
-        parts = self.explainer._parts
-        [source] = parts.before.run([keras.KerasTensor((None, *image_shape))], lambda layer: layer.compute_output_spec)
-        return [size for axis, size in enumerate(source.shape) if axis not in (0, parts.channels[0])]
+        [source] = self.explainer._source_specs([keras.KerasTensor((None, *image_shape))])
+        return [size for axis, size in enumerate(source.shape) if axis not in (0, self.explainer._parts.channels[0])]
 
     def call(self, images):
         images = to_unit_range(images, check=False) if self.in_unit_range else ops.cast(images, "float32")

@@ -35,11 +35,11 @@ def target_and_strongest_other(logits: Any, targets: Any = None) -> np.ndarray:
     """The pairs of classes that a gallery compares. Explain them by `model.explain(images, target=pairs)`.
 
     Args:
-        logits: `(N, classes)`, of at least two classes.
+        logits: `(N, classes)`.
         targets: `(N,)` integers, classes. Default: the predicted classes.
 
     Returns:
-        `(N, 2)` integers: the target, and the class with the largest logit among the others.
+        `(N, 2)` integers: the target, and the class with the largest logit among the others. With one class, `(N, 1)`.
 
     Raises:
         ValueError: the logits have another shape, or the targets are not N classes.
@@ -50,11 +50,12 @@ def target_and_strongest_other(logits: Any, targets: Any = None) -> np.ndarray:
     array([[2, 1]])
     """
     logits = keras.ops.convert_to_numpy(logits)
-    if logits.ndim != 2 or logits.shape[1] < 2:
-        raise ValueError(f"`logits` must be of shape (N, classes), classes > 1. Received: shape {logits.shape}")
-    first, second = np.argsort(-logits.astype("float64"), axis=1, kind="stable")[:, :2].T
+    if logits.ndim != 2 or logits.shape[1] < 1:
+        raise ValueError(f"`logits` must be of shape (N, classes), classes > 0. Received: shape {logits.shape}")
+    best = np.argsort(-logits.astype("float64"), axis=1, kind="stable")[:, :2]
+    first, second = best[:, 0], best[:, -1]
     targets = first if targets is None else _classes("targets", targets, *logits.shape)
-    return np.stack([targets, np.where(first == targets, second, first)], axis=1)
+    return np.stack([targets, np.where(first == targets, second, first)], axis=1)[:, : logits.shape[1]]
 
 
 def weights_limit(weights: Any, data_format: str | None = None) -> np.ndarray:

@@ -54,7 +54,7 @@ def evaluate(
         methods: dict from names to functions of a model that return an attribution. Default: all methods that
             `methods_of` finds for the model.
         protocol: `keras_coda.metrics.Protocol`: metrics, numbers of grids and images. Default: the paper's.
-        sanity: integer, number of images for the sanity check in both modes; 0 for no check.
+        sanity: integer, number of images for the sanity check in both modes, at most; 0 for no check.
         shown: integer, number of images whose maps the report shows. There are none if no image is classified
             correctly, or if images are not gray or of three colours, in [0, 1] or 8 bits.
         published: `Published` scores to show beside the measured ones.
@@ -66,18 +66,23 @@ def evaluate(
         The `Evaluation`.
 
     Raises:
-        ValueError: see `keras_coda.metrics.measure`.
+        ValueError: `sanity` is negative; see `keras_coda.metrics.measure`.
 
     Example:
 
     >>> subject = keras_coda.reports.Subject.load("xs_coda_digits")
     >>> keras_coda.reports.evaluate(subject, "evaluation", methods, grids=2, removed=4).results.summary()
     """
+    if sanity < 0:
+        raise ValueError(f"`sanity` must be a number of images, 0 or more. Received: {sanity}")
     protocol = settings_of(metrics.Protocol, protocol, settings)
     directory = pathlib.Path(directory)
     methods = methods_of(subject.model, batch_size=batch_size) if methods is None else methods
     # Each method is made once, so that nothing is compiled again for the examples.
     made = {name: make(subject.model) for name, make in methods.items()}
+    sanity = min(sanity, len(subject.images))
+    # Before hours of work, since it refuses a folder with the checks of other images.
+    checks = _sanity_pieces(subject, directory, sanity, protocol.seed) if sanity else None
     results = metrics.measure(
         subject.model,
         subject.images,
@@ -88,7 +93,7 @@ def evaluate(
         batch_size=batch_size,
         verbose=verbose,
     )
-    table = _sanity(subject, methods, made, directory, sanity, protocol.seed, verbose) if sanity else None
+    table = _sanity(subject, methods, made, checks, sanity, protocol.seed, verbose) if checks else None
     evaluation = Evaluation(_facts(subject, made, results, protocol, sanity), results, table)
     with written_whole(directory / FACTS) as file:
         json.dump(evaluation.facts, file, indent=1)
@@ -138,19 +143,23 @@ def methods_of(
     return found
 
 
-def _sanity(subject, methods, made, directory, count, seed, verbose):
-    """The sanity checks of all methods in both modes. Each is saved as a piece, so that it can be resumed."""
-    images, labels = subject.images[:count], subject.labels[:count]
+def _sanity_pieces(subject, directory, count, seed):
+    """The `Pieces` of the sanity checks."""
     settings = {
         "seed": seed,
-        "images": pieces.digest([images, labels]),
+        "images": pieces.digest([subject.images[:count], subject.labels[:count]]),
         "weights": pieces.digest(subject.model.get_weights()),
     }
-    files = pieces.Pieces(directory / "sanity", settings)
+    return pieces.Pieces(directory / "sanity", settings)
+
+
+def _sanity(subject, methods, made, checks, count, seed, verbose):
+    """The sanity checks of all methods in both modes. Each is saved as a piece, so that it can be resumed."""
+    images, labels = subject.images[:count], subject.labels[:count]
     tables = []
     for name, make in methods.items():
         for mode in MODES:
-            path = files.path(name, made[name], mode, 0)
+            path = checks.path(name, made[name], mode, 0)
             if pieces.read(path) is None:
                 if verbose:
                     print(f"{name}: sanity check, {mode}")
@@ -158,7 +167,7 @@ def _sanity(subject, methods, made, directory, count, seed, verbose):
                 pieces.write(path, table.assign(mode=mode, method=name))
             tables.append(pieces.table(path))
     table = pd.concat(tables, ignore_index=True)
-    pieces.write_table(directory / SANITY, table)
+    pieces.write_table(checks.directory.with_name(SANITY), table)
     return table
 
 

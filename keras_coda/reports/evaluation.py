@@ -1,6 +1,7 @@
 """The result of an evaluation, and how it is read from a folder."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -62,6 +63,11 @@ class Evaluation:
         sanity = path.with_name(SANITY)
         return cls(facts, results, pd.read_csv(sanity) if sanity.exists() else None)
 
+    @functools.cached_property
+    def summary(self) -> "pd.DataFrame":
+        """The table of `Results.summary`, whose intervals take seconds."""
+        return self.results.summary()
+
     @property
     def metrics(self) -> list[str]:
         """The names of the measured metrics."""
@@ -90,8 +96,7 @@ class Evaluation:
         results = {"test_images": self.facts["test images"], "test_accuracy": self.facts["accuracy"]}
         if "top-5 accuracy" in self.facts:
             results["test_top_5_accuracy"] = self.facts["top-5 accuracy"]
-        summary = self.results.summary()
-        measured = summary[summary["method"] == "contributions"].set_index("metric")
+        measured = self.summary[self.summary["method"] == "contributions"].set_index("metric")
         if "localisation" in measured.index:
             results["localisation"] = float(measured.loc["localisation", "mean"])
             results["localisation_grids"] = int(measured.loc["localisation", "count"])

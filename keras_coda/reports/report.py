@@ -129,8 +129,7 @@ def _add_curves(page, metric, evaluation, published):
 
 
 def _add_table(page, metric, evaluation, published):
-    summary = evaluation.results.summary()
-    rows = _sorted(metric, summary[summary["metric"] == metric])
+    rows = _sorted(metric, evaluation.summary[evaluation.summary["metric"] == metric])
     unit = "mean" if metric == "localisation" else "mean of the curve"
     grids = metric == "localisation"
     columns = [

@@ -10,6 +10,7 @@ import numpy as np
 from keras_coda import data, presets
 from keras_coda.attributions import Classifier
 from keras_coda.layers import LogitScaling
+from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.metrics.selection import confidence_of, outputs_of
 from keras_coda.presets.names import is_path
 
@@ -59,7 +60,11 @@ class Subject:
 
     @classmethod
     def load(
-        cls, handle: str | os.PathLike, dataset: str | None = None, data_dir: str | os.PathLike | None = None
+        cls,
+        handle: str | os.PathLike,
+        dataset: str | None = None,
+        data_dir: str | os.PathLike | None = None,
+        unit_range: bool = False,
     ) -> "Subject":
         """Load a preset or a saved model, with a data set.
 
@@ -67,6 +72,9 @@ class Subject:
             handle: a preset's name or folder, or the path of a .keras file.
             dataset: what `keras_coda.data.load` takes. Default: the data set that the preset was trained on.
             data_dir: folder in which TFDS keeps its data.
+            unit_range: set it for a .keras file of a model that takes floats in [0, 1], and is no CoDA-Net and does not
+                begin with an `InputEncoding`: integer images are divided by 255, as they are for presets. Otherwise the
+                model gets the images as the data set has them.
 
         Raises:
             ValueError: the name is unknown, or a .keras file is given without a data set.
@@ -83,9 +91,12 @@ class Subject:
             dataset = facts["dataset"] if dataset is None else dataset
             if is_path(handle) and dataset == facts["dataset"]:
                 folder = path
-        if Classifier(model).data_format == "channels_first":
+        classifier = Classifier(model)
+        if classifier.data_format == "channels_first":
             shape = (*shape[1:], shape[0])
         loaded = data.load(dataset, data_dir, shape)
+        if unit_range or (path.suffix != ".keras" and classifier.encoding is None):
+            loaded = loaded._replace(x_test=to_unit_range(np.asarray(loaded.x_test), check=False))
         if path.suffix != ".keras" and data.photos.is_folder(dataset) and list(loaded.classes) != facts["classes"]:
             raise ValueError(
                 f"{dataset} must have the classes of {name}, {facts['classes']}. Received: {loaded.classes}"

@@ -104,7 +104,9 @@ class Maps(keras.callbacks.Callback):
         if self._epoch is not None and not self._path(self._epoch).exists():
             self._draw(self._epoch)
         if pictures := self._pictures():
-            frames = (np.asarray(Image.open(path).convert("RGB")) for path in pictures)
+            frames = [np.asarray(Image.open(path).convert("RGB")) for path in pictures]
+            # A training that was resumed with other images has older pictures of another size.
+            frames = [frame for frame in frames if frame.shape == frames[-1].shape]
             write_animation(self._directory.with_name(f"{self._directory.name}.webp"), frames, FRAMES_A_SECOND)
 
     def _pictures(self):
@@ -118,8 +120,10 @@ class Maps(keras.callbacks.Callback):
             return
         images, labels, classes = self._arguments
         data_format = getattr(self.model, "data_format", None)
-        pairs = plots.target_and_strongest_other(self.model.predict(images, verbose=0), labels)
-        explanation = explain(self.model, images, pairs)
+        logits = self.model.predict(images, verbose=0)
+        if logits.shape[1:] == (1,):
+            labels = None  # With one class they are targets, see `keras_coda.losses.to_one_hot`.
+        explanation = explain(self.model, images, plots.target_and_strongest_other(logits, labels))
         plots.plot_explanation_gallery(
             images, explanation, classes, self._path(epoch), labels=labels, data_format=data_format
         )

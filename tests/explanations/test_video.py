@@ -12,6 +12,7 @@ from small_models import CLASSES, IMAGE_SHAPE, small_coda_net
 import keras_coda
 from keras_coda import plots
 from keras_coda.explanations import explain_video
+from keras_coda.images import read_image
 
 pytestmark = pytest.mark.one_backend
 
@@ -110,6 +111,63 @@ def test_an_animation_is_read_with_its_speed(model, folder, tmp_path):
         assert file.info["duration"] == 250
 
 
+def test_frames_are_read_as_images_are(model, pixels, tmp_path, drawn):
+    """Transparent, with 16 bits, turned by EXIF data, and of a format that Pillow alone reads."""
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    image, other = (Image.fromarray(frame) for frame in pixels[:2])
+    clear = [frame.convert("RGBA") for frame in (image, other)]
+    for frame in clear:
+        frame.putalpha(Image.linear_gradient("L").resize(frame.size))
+    deep = [Image.fromarray(frame[..., 0].astype("uint16") * 200) for frame in pixels[:2]]
+    (tmp_path / "folder").mkdir()
+    image.save(tmp_path / "folder" / "0.gif")
+    clear[0].save(tmp_path / "clear.webp", save_all=True, append_images=clear[1:], lossless=True)
+    deep[0].save(tmp_path / "deep.tif", save_all=True, append_images=deep[1:])
+    image.save(tmp_path / "turned.png", exif=orientation)
+    for name, count in (("clear.webp", 2), ("deep.tif", 2), ("turned.png", 1), ("folder", 1)):
+        drawn.clear()
+        path = tmp_path / name
+        assert explain_video(model, path, tmp_path / "out.webp", image_shape=IMAGE_SHAPE) == count
+        first = read_image(path / "0.gif" if path.is_dir() else path, IMAGE_SHAPE)
+        np.testing.assert_array_equal(drawn[0][0][0], first)
+    Image.fromarray(pixels[0, ..., 0].astype("float32")).save(tmp_path / "floats.tif")
+    with pytest.raises(ValueError, match=r"floats\.tif cannot be read\. Expected 8 or 16 bits"):
+        explain_video(model, tmp_path / "floats.tif", tmp_path / "out.webp", image_shape=IMAGE_SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("name", "speed", "durations"),
+    [
+        ("out.gif", 30, [30, 40, 30]),
+        ("out.gif", 50, [20, 20, 20]),
+        ("out.gif", 60, [30, 40]),  # every second frame
+        ("out.webp", 60, [17, 16, 17]),
+    ],
+)
+def test_an_animation_has_the_speed_that_was_asked_for(model, folder, tmp_path, drawn, name, speed, durations):
+    path = tmp_path / name
+    assert explain_video(model, folder, path, frames_a_second=speed) == len(durations) == len(drawn)
+    with Image.open(path) as file:
+        found = [(frame.load(), frame.info["duration"])[1] for frame in ImageSequence.Iterator(file)]
+    assert found == durations
+
+
+def test_a_black_frame_does_not_change_the_scale(pixels, tmp_path, drawn):
+    """Without the negative image, its contributions are all zero."""
+    model = small_coda_net(add_negative=False, logit_bias=0.0)
+    frames = [Image.fromarray(frame) for frame in (pixels[0], 0 * pixels[0], pixels[2])]
+    frames[0].save(tmp_path / "in.webp", save_all=True, append_images=frames[1:], lossless=True)
+    explain_video(model, tmp_path / "in.webp", tmp_path / "out.gif")
+    maps = [explanation.contribution_map[0] for _, explanation, _ in drawn]
+    assert not maps[1].any()
+    want = max(np.percentile(np.abs(m), 99.5) for m in maps)
+    assert want < 0.9  # and so is not that of a map of zeros
+    assert all(settings["limit"] == pytest.approx(want) for _, _, settings in drawn)
+    frames[1].save(tmp_path / "black.png")
+    assert explain_video(model, tmp_path / "black.png", tmp_path / "out.gif") == 1
+
+
 def test_a_model_with_channels_first_sees_the_same_frames(folder, tmp_path, drawn):
     shape = (IMAGE_SHAPE[2], *IMAGE_SHAPE[:2])
     model = keras_coda.CoDANet(
@@ -191,6 +249,19 @@ def test_wrong_input_is_an_error_and_leaves_nothing(model, folder, tmp_path):
     with pytest.raises(FileNotFoundError):
         explain_video(model, tmp_path / "missing.mp4", out)
     assert not out.parent.exists()
+
+
+def test_wrong_input_is_an_error_before_anything_is_explained(model, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_coda.explanations.video.explain", None)
+    with pytest.raises(ValueError, match=rf"`classes` must be {CLASSES} names. Received: 1 names"):
+        explain_video(model, folder, tmp_path / "out.gif", classes=["a"])
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"q\.gif cannot be written: .*file is not a folder"):
+        explain_video(model, folder, tmp_path / "file" / "new" / "q.gif")
+    inputs = [keras.Input(IMAGE_SHAPE), keras.Input(IMAGE_SHAPE)]
+    outputs = keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.Add()(inputs)))
+    with pytest.raises(ValueError, match=r"Expected a model of one image\. Received: .*, of 2 inputs"):
+        explain_video(keras.Model(inputs, outputs), folder, tmp_path / "out.gif")
 
 
 def test_a_run_that_fails_on_the_way_leaves_what_was_there(model, folder, tmp_path, monkeypatch):

@@ -288,6 +288,7 @@ def test_the_strongest_other_class():
     np.testing.assert_array_equal(plots.target_and_strongest_other(logits), [[1, 2], [0, 3], [3, 2]])
     np.testing.assert_array_equal(plots.target_and_strongest_other(logits, [2, 0, 3]), [[2, 1], [0, 3], [3, 2]])
     assert np.issubdtype(plots.target_and_strongest_other(logits).dtype, np.integer)
+    np.testing.assert_array_equal(plots.target_and_strongest_other(logits[:, :1]), [[0], [0], [0]])
 
 
 @settings(max_examples=60)
@@ -305,8 +306,8 @@ def test_the_other_class_is_the_best_of_the_others_even_in_ties(logits, target):
 @pytest.mark.parametrize(
     ("logits", "targets", "message"),
     [
-        (np.ones(3), None, r"\(N, classes\), classes > 1. Received: shape \(3,\)"),
-        (np.ones((3, 1)), None, r"Received: shape \(3, 1\)"),
+        (np.ones(3), None, r"\(N, classes\), classes > 0. Received: shape \(3,\)"),
+        (np.ones((3, 0)), None, r"Received: shape \(3, 0\)"),
         (np.ones((2, 3)), [0, 1, 2], r"`targets` must be 2 integers. Received: int64 of shape \(3,\)"),
         (np.ones((2, 3)), [0.0, 1.0], r"`targets` must be 2 integers. Received: float"),
         (np.ones((2, 3)), [0, 3], r"from 0 to 2. Received: 0..3"),

@@ -150,6 +150,27 @@ def test_an_evaluation_goes_on_and_takes_further_methods(subject, folder, monkey
 
 
 @pytest.mark.one_backend
+def test_the_facts_of_the_sanity_check_are_what_was_done(tmp_path, monkeypatch):
+    subject = reports.Subject(cnn(), digits(3))
+    methods = reports.methods_of(subject.model, ["gradient"])
+    settings = {"metrics": ["deletion"], "removed": 1, "points": 3, "shown": 0, "verbose": 0}
+    summary, calls = metrics.Results.summary, []
+    monkeypatch.setattr(metrics.Results, "summary", lambda self: calls.append(1) or summary(self))
+    evaluation = reports.evaluate(subject, tmp_path, methods, sanity=64, **settings)
+    assert evaluation.facts["images of the sanity check"] == 3
+    assert evaluation.sanity["image"].nunique() == 3
+    evaluation.preset_results()
+    assert calls == [1]  # its intervals take seconds
+
+    # Both before anything is measured.
+    monkeypatch.setattr(metrics, "measure", None)
+    with pytest.raises(ValueError, match=r"`sanity` must be a number of images, 0 or more\. Received: -1"):
+        reports.evaluate(subject, tmp_path, methods, sanity=-1, **settings)
+    with pytest.raises(ValueError, match="other settings"):
+        reports.evaluate(subject, tmp_path, methods, sanity=2, **settings)
+
+
+@pytest.mark.one_backend
 def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_path):
     box = {"mean": 0.4321, "median": 0.4, "q25": 0.3, "q75": 0.5}
     content = {
@@ -240,6 +261,23 @@ def test_a_saved_model_of_other_layers_is_evaluated(tmp_path):
         reports.Subject.load(path)
     with pytest.raises(ValueError, match=r"data set of the 9 classes of model 'cnn9'\. Received: one of 10"):
         reports.Subject(cnn(9), digits(), "cnn9")
+
+
+@pytest.mark.one_backend
+def test_models_of_the_unit_range_get_images_in_it(tmp_path):
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.save(tmp_path / "model.keras")
+    pixels, labels = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), "uint8"), np.array([0, 1, 0, 1, 1, 0])
+    np.savez(tmp_path / "data.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
+    npz = str(tmp_path / "data.npz")
+    folder = presets.save(model, tmp_path / "preset", classes=["0", "1"], dataset=npz)
+    want = model.predict(pixels / np.float32(255), verbose=0)
+    for subject in (
+        reports.Subject.load(tmp_path / "model.keras", npz, unit_range=True),
+        reports.Subject.load(folder),
+    ):
+        np.testing.assert_allclose(subject.outputs, want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(reports.Subject.load(tmp_path / "model.keras", npz).images, pixels)
 
 
 def test_the_outputs_are_those_for_the_images_as_the_classifier_takes_them():

@@ -1,0 +1,56 @@
+"""Maps and localisation over a training, for data and networks of other kinds."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from small_models import CLASSES, IMAGE_SHAPE, small_coda_net
+
+from keras_coda import CoDANet, callbacks
+from keras_coda.explanations.video import write_animation
+from keras_coda.losses import OneVsRestCrossentropy
+
+NAMES = [str(number) for number in range(CLASSES)]
+
+
+def fit(model, images, labels, callback, **settings):
+    model.compile(keras.optimizers.SGD(0.1), OneVsRestCrossentropy())
+    model.fit(images, labels, 4, callbacks=[callback], verbose=0, **settings)
+
+
+@pytest.mark.one_backend
+def test_maps_of_a_network_of_one_class(rng, tmp_path):
+    """Its labels are targets, 1 for yes and 0 for no."""
+    images, labels = rng.random((4, *IMAGE_SHAPE), "float32"), np.array([0, 1, 1, 0])
+    model = CoDANet([1], [1], [2], [1], 1.0, image_shape=IMAGE_SHAPE, data_format="channels_last")
+    fit(model, images, labels, callbacks.Maps(images[:2], labels[:2], ["cat"], tmp_path / "maps"), epochs=1)
+    assert len([*(tmp_path / "maps").iterdir()]) == 2
+
+
+@pytest.mark.one_backend
+def test_a_training_resumed_with_other_images_ends_with_an_animation_of_these(rng, tmp_path):
+    images, labels = rng.random((4, *IMAGE_SHAPE), "float32"), np.arange(4) % CLASSES
+    for count, settings in ((2, {"epochs": 2}), (1, {"epochs": 4, "initial_epoch": 2})):
+        maps = callbacks.Maps(images[:count], labels[:count], NAMES, tmp_path / "maps")
+        fit(small_coda_net(seed=0), images, labels, maps, **settings)
+    with Image.open(tmp_path / "maps.webp") as animation, Image.open(tmp_path / "maps" / "epoch_00004.png") as last:
+        assert (animation.size, animation.n_frames) == (last.size, 1)
+
+
+@pytest.mark.one_backend
+def test_an_animation_that_fails_leaves_the_former_one(tmp_path):
+    path = tmp_path / "maps.webp"
+    path.write_bytes(b"former")
+    with pytest.raises(RuntimeError, match="frame"):
+        write_animation(path, [np.zeros((size, 4, 3), "uint8") for size in (4, 5)], 2.5)
+    assert path.read_bytes() == b"former"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_localisation_takes_tensors(rng):
+    images, labels = rng.random((8, *IMAGE_SHAPE), "float32"), np.arange(8) % CLASSES
+    curve, same = (
+        callbacks.Localisation(x, y, count=2)
+        for x, y in ((images, labels), (keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(labels)))
+    )
+    np.testing.assert_array_equal(same._images, curve._images)
