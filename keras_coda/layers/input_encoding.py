@@ -24,7 +24,7 @@ def check_unit_range(images: Tensor, tolerance: float = TOLERANCE) -> None:
 
     Args:
         images: NumPy array or tensor of any shape, whose values can be read.
-        tolerance: how far outside [0, 1] values may lie.
+        tolerance: how far outside [0, 1] floats may lie.
 
     Raises:
         ValueError: values are NaN, infinite, or outside by more than `tolerance`; or they are no numbers.
@@ -39,11 +39,9 @@ def check_unit_range(images: Tensor, tolerance: float = TOLERANCE) -> None:
     else:
         # Both in one transfer, since each one waits for the device.
         low, high = map(float, ops.convert_to_numpy(ops.stack([ops.min(images), ops.max(images)])))
-    scaled = ""
-    if keras.backend.is_int_dtype(dtype):
-        low, high, scaled = low / 255, high / 255, " after division by 255"
-    if not (low >= -tolerance and high <= 1 + tolerance):  # written so that NaN fails
-        raise ValueError(f"{_EXPECTED} Received: {dtype} images with values from {low:g} to {high:g}{scaled}.")
+    least, most = (0, 255) if keras.backend.is_int_dtype(dtype) else (-tolerance, 1 + tolerance)
+    if not (low >= least and high <= most):  # written so that NaN fails
+        raise ValueError(f"{_EXPECTED} Received: {dtype} images with values from {low:g} to {high:g}.")
 
 
 def to_unit_range(images: Tensor, check: bool = True) -> Tensor:
@@ -57,7 +55,7 @@ def to_unit_range(images: Tensor, check: bool = True) -> Tensor:
         `images`, or a float32 array or tensor of the same shape where they were integers.
 
     Raises:
-        ValueError: values are NaN, infinite, or outside [0, 1] by more than 0.25.
+        ValueError: floats are NaN, infinite, or outside [0, 1] by more than 0.25; integers are outside 0..255.
     """
     if check and (isinstance(images, np.ndarray) or backend.is_concrete(images)):
         check_unit_range(images)
@@ -73,6 +71,8 @@ def _checked(images, training):
     readable = backend.is_concrete(images) and (not training or backend.runs_on_cpu())
     if readable:
         check_unit_range(images, tolerance)
+    if keras.backend.is_int_dtype(keras.backend.standardize_dtype(images.dtype)):
+        tolerance = 0.0
     images = to_unit_range(images, check=False)
     if readable or len(images.shape) < 2:
         return images
@@ -93,9 +93,10 @@ class InputEncoding(keras.layers.Layer):
     Integer tensors are divided by 255. They must arrive here as integers: a model with a float `keras.Input` casts them
     to floats before.
 
-    Images outside [0, 1] by more than 0.25 are an error. In training, where augmentation may leave the range, the limit
-    is 8. A compiled graph cannot raise errors, and in training, values on an accelerator are not read. In both cases an
-    image out of range becomes NaN, and so do its logits and the loss.
+    Integers outside 0..255 are an error, and so are floats outside [0, 1] by more than 0.25. In training, where
+    augmentation may leave the range, the limit for floats is 8. A compiled graph cannot raise errors, and in training,
+    values on an accelerator are not read. In both cases an image out of range becomes NaN, and so do its logits and the
+    loss.
 
     Args:
         data_format: "channels_last" or "channels_first"; default: Keras' setting.
@@ -116,6 +117,9 @@ class InputEncoding(keras.layers.Layer):
     >>> keras_coda.layers.InputEncoding()(np.array([[[[0.25, 0.5, 1.0]]]]))
     [[[[0.25, 0.5, 1.0, 0.75, 0.5, 0.0]]]]
     """
+
+    # For `keras_coda.explanations.parts`.
+    is_source = True
 
     def __init__(self, data_format: str | None = None, add_negative: bool = True, **kwargs):
         super().__init__(**kwargs)
