@@ -1,7 +1,5 @@
 """Several devices on JAX: `keras.distribution.DataParallel`. One process sees all devices of its host."""
 
-import contextlib
-
 import jax
 import keras
 
@@ -21,18 +19,3 @@ def run_on(devices, function, *arguments):
     names = keras.distribution.list_devices()[:devices]
     with keras.distribution.DataParallel(devices=names, auto_shard_dataset=False).scope():
         return function(*arguments)
-
-
-def replicas():
-    """The number that a loss is divided by, since gradients are summed over that many devices."""
-    return 1
-
-
-def average_gradients(model):
-    """Return a function that passes a loss through. Its gradients in `model` become means over all processes."""
-    return lambda loss: loss
-
-
-def summed(variables):
-    """Context in which `variables` hold sums over all processes."""
-    return contextlib.nullcontext()

@@ -1,6 +1,5 @@
 """Several devices on TensorFlow: `tf.distribute.MirroredStrategy`, in one process."""
 
-import contextlib
 import functools
 
 import tensorflow as tf
@@ -21,11 +20,6 @@ def device_count():
     return len(_names())
 
 
-def process():
-    """`(index, count)`: the index of this process, and how many train together, each on its part of the data."""
-    return 0, 1
-
-
 def run_on(devices, function, *arguments):
     """Call `function(*arguments)`. The models that it builds train on `devices` devices."""
     with _strategy(devices).scope():
@@ -35,13 +29,3 @@ def run_on(devices, function, *arguments):
 def replicas():
     """The number that a loss is divided by, since gradients are summed over that many devices."""
     return tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def average_gradients(model):
-    """Return a function that passes a loss through. Its gradients in `model` become means over all processes."""
-    return lambda loss: loss
-
-
-def summed(variables):
-    """Context in which `variables` hold sums over all processes."""
-    return contextlib.nullcontext()

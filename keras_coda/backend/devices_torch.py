@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import uuid
 
 import torch
@@ -45,7 +46,13 @@ def run_on(devices, function, *arguments):
         max_restarts=0,
         signals_to_handle="SIGTERM",  # Ctrl-C stays a KeyboardInterrupt.
     )
-    return elastic_launch(config, _first_in_group)(function, *arguments)[0]
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        return elastic_launch(config, _first_in_group)(function, *arguments)[0]
+    finally:
+        # PyTorch leaves its own handler, which only raises an exception.
+        if signal.getsignal(signal.SIGTERM) != former:
+            signal.signal(signal.SIGTERM, former)
 
 
 def _join_group():
@@ -62,11 +69,6 @@ def _first_in_group(function, *arguments):
     result = function(*arguments)
     distributed.destroy_process_group()
     return result if process()[0] == 0 else None
-
-
-def replicas():
-    """The number that a loss is divided by, since gradients are summed over that many devices."""
-    return 1  # DDP takes means.
 
 
 class _Watched(torch.nn.Module):

@@ -7,23 +7,14 @@ import platform
 import threading
 
 import jax
-from keras import ops
 
+from keras_coda.backend import plain
 from keras_coda.backend.conventions import keras_exports
 
-# Replaces `keras_coda.contractions.blocked` if the backend has kernels of its own.
-cpu_kernels = None
-# Replaces the function of `keras_coda.linear_maps.convolution` that cuts patches out of images.
-windows = None
-# One call after the other, as `keras.ops.map` does here.
-map_in_turn = ops.map
-
-# A lock for threads that compute with the same model: Keras' `predict` removes its variables for a while.
+# Keras' `predict` removes a model's variables for a while.
 one_at_a_time = threading.RLock()
-# What `keras.Model.export` is told for a SavedModel: no gradients, which JAX lacks where sizes are not known.
+# No gradients, which JAX lacks where sizes are not known.
 saved_model_arguments = {"jax2tf_kwargs": {"with_gradient": False}}
-# Whether `fit` takes batches that are on the device without copying them to the host.
-takes_device_batches = True
 
 
 def compiled(function):
@@ -44,20 +35,11 @@ def keep_compiled():
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
-def input_pipeline(dataset):
-    """What `fit` and `predict` take in place of a `PyDataset`: the same object, or TensorFlow's own form of it."""
-    return dataset
-
-
 @contextlib.contextmanager
 def weights_kept(model, trains=False):
-    """A context in which an error or an interruption leaves a model its variables.
+    """A context that leaves a model its variables, see `plain.weights_kept`.
 
     Keras takes them out of a model while it trains, evaluates and predicts, and would lose them.
-
-    Args:
-        model: a Keras model.
-        trains: whether the optimizer's variables are taken out, too.
     """
     variables = [*model.variables, *model.metrics_variables]
     if trains and getattr(model, "optimizer", None) is not None:
@@ -88,23 +70,9 @@ def is_exporting(tensor):
 
 
 def export_onnx(model, path, signature, **arguments):
-    """Write a model of one input as an ONNX file, as `keras.Model.export` does.
-
-    Args:
-        model: a Keras model.
-        path: string, the file.
-        signature: a list of the `keras.layers.InputSpec` of its input.
-        **arguments: of `keras.Model.export`.
-
-    Returns:
-        Whether the graph was traced with one size of images, and may hold it, where it is to take any. Never: sizes
-        are symbols.
-
-    Raises:
-        ValueError: jax2onnx cannot write the model.
-    """
+    """Write a model as an ONNX file, see `plain.export_onnx`, with an error that says what jax2onnx can write."""
     try:
-        model.export(path, format="onnx", input_signature=signature, **arguments)
+        return plain.export_onnx(model, path, signature, **arguments)
     except Exception as error:
         if isinstance(error, ImportError):
             raise
@@ -114,17 +82,11 @@ def export_onnx(model, path, signature, **arguments):
             "write the file with PyTorch or TensorFlow. "
             f"Received: image_shape={tuple(signature[0].shape[1:])}, and from jax2onnx: {error}"
         ) from error
-    return False
 
 
 def runs_on_cpu():
     """Whether new tensors are put on the CPU."""
     return jax.default_backend() == "cpu"
-
-
-def records_gradients(tensor):
-    """Whether gradients with respect to `tensor` may be computed. False only if that is certain."""
-    return True
 
 
 def gpu_kernels():
@@ -135,17 +97,7 @@ def gpu_kernels():
 
 
 def custom_gradient(forward, backward):
-    """A function of tensors with a gradient of its own.
-
-    Args:
-        forward: function of the tensors that returns `(output, residuals)`: a tensor, and a tuple of all tensors that
-            `backward` needs.
-        backward: function of `residuals` and the gradient with respect to `output`. It returns a tuple of gradients
-            with respect to the tensors, with `None` where one is not needed.
-
-    Returns:
-        The function of the tensors that returns `output`.
-    """
+    """A function of tensors with a gradient of its own, see `plain.custom_gradient`."""
     function = jax.custom_vjp(lambda *tensors: forward(*tensors)[0])
     function.defvjp(forward, backward)
     return function
@@ -157,17 +109,7 @@ def prefers_gpu_kernels(dtype):
 
 
 def pull_back(function, inputs):
-    """The outputs of a function, and the function that takes gradients back to its inputs.
-
-    Args:
-        function: function of a tensor that returns `(outputs, auxiliary)`: a tensor, and anything else, which is not
-            differentiated.
-        inputs: tensor.
-
-    Returns:
-        `(outputs, auxiliary, pull)`. `pull` takes several gradients with respect to the outputs, stacked along a first
-        axis, and returns those with respect to `inputs`, stacked alike.
-    """
+    """The outputs of a function, and its gradients, see `plain.pull_back`."""
     outputs, pull, auxiliary = jax.vjp(function, inputs, has_aux=True)
     # A loop, since an unrolled one takes long to compile.
     return outputs, auxiliary, lambda gradients: jax.lax.map(pull, gradients)[0]

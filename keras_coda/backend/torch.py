@@ -10,40 +10,12 @@ import torch
 from keras import ops
 from torch._subclasses.fake_tensor import FakeTensor
 
+from keras_coda.backend import plain
 from keras_coda.backend.kernels import blocked_torch
 
 # Pixels along an axis of any size of the image that a graph is traced with; nothing of it stays in the file.
 _TRACED = 64
-# Replaces `keras_coda.contractions.blocked` if the backend has kernels of its own.
 cpu_kernels = blocked_torch
-# One call after the other, as `keras.ops.map` does here.
-map_in_turn = ops.map
-
-# No lock for threads that compute with the same model, since nothing of it is changed.
-one_at_a_time = contextlib.nullcontext()
-# What `keras.Model.export` is told for a SavedModel, which is not written with PyTorch.
-saved_model_arguments: dict = {}
-# Whether `fit` takes batches that are on the device without copying them to the host.
-takes_device_batches = True
-
-
-def compiled(function):
-    """A function of tensors that computes the same as `function`: `function` itself, since nothing is compiled here."""
-    return function
-
-
-def keep_compiled():
-    """Keep compiled programs for later processes. Does nothing: PyTorch compiles none here."""
-
-
-def input_pipeline(dataset):
-    """What `fit` and `predict` take in place of a `PyDataset`: the same object, or TensorFlow's own form of it."""
-    return dataset
-
-
-def weights_kept(model, trains=False):
-    """A context in which an error or an interruption leaves a model its variables. Nothing takes them away here."""
-    return contextlib.nullcontext()
 
 
 def is_concrete(tensor):
@@ -58,21 +30,10 @@ def is_exporting(tensor):
 
 
 def export_onnx(model, path, signature, **arguments):
-    """Write a model of one input as an ONNX file, as `keras.Model.export` does, and of images of any size.
+    """Write a model as an ONNX file, see `plain.export_onnx`, also for images of any size.
 
-    Of those Keras traces one of a single pixel, which is less than most networks take.
-
-    Args:
-        model: a Keras model.
-        path: string, the file.
-        signature: a list of the `keras.layers.InputSpec` of its input.
-        **arguments: of `keras.Model.export`.
-
-    Returns:
-        Whether the graph was traced with one size of images, and may hold it, where it is to take any.
-
-    Raises:
-        ValueError: the graph holds gradients, which cannot be traced.
+    Of those Keras traces one of a single pixel, which is less than most networks take. A graph that holds gradients
+    cannot be traced.
     """
     [images] = signature
     free = {axis: f"axis_{axis}" for axis, size in enumerate(images.shape) if size is None}
@@ -83,8 +44,7 @@ def export_onnx(model, path, signature, **arguments):
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", module=r"torch\b")
         if None not in images.shape[1:]:
-            model.export(path, format="onnx", input_signature=signature, **arguments)
-            return False
+            return plain.export_onnx(model, path, signature, **arguments)
         torch.onnx.export(
             model,
             (sample_of(images),),
@@ -164,17 +124,7 @@ class _CustomGradient(torch.autograd.Function):
 
 
 def custom_gradient(forward, backward):
-    """A function of tensors with a gradient of its own.
-
-    Args:
-        forward: function of the tensors that returns `(output, residuals)`: a tensor, and a tuple of all tensors that
-            `backward` needs.
-        backward: function of `residuals` and the gradient with respect to `output`. It returns a tuple of gradients
-            with respect to the tensors, with `None` where one is not needed.
-
-    Returns:
-        The function of the tensors that returns `output`.
-    """
+    """A function of tensors with a gradient of its own, see `plain.custom_gradient`."""
     return functools.partial(_CustomGradient.apply, forward, backward)
 
 
@@ -213,17 +163,7 @@ def windows(images, kernel_size, strides):
 
 
 def pull_back(function, inputs):
-    """The outputs of a function, and the function that takes gradients back to its inputs.
-
-    Args:
-        function: function of a tensor that returns `(outputs, auxiliary)`: a tensor, and anything else, which is not
-            differentiated.
-        inputs: tensor.
-
-    Returns:
-        `(outputs, auxiliary, pull)`. `pull` takes several gradients with respect to the outputs, stacked along a first
-        axis, and returns those with respect to `inputs`, stacked alike.
-    """
+    """The outputs of a function, and its gradients, see `plain.pull_back`."""
     # Keras' `predict` turns gradients off.
     with torch.enable_grad():
         inputs = inputs.detach().requires_grad_()
