@@ -46,12 +46,8 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         y_pred = ops.convert_to_tensor(y_pred)
-        classes = y_pred.shape[-1]
-        if not ops.is_tensor(y_true):
-            # Before Keras converts them to tensors, which fails for strings with another error.
-            check_labels(np.asarray(y_true), classes)
         # Before Keras casts them to the loss's dtype, in which classes may be rounded.
-        return super().__call__(to_one_hot(y_true, classes), y_pred, sample_weight)
+        return super().__call__(to_one_hot(y_true, y_pred.shape[-1]), y_pred, sample_weight)
 
 
 def check_labels(labels: Tensor, classes: int) -> None:
@@ -72,7 +68,9 @@ def check_labels(labels: Tensor, classes: int) -> None:
     targets = _are_targets(labels, classes)
     if 0 in labels.shape or dtype == "bool":
         return
-    low, high = (float(ops.convert_to_numpy(value)) for value in (ops.min(labels), ops.max(labels)))
+    # While a function is traced, `ops` would make symbols of NumPy arrays.
+    numbers = np if isinstance(labels, np.ndarray) else ops
+    low, high = float(numbers.min(labels)), float(numbers.max(labels))
     slack, largest = (_ROUNDING, 1) if targets else (0, classes - 1)
     if not (low >= -slack and high <= largest + slack):  # written so that NaN fails
         kind = "targets" if targets else "labels"
@@ -89,13 +87,15 @@ def to_one_hot(labels: Tensor, classes: int) -> Tensor:
     With one class, labels are targets: 1 for yes and 0 for no. Wrong labels are an error, see `check_labels`. In a
     compiled graph, and for labels on an accelerator, they become NaN instead, and so does the loss.
     """
-    labels = ops.convert_to_tensor(labels)
-    targets = _are_targets(labels, classes)
-    if backend.is_concrete(labels) and backend.runs_on_cpu():
+    if not ops.is_tensor(labels):
+        labels = np.asarray(labels)
+    checked = isinstance(labels, np.ndarray) or (backend.is_concrete(labels) and backend.runs_on_cpu())
+    if checked:
         check_labels(labels, classes)
-    if targets:
+    labels = ops.convert_to_tensor(labels)
+    if _are_targets(labels, classes):
         labels = ops.reshape(labels, (-1, classes))
-        if backend.is_concrete(labels) and backend.runs_on_cpu():
+        if checked:
             return labels
         if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(labels.dtype)):
             labels = ops.cast(labels, keras.config.floatx())

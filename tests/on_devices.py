@@ -1,6 +1,7 @@
 """Programs for `test_devices.py`, each in a separate process: backends must know their virtual devices at the start."""
 
 import pathlib
+import signal
 import sys
 
 import keras
@@ -47,6 +48,8 @@ def trained(network, batches, optimizer="sgd"):
         image_shape=(8, 8, 1),
         data_format="channels_last",
     )
+    if network is Replica:
+        model.share_gradients()
     optimizer = optimizers.Muon(0.01) if optimizer == "muon" else keras.optimizers.SGD(0.5)
     model.compile(optimizer, OneVsRestCrossentropy(), weighted_metrics=["accuracy"])
     shuffle = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch))
@@ -109,7 +112,10 @@ def resume(out):
 
 def command(out):
     """The same without the interruption, by the command line."""
-    sys.exit(cli.main(["train", str(out / "tiny.json"), "--out", str(out / "command"), "--devices", "2"]))
+    former = signal.getsignal(signal.SIGTERM)
+    status = cli.main(["train", str(out / "tiny.json"), "--out", str(out / "command"), "--devices", "2"])
+    print("SIGTERM ends the process:", signal.getsignal(signal.SIGTERM) == former == signal.SIG_DFL)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

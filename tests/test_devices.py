@@ -23,7 +23,8 @@ TINY = {
     "name": "tiny",
     "description": "",
     "dataset": "digits",
-    "model": {"filters": [10], "kernel_sizes": [3], "ranks": [2], "strides": [4], "add_negative": False},
+    "model": {"filters": [4, 10], "kernel_sizes": [3, 1], "ranks": [2, 2], "strides": [4, 1], "add_negative": False},
+    "freeze": ["dau_1"],
     "learning_rate": 0.01,
     "batch_size": 8,
     "epochs": 3,
@@ -79,6 +80,10 @@ def test_one_process_writes_and_prints(out):
     assert [path.name for path in out.glob("saves_*")] == ["saves_0.txt"]
     assert len((out / "saves_0.txt").read_text().splitlines()) == 4  # a state for each epoch, and the preset
     assert not [path for path in out.iterdir() if path.name.endswith(".training")]
+
+
+def test_a_training_leaves_no_handler_of_signals(out):
+    assert "SIGTERM ends the process: True" in (out / "command.txt").read_text()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])

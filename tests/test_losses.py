@@ -37,6 +37,11 @@ def test_several_classes_an_image(logits):
     np.testing.assert_allclose(OneVsRestCrossentropy()(targets, logits), want, rtol=1e-5)
 
 
+def test_targets_may_be_rounded(logits):
+    want = crossentropy(np.eye(3)[LABELS], logits).mean()
+    np.testing.assert_allclose(OneVsRestCrossentropy()(1.0005 * np.eye(3)[LABELS], logits), want, rtol=1e-2)
+
+
 def test_arguments(logits):
     want = crossentropy(0.9 * np.eye(3)[LABELS] + 0.05, logits)
     loss = OneVsRestCrossentropy(label_smoothing=0.1, reduction="sum")
@@ -82,6 +87,7 @@ WRONG = {
     "fractional": [2.0, 0.5, 1.0, 1.0],
     "NaN": [2.0, np.nan, 1.0, 1.0],
     "targets of -1 and 1": 2 * np.eye(3)[LABELS] - 1,
+    "targets above 1": 1.002 * np.eye(3)[LABELS],
 }
 
 
@@ -107,6 +113,17 @@ def test_in_a_compiled_graph_wrong_labels_are_nan(monkeypatch, logits, kind):
     if right.any():
         want = crossentropy(np.eye(3)[values[right].astype(int)], logits[right])
         np.testing.assert_allclose(losses[right], want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "bool"])
+def test_in_a_compiled_graph_integers_of_any_size_are_right(monkeypatch, dtype):
+    monkeypatch.setattr("keras_coda.backend.is_concrete", lambda tensor: False)
+    logits = np.random.default_rng(0).normal(size=(2, 300)).astype("float32")
+    one_hot = np.eye(300)[[1, 0]]
+    want = crossentropy(one_hot, logits).mean()
+    for labels in (np.array([1, 0], dtype), one_hot.astype(dtype)):
+        loss = OneVsRestCrossentropy()(keras.ops.convert_to_tensor(labels), logits)
+        np.testing.assert_allclose(loss, want, rtol=1e-5)
 
 
 def test_labels_that_are_no_numbers_are_an_error(logits):

@@ -317,8 +317,16 @@ class CoDANet(ImageModel):
                 stacklevel=3,
             )
 
+    def _images_of(self, inputs):
+        """The images of any form of inputs that Keras takes: in a dict or list, or gray without an axis of channels."""
+        [images] = keras.tree.flatten(inputs)
+        expected = self.inputs[0].shape
+        gray = expected[-1] == 1 and len(images.shape) == len(expected) - 1
+        return ops.expand_dims(images, -1) if gray else images
+
     @follows_graph
     def call(self, inputs, training=None, mask=None):
+        inputs = self._images_of(inputs)
         self._check_size(inputs)
         # Before Keras casts the images to floats, so that integer images are recognised.
         return super().call(to_unit_range(inputs, check=False), training=training, mask=mask)
@@ -406,7 +414,7 @@ class CoDANet(ImageModel):
         if not self.penalty and self.penalized_classes != "all":
             raise ValueError("Expected a model with a `penalty` above 0. Received: penalty=0")
         encoding, *layers, _ = Graph.of(self).steps
-        encoded = encoding.operation(to_unit_range(x, check=False), training=True)
+        encoded = encoding.operation(to_unit_range(self._images_of(x), check=False), training=True)
         outputs, W = linear_map_through([step.operation for step in layers], encoded)
         if self.penalized_classes == "all":
             rows = ops.broadcast_to(
@@ -426,7 +434,7 @@ class CoDANet(ImageModel):
         return ops.mean(of_images) / self.temperature
 
     def get_config(self) -> dict:
-        frozen = [layer.name for layer in self.layers if not layer.trainable] if self.trainable else []
+        frozen = [layer.name for layer in self.layers if not layer.trainable]
         return {
             "filters": self.filters,
             "kernel_sizes": self.kernel_sizes,

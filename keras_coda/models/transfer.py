@@ -55,6 +55,10 @@ def with_classes(model: keras.Model, classes: int | Sequence[str]) -> keras.Mode
             return type(layer).from_config({**config, argument: count} if layer is last else config)
 
         new = keras.models.clone_model(model, clone_function=cloned, recursive=True)
+    if not new.trainable:  # and so no layer of it, whatever its own setting
+        new.trainable = True
+        for layer in new.layers:
+            layer.trainable = False
     for own, former in zip(Graph.of(new).operations, Graph.of(model).operations, strict=True):
         if former is last:
             own.trainable = True

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_coda import backend, data, presets
+from keras_coda.layers.input_encoding import check_unit_range
 from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet, transfer
 from keras_coda.presets.saving import check_target, remove_left
@@ -57,10 +58,10 @@ def train(
 
     Raises:
         TypeError: `options` is no `Options`, or a setting is no field of it.
-        ValueError: the data set, optimizer or schedule is unknown; `epochs` or `limit_minutes` is not positive, or too
-            short; there are fewer devices, or they cannot share a batch equally; or the state in the folder is
-            damaged, belongs to another training, or is being written by another process; or `directory` or the logs are
-            within the folder of the photos.
+        ValueError: the data set, optimizer or schedule is unknown; images are NaN or out of range; `epochs` or
+            `limit_minutes` is not positive, or too short; there are fewer devices, or they cannot share a batch
+            equally; or the state in the folder is damaged, belongs to another training, or is being written by another
+            process; or `directory` or the logs are within the folder of the photos.
         PresetError: `directory` exists, and `overwrite` is false; the preset `start` does not exist, or its weights do
             not fit the recipe's network.
         FloatingPointError: the loss became NaN or infinite. The network after the last epoch before that is saved as
@@ -112,6 +113,7 @@ def train(
     fitting.optimizer(recipe, steps=1)
     fitting.augmentation(recipe)
     dataset = data.load(recipe.dataset, options.data_dir, recipe.image_shape)
+    _check_images(dataset)
     run = fitting.Run(
         recipe=recipe,
         state=state,
@@ -177,6 +179,17 @@ def _check_outside(photos, *written):
                 f"Folders to write must be outside of that of the photos, {photos}, whose folders are classes. "
                 f"Received: {folder}"
             )
+
+
+def _check_images(dataset):
+    """Raise a ValueError if arrays of images are out of range. `StoredImages` are decoded to 0..255."""
+    for part in ("x_train", "x_test"):
+        images = getattr(dataset, part)
+        if isinstance(images, np.ndarray):
+            try:
+                check_unit_range(images)
+            except ValueError as error:
+                raise ValueError(f"The images {part} cannot be used. {error}") from None
 
 
 def _device_count(devices, batch_size):

@@ -38,7 +38,8 @@ class Run:
     Attributes:
         recipe: the `Recipe`.
         state: folder of the `State`.
-        options: the `Options`, with `devices` as a number, or `None` for the default device.
+        options: the `Options`, with `devices` as a number, or `None` for the default device, and `logs` as a
+            `pathlib.Path`, or `None`.
         weights: list of arrays that the training starts from. Default: random weights.
         began: `time.monotonic()` at the call, from which a time limit counts.
     """
@@ -58,11 +59,6 @@ class Run:
     def devices(self) -> Any:
         """Number of devices that share a batch; `None` for the default device."""
         return self.options.devices
-
-    @property
-    def logs(self) -> pathlib.Path | None:
-        """Folder of the logs; `None` for none."""
-        return None if self.options.logs is None else pathlib.Path(self.options.logs)
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -107,8 +103,9 @@ def network(kind, recipe, dataset, dtype=None):
     }
     try:
         if "size" in arguments:
-            return kind.from_size(arguments.pop("size"), len(dataset.classes), **arguments)
-        model = kind(**arguments)
+            model = kind.from_size(arguments.pop("size"), len(dataset.classes), **arguments)
+        else:
+            model = kind(**arguments)
     except TypeError as error:
         raise ValueError(
             f"The recipe {recipe.name!r} describes no network of keras_coda: {error}. Received: model={recipe.model}"
@@ -116,7 +113,7 @@ def network(kind, recipe, dataset, dtype=None):
     if model.classes != len(dataset.classes):
         raise ValueError(
             f"The last layer of recipe {recipe.name!r} must have {len(dataset.classes)} filters, one for each class of "
-            f"{recipe.dataset}. Received: filters={recipe.model['filters']}"
+            f"{recipe.dataset}. Received: filters={model.filters}"
         )
     return model
 
@@ -177,7 +174,7 @@ def fit(run, dataset, others=()):
     # Keras' progress bar begins after the first step, which on JAX can take a minute.
     say = functools.partial(print, flush=True) if first and run.options.verbose else lambda line: None
     model = _started(run, dataset)
-    # All processes build the network together, so the first has finished writing when the others read the state.
+    # Replicas wait for each other in `_started`, so the first has finished writing when the others read the state.
     labels = hashlib.sha256(np.asarray(dataset.y_train, "<i8").tobytes()).hexdigest()
     of_data = {"images": len(dataset.y_train), "classes": [*dataset.classes], "labels_sha256": labels}
     state = State(run.state, {**run.plan, **of_data}, writes=first)
@@ -201,7 +198,7 @@ def fit(run, dataset, others=()):
         state,
         *others,
     ]
-    if run.logs is not None and first:
+    if run.options.logs is not None and first:
         callbacks += _logs(run, dataset, state, epochs, watch)
     if recipe.stages:
         stages = [*epochs_of(recipe.stages, epochs)]
@@ -246,6 +243,8 @@ def _started(run, dataset):
     if run.weights is not None:
         model.set_weights(run.weights)
     transfer.freeze(model, run.recipe.freeze)
+    if run.devices is not None:
+        model.share_gradients()
     return model
 
 
@@ -255,14 +254,15 @@ def _compile(model, by):
 
 def _logs(run, dataset, state, epochs, watch):
     """The callbacks that write logs."""
-    run.logs.mkdir(parents=True, exist_ok=True)
-    yield logs.Table(state, run.logs / logs.TABLE)
+    folder = run.options.logs
+    folder.mkdir(parents=True, exist_ok=True)
+    yield logs.Table(state, folder / logs.TABLE)
     if run.options.tensorboard:
-        yield keras.callbacks.TensorBoard(run.logs / "tensorboard", write_graph=False)
+        yield keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)
     if run.devices is None and logs.can_draw():
         shown = logs.first_of_each_class(dataset.y_test)
         images, labels = dataset.x_test[shown], dataset.y_test[shown]
-        yield logs.Maps(images, labels, dataset.classes, run.logs / logs.MAPS, epochs, watch)
+        yield logs.Maps(images, labels, dataset.classes, folder / logs.MAPS, epochs, watch)
 
 
 def _seconds_after(model, recipe, dataset):

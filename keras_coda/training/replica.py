@@ -11,12 +11,15 @@ class Replica(ResizingCoDANet):
     """A `CoDANet` for training on several devices, each of which sees a part of every batch.
 
     Gradients, loss and metrics are those of the whole batch. It is built and trained within `backend.run_on`, on the
-    parts and sample weights that `Batches` gives, with `weighted_metrics`.
+    parts and sample weights that `Batches` gives, with `weighted_metrics`, after a call of `share_gradients`.
     """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._loss_of_images = keras.metrics.Mean(name="loss")
+
+    def share_gradients(self):
+        """Train together with the replicas of all processes, which wait for each other here. Freeze layers before."""
         self._average_gradients = backend.average_gradients(self)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

@@ -8,7 +8,9 @@ import pytest
 import reference
 from keras import ops
 from on_backend import double_precision, evaluate, gradients
-from small_models import CLASSES, IMAGE_SHAPE, TEMPERATURE, small_coda_net
+from small_models import CLASSES, IMAGE_SHAPE, TEMPERATURE, copy, small_coda_net
+
+from keras_coda import OneVsRestCrossentropy
 
 
 def rows_of(model, images):
@@ -120,3 +122,20 @@ def test_gradient(rng, penalized_classes, rescaling, use_bias):
             assert reference.relative_error(got[number].reshape(-1), want) < 1e-5, number
             number += 1
     assert number == len(got)
+
+
+@pytest.mark.parametrize("form", ["no axis of channels", "dict", "list"])
+def test_images_of_all_forms_that_keras_takes(rng, form):
+    """The same losses as for `(N, H, W, 1)`, in training with a penalty, and the same logits."""
+    images, labels = rng.random((4, 6, 6, 1)).astype("float32"), np.arange(4)
+    given = {"no axis of channels": images[..., 0], "dict": {"images": images}, "list": [images]}[form]
+    model = small_coda_net(image_shape=(6, 6, 1), penalty=1.0, penalized_classes="all")
+    found = []
+    # Two models, since TensorFlow traces a function of two ranks for images of unknown shape.
+    for own, x in ((copy(model), images), (model, given)):
+        logits = own.predict(x, verbose=0)
+        own.compile(keras.optimizers.SGD(0.1), OneVsRestCrossentropy())
+        found.append({**own.fit(x, labels, epochs=2, verbose=0).history, "logits": logits})
+    assert {*found[0]} == {"loss", "penalty", "logits"}
+    for name, values in found[0].items():
+        np.testing.assert_allclose(found[1][name], values, rtol=1e-6)

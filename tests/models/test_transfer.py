@@ -138,3 +138,21 @@ def test_a_new_last_layer_is_trained(preset):
     model = presets.load(preset[0], freeze=["dau_1", "dau_3"])
     other = keras_coda.models.transfer.with_classes(model, 2)
     assert {path.split("/")[0] for path in trainable(other)} == {"dau_2", "dau_3"}
+
+
+@pytest.mark.one_backend
+def test_a_new_last_layer_of_a_frozen_model_is_trained(images):
+    model = small_coda_net()
+    dense = keras.Sequential([keras.Input((5, 6, 3)), keras.layers.Flatten(), keras.layers.Dense(4, name="a")])
+    dense.add(keras.layers.Dense(3, name="b"))
+    for frozen, last in ((model, "dau_3"), (dense, "b")):
+        frozen.trainable = False
+        other = keras_coda.models.transfer.with_classes(frozen, 2)
+        assert {path.split("/")[-2] for path in trainable(other)} == {last}
+        before = other.get_layer(last).get_weights()
+        other.compile(keras.optimizers.SGD(0.1), OneVsRestCrossentropy())
+        other.fit(images, np.arange(6) % 2, epochs=1, verbose=0)
+        assert not np.array_equal(before[0], other.get_layer(last).get_weights()[0])
+    copy = CoDANet.from_config(model.get_config())
+    assert not copy.trainable
+    assert not copy.get_layer("dau_1").trainable

@@ -192,6 +192,26 @@ def test_another_number_of_filters_than_classes_is_refused_before_training(recip
 
 
 @pytest.mark.one_backend
+def test_filters_that_replace_those_of_a_size_are_checked_before_training(recipe, tmp_path):
+    other = dataclasses.replace(recipe, model={**recipe.model, "size": "s", "filters": [8, 12]})
+    with pytest.raises(ValueError, match=r"'tiny' must have 10 filters.* digits\. Received: filters=\[8, 12\]"):
+        training.train(other, tmp_path / "preset", epochs=1, verbose=0)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("part", ["x_train", "x_test"])
+@pytest.mark.parametrize("value", [np.nan, 255.0])
+def test_images_out_of_range_are_refused_before_training(recipe, few_digits, tmp_path, monkeypatch, part, value):
+    images = getattr(few_digits, part).copy()
+    images[-1, 0, 0, 0] = value
+    monkeypatch.setitem(dataset_module._LOADERS, "digits", lambda data_dir: few_digits._replace(**{part: images}))
+    with pytest.raises(ValueError, match=rf"images {part} .*in \[0, 1\].*Received: .* to {value:g}"):
+        training.train(recipe, tmp_path / "preset", epochs=1, verbose=0)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.one_backend
 def test_a_preset_of_a_users_own_data_has_no_license(recipe, few_digits, tmp_path):
     np.savez(tmp_path / "few.npz", **few_digits._asdict())
     own = dataclasses.replace(recipe, dataset=str(tmp_path / "few.npz"))

@@ -1,6 +1,7 @@
 """Callbacks that read the loss about once a second."""
 
 import keras
+import numpy as np
 import pytest
 
 from keras_coda import backend
@@ -78,6 +79,26 @@ def test_logs_of_long_steps_are_read_each_time(model, monkeypatch):
     device, seen = Device(monkeypatch, 2.0), Seen()
     device.epoch(listed([seen], model, 8), 8)
     assert [*seen.losses] == [*range(8)]
+
+
+def test_a_fast_first_step_does_not_let_the_host_run_ahead(model, monkeypatch):
+    device = Device(monkeypatch, 0.001)
+    callbacks = listed([Seen()], model, 100)
+    device.epoch(callbacks, 1)
+    device.seconds = 1.0
+    assert device.epoch(callbacks, 100) <= 2
+
+
+def test_weights_that_are_not_finite_end_a_training_after_a_finite_loss(model):
+    model.build((None, 2))
+    callback = StopOnNaN()
+    callback.set_model(model)
+    callback.on_epoch_end(0, {"loss": 1.0})
+    assert callback.finite
+    model.set_weights([np.array([[1.0], [np.nan]]), np.zeros(1)])
+    callback.on_epoch_end(1, {"loss": 1.0})
+    assert not callback.finite
+    assert model.stop_training
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

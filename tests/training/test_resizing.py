@@ -11,7 +11,7 @@ from keras import ops
 from small_models import CLASSES, IMAGE_SHAPE, TEMPERATURE, small_coda_net
 
 from keras_coda import OneVsRestCrossentropy
-from keras_coda.training.resizing import ResizingCoDANet, epochs_of, resized
+from keras_coda.training.resizing import Epochs, ResizingCoDANet, SetScale, epochs_of, resized
 
 STAGES = [{"scale": 0.5, "share": 0.5}, {"scale": 0.75, "share": 0.3}, {"scale": 1, "share": 0.2}]
 
@@ -44,9 +44,9 @@ def test_pixels_are_means_over_areas(size):
 
 
 def _trained(model, images, labels):
-    """The loss and the weights after a step of gradient descent."""
+    """The loss and the weights after a step of gradient descent on weighted images."""
     model.compile(keras.optimizers.SGD(0.5), OneVsRestCrossentropy())
-    logs = model.train_on_batch(images, labels, return_dict=True)
+    logs = model.train_on_batch(images, labels, np.arange(len(labels), dtype="float32"), return_dict=True)
     return float(logs["loss"]), model.get_weights()
 
 
@@ -70,6 +70,28 @@ def test_a_step_is_that_of_a_network_for_small_images(dtype):
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     for found, wanted in zip(weights, expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def resizing():
+    return ResizingCoDANet.from_config(small_coda_net(image_shape=(None, None, 3)).get_config())
+
+
+def test_each_stage_has_its_scale():
+    model = resizing()
+    model.compile(keras.optimizers.SGD(0.0), OneVsRestCrossentropy())
+    callback, scales = SetScale([Epochs(0, 2, 0.5), Epochs(2, 3, 0.75), Epochs(3, 5, 1)]), []
+    callback.set_model(model)
+    for epoch in [*range(5), 2]:  # the last as after a resume
+        callback.on_epoch_begin(epoch)
+        scales.append(model.scale)
+    assert scales == [0.5, 0.5, 0.75, 1, 1, 0.75]
+
+
+def test_sizes_are_rounded():
+    model = resizing()
+    model.scale = 0.5
+    for size, expected in (((7, 8), (4, 4)), ((1, 5), (1, 2))):
+        assert tuple(model._small(np.zeros((1, *size, 3), "float32")).shape[1:3]) == expected
 
 
 def test_apart_from_training_nothing_is_resized():
