@@ -3,6 +3,7 @@
 import pathlib
 
 from keras_coda import exporting, presets
+from keras_coda.backend.conventions import channels_last, in_format
 from keras_coda.exporting.export import INPUT_DTYPES
 
 EXPORT = """\
@@ -37,10 +38,10 @@ def add_arguments(command):
 def run(arguments):
     """Export a preset. Returns the line to print."""
     facts = presets.metadata(arguments.preset)
-    shape, explain = [*facts["image_shape"]], arguments.explain
+    shape, data_format, explain = facts["image_shape"], facts["data_format"], arguments.explain
     if arguments.size is not None:
-        start = 1 if facts["data_format"] == "channels_first" else 0
-        shape[start : start + 2] = [arguments.size] * 2
+        channels = channels_last(shape, data_format)[-1]
+        shape = in_format((arguments.size, arguments.size, channels), data_format)
     path = exporting.export(
         presets.load(arguments.preset, dtype="float32"),
         arguments.file,

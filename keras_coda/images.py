@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from keras_coda.backend.conventions import channels_last
 from keras_coda.decoding import TOO_LARGE, decoded, fitted, opened
 
 # The formats of files that are taken from a folder.
@@ -113,7 +114,7 @@ def to_pixels(image: Image.Image, image_shape: Sequence[int | None], data_format
 
 def _last(image_shape, data_format):
     """The shape with channels last."""
-    shape = (*image_shape[1:], image_shape[0]) if data_format == "channels_first" else tuple(image_shape)
+    shape = channels_last(image_shape, data_format)
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise ValueError(f"Image files have 1 or 3 channels. Received: a model of images {tuple(image_shape)}")
     return shape

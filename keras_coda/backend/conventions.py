@@ -20,6 +20,16 @@ def standardize_data_format(data_format: str | None) -> str:
     return data_format
 
 
+def channels_last(shape: Sequence[Any], data_format: str | None) -> tuple:
+    """`(H, W, C)` of an image's shape in a data format."""
+    return (*shape[1:], shape[0]) if data_format == "channels_first" else tuple(shape)
+
+
+def in_format(shape: Sequence[Any], data_format: str | None) -> tuple:
+    """An image's shape in a data format, from `(H, W, C)`."""
+    return (shape[-1], *shape[:-1]) if data_format == "channels_first" else tuple(shape)
+
+
 def fits(expected: Sequence[int | None], shape: Sequence[int | None]) -> bool:
     """Whether a shape is of the form `expected`, in which `None` is any size."""
     return len(expected) == len(shape) and all(e in (None, n) for e, n in zip(expected, shape, strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.backend.conventions import Tensor, standardize_data_format
+from keras_coda.backend.conventions import Tensor, in_format, standardize_data_format
 from keras_coda.explanations import Explanation, explainer
 from keras_coda.layers import InputEncoding
 from keras_coda.layers import rescaling as rescalings
@@ -131,7 +131,7 @@ class CoDANet(ImageModel):
             raise ValueError(f"`penalized_classes` must be one of {PENALIZED_CLASSES}. Received: {penalized_classes!r}")
         data_format = standardize_data_format(data_format)
         if image_shape is None:
-            image_shape = (None, None, 3) if data_format == "channels_last" else (3, None, None)
+            image_shape = in_format((None, None, 3), data_format)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         common = {"data_format": data_format, "dtype": policy}
         sizes = (filters, kernel_sizes, ranks, strides)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from keras_coda.backend.conventions import at_least_float32, standardize_data_format
+from keras_coda.backend.conventions import at_least_float32, in_format, standardize_data_format
 
 WIDTHS = (16, 32, 64)
 
@@ -58,7 +58,7 @@ class ResNet56(keras.Model):
         data_format = standardize_data_format(data_format)
         last = data_format == "channels_last"
         if image_shape is None:
-            image_shape = (None, None, 3) if last else (3, None, None)
+            image_shape = in_format((None, None, 3), data_format)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         common = {"data_format": data_format, "dtype": policy}
 

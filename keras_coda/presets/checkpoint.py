@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_coda.backend.conventions import standardize_data_format
+from keras_coda.backend.conventions import in_format, standardize_data_format
 from keras_coda.layers.logit_scaling import LOGIT_BIAS
 from keras_coda.models import CoDANet
 from keras_coda.models.sizes import SIZES
@@ -84,7 +84,7 @@ def load_checkpoint(
         rescaling=rescaling,
         logit_bias=logit_bias,
         add_negative=has_negative,
-        image_shape=(None, None, pixel) if data_format == "channels_last" else (pixel, None, None),
+        image_shape=in_format((None, None, pixel), data_format),
         data_format=data_format,
         name=re.sub(r"\W", "_", path.stem),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_coda.backend.conventions import fits, standardize_data_format
+from keras_coda.backend.conventions import channels_last, fits, in_format, standardize_data_format
 from keras_coda.linear_maps import Graph
 from keras_coda.models import CoDANet, transfer
 from keras_coda.presets import architecture, facts, files, names, weights
@@ -130,8 +130,7 @@ def _in_format(model, data_format):
         raise ValueError(f"`data_format` is for a `CoDANet`. Received: a preset with a {type(model).__name__}")
     if model.data_format == data_format:
         return model
-    *others, last = model.image_shape
-    shape = (last, *others) if data_format == "channels_first" else (*others[1:], last, others[0])
+    shape = in_format(channels_last(model.image_shape, model.data_format), data_format)
     new = CoDANet.from_config({**model.get_config(), "data_format": data_format, "image_shape": shape})
     new.set_weights(model.get_weights())
     return new
@@ -181,7 +180,7 @@ def _set_facts(model, expected):
     class_names, shape = expected["classes"], expected["image_shape"]
     if model.class_names is None and len({*class_names}) == len(class_names):
         model.class_names = class_names
-    size = shape[1:] if model.data_format == "channels_first" else shape[:2]
+    size = [*channels_last(shape, model.data_format)[:2]]
     if model.image_size is None and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
         model.image_size = size
 

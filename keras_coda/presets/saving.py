@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_coda.backend.conventions import fits
+from keras_coda.backend.conventions import channels_last, fits, in_format
 from keras_coda.files import beside, move_folder, sha256, written_whole
 from keras_coda.presets import architecture, files, weights
 from keras_coda.presets.errors import PresetError
@@ -217,13 +217,12 @@ def _class_names(classes, model):
 
 def _image_shape(model, given):
     """The given shape of images, or the model's input shape with the image size that a `CoDANet` was trained on."""
-    shape, size = [*model.input_shape[1:]], getattr(model, "image_size", None)
+    shape, size = model.input_shape[1:], getattr(model, "image_size", None)
     if given is not None:
         given = tuple(given)
         if not fits(shape, given):
-            raise PresetError(f"`image_shape` must be a shape that the model takes, {tuple(shape)}. Received: {given}")
+            raise PresetError(f"`image_shape` must be a shape that the model takes, {shape}. Received: {given}")
         return given
     if size is not None:
-        start = 1 if model.data_format == "channels_first" else 0
-        shape[start : start + 2] = size
+        shape = in_format((*size, channels_last(shape, model.data_format)[-1]), model.data_format)
     return tuple(shape)

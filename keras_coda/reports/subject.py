@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_coda import data, presets
 from keras_coda.attributions import Classifier
+from keras_coda.backend.conventions import channels_last
 from keras_coda.layers import LogitScaling
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.metrics.selection import confidence_of, outputs_of
@@ -92,9 +93,7 @@ class Subject:
             if is_path(handle) and dataset == facts["dataset"]:
                 folder = path
         classifier = Classifier(model)
-        if classifier.data_format == "channels_first":
-            shape = (*shape[1:], shape[0])
-        loaded = data.load(dataset, data_dir, shape)
+        loaded = data.load(dataset, data_dir, channels_last(shape, classifier.data_format))
         if unit_range or (path.suffix != ".keras" and classifier.encoding is None):
             loaded = loaded._replace(x_test=to_unit_range(np.asarray(loaded.x_test), check=False))
         if path.suffix != ".keras" and data.photos.is_folder(dataset) and list(loaded.classes) != facts["classes"]:

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from keras_coda import presets
-from keras_coda.backend.conventions import fits
+from keras_coda.backend.conventions import channels_last, fits
 from keras_coda.data import Photos
 from keras_coda.models import CoDANet
 from keras_coda.recipes import Recipe
@@ -98,8 +98,7 @@ def recipe_for_photos(photos: Photos, start: str | os.PathLike | None = None, na
 def start_shape(preset):
     """The image shape of a preset, `(H, W, C)`."""
     facts = presets.metadata(preset)
-    shape = facts["image_shape"]
-    return (*shape[1:], shape[0]) if facts["data_format"] == "channels_first" else tuple(shape)
+    return channels_last(facts["image_shape"], facts["data_format"])
 
 
 def _network_of(preset, classes):
