@@ -9,7 +9,7 @@ from keras_coda import attributions
 from keras_coda.data import StoredImages
 from keras_coda.metrics.grids import assemble
 from keras_coda.metrics.localisation import localisation
-from keras_coda.metrics.selection import check_labels
+from keras_coda.metrics.selection import as_labels
 from keras_coda.training.logs import Maps
 
 __all__ = ["Localisation", "Maps"]
@@ -46,7 +46,7 @@ class Localisation(keras.callbacks.Callback):
 
     def __init__(self, images: Any, labels: Any, size: int = 2, count: int = 16, seed: int = 0, every: int = 1) -> None:
         super().__init__()
-        labels = check_labels(labels, len(images))
+        labels = as_labels(labels, len(images))
         present = np.unique(labels)
         if size < 2 or size**2 > len(present) or count < 1 or every < 1:
             raise ValueError(
@@ -64,7 +64,7 @@ class Localisation(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._method = attributions.Contributions(self.model)
         axes = self._method.classifier.pixel_axes
-        check_labels(self._targets.reshape(-1), self._targets.size, self._method.classifier.classes)
+        as_labels(self._targets.reshape(-1), self._targets.size, self._method.classifier.classes)
         images = self._images.reshape(*self._targets.shape, *self._images.shape[1:])
         self._grids = assemble(images, axes)
         self._last = None

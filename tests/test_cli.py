@@ -357,15 +357,6 @@ def test_photos_have_a_default_folder_that_is_not_theirs(tmp_path, capsys, monke
 
 
 @pytest.mark.one_backend
-def test_the_current_folder_is_no_preset_to_write(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(["train", "--out", "."]) == 2
-    assert capsys.readouterr().err == (
-        "keras-coda: `directory` must be the path of a folder to write, with a name. Received: .\n"
-    )
-
-
-@pytest.mark.one_backend
 def test_evaluate_prints_a_summary_and_writes_a_report(tmp_path, capsys):
     out = tmp_path / "out"
     few = ["--methods", "contributions", "grad_cam", "--grids", "2", "--images", "2", "--points", "3"]

@@ -18,6 +18,10 @@ class Dataset(NamedTuple):
 
     Images are floats in [0, 1] or integers in 0..255, of shape `(N, H, W, C)`. They are arrays, or `StoredImages` if
     they do not fit in memory: then `images[indices]` is an array.
+
+    Example:
+
+    >>> dataset = keras_coda.data.Dataset(x_train, y_train, x_test, y_test, classes)
     """
 
     x_train: np.ndarray | StoredImages

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_coda.metrics.selection import as_classifier, check_labels, most_confident
+from keras_coda.metrics.selection import as_classifier, as_labels, most_confident
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -80,7 +80,7 @@ def make_grids(
     """
     images = keras.ops.convert_to_numpy(images)
     classifier = as_classifier(model)
-    labels = check_labels(labels, len(images), classifier.classes)
+    labels = as_labels(labels, len(images), classifier.classes)
     indices = draw_grids(classifier, images, labels, size, count, confidence, seed, batch_size)
     return Grids(assemble(images[indices], classifier.pixel_axes), labels[indices], indices, size)
 

@@ -18,7 +18,7 @@ from keras_coda.metrics.localisation import localisation
 from keras_coda.metrics.pixel_removal import RankedPixels
 from keras_coda.metrics.protocol import Protocol
 from keras_coda.metrics.results import CURVES, FILE, LOCALISATION, Results
-from keras_coda.metrics.selection import as_classifier, check_labels
+from keras_coda.metrics.selection import as_classifier, as_labels
 from keras_coda.settings import settings_of
 
 pd = Lazy("pandas", "pandas")
@@ -83,7 +83,7 @@ def measure(
         raise ValueError(f"`methods` must be a dict from names to functions of a model. Received: {methods!r}")
     classifier = as_classifier(model)
     images = keras.ops.convert_to_numpy(images)
-    labels = check_labels(labels, len(images), classifier.classes)
+    labels = as_labels(labels, len(images), classifier.classes)
     # Functions of one name, such as lambdas, differ in their probabilities. Those of one image may all be 0 or 1.
     outputs = classifier.outputs(classifier.source(images[:4]))
     probabilities = classifier.activation(keras.ops.convert_to_tensor(outputs))

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_coda.attributions.masked import MaskedScores
 from keras_coda.metrics.localisation import check_finite
-from keras_coda.metrics.selection import as_classifier, check_labels
+from keras_coda.metrics.selection import as_classifier, as_labels
 
 
 def pixel_removal(
@@ -95,7 +95,7 @@ class RankedPixels:
             raise ValueError(
                 f"`fraction` must be in (0, 1], and `points` at least 2. Received: {fraction} and {points}"
             )
-        targets = check_labels(targets, len(source), self.classifier.classes).astype("int32")
+        targets = as_labels(targets, len(source), self.classifier.classes).astype("int32")
         height, width = (source.shape[axis] for axis in self.classifier.pixel_axes)
         ranks = _ranks(maps, (len(source), height, width), most_important_first)
         # 0.1 * 30 may be a little less than 3. It still means 3 pixels.

@@ -73,7 +73,7 @@ def most_confident(model: Any, images: Any, labels: Any, confidence: float = 0.5
     >>> best = keras_coda.metrics.most_confident(model, x_test, y_test)[:16]
     """
     classifier = as_classifier(model)
-    labels = check_labels(labels, len(images), classifier.classes)
+    labels = as_labels(labels, len(images), classifier.classes)
     outputs = outputs_of(classifier, images, batch_size)
     of_label = _of(labels, classifier.probabilities(outputs))
     # The largest output has the largest probability, whatever the activation.
@@ -112,7 +112,7 @@ def as_classifier(model: Any) -> Classifier:
     return model if isinstance(model, Classifier) else Classifier(model)
 
 
-def check_labels(labels: Any, count: int, classes: int | None = None) -> np.ndarray:
+def as_labels(labels: Any, count: int, classes: int | None = None) -> np.ndarray:
     """Labels as int64 `(N,)`. Raises a ValueError if they are not `count` integers (in 0..classes - 1)."""
     labels = keras.ops.convert_to_numpy(labels)
     shape = labels.shape

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_coda.imports import Lazy
 from keras_coda.plots.explanations import DPI, GRAY, INK
-from keras_coda.plots.methods import COLOURS, name_of
+from keras_coda.plots.methods import COLOURS, display_name
 
 matplotlib_figure = Lazy("matplotlib.figure", "matplotlib")
 colours = Lazy("matplotlib.colors", "matplotlib")
@@ -58,7 +58,7 @@ def plot_boxes(
         ax.annotate("uniform map", (chance, 1), (2, 1), xycoords=("data", "axes fraction"), textcoords="offset points",
                     fontsize=6, color=GRAY)  # fmt: skip
     ax.set(xlim=(0, 1), ylim=(len(scores) - 0.5, -0.5), xlabel="localisation")
-    ax.set_yticks(range(len(scores)), [name_of(label) for label in scores], parse_math=False)
+    ax.set_yticks(range(len(scores)), [display_name(label) for label in scores], parse_math=False)
     if published:
         ax.plot([], [], color=GRAY, linewidth=4, alpha=0.5, label=_published(mark, published_as))
         ax.legend(fontsize=6, frameon=False, loc="lower right")
@@ -93,7 +93,7 @@ def plot_curves(
         x = 100 * curve["x"]
         style = {"color": colour, "zorder": 3 if own else 2}
         ax.fill_between(x, curve["low"], curve["high"], alpha=0.15, linewidth=0, **style)
-        ax.plot(x, curve["mean"], linewidth=2 if own else 1.2, label=name_of(label), **style)
+        ax.plot(x, curve["mean"], linewidth=2 if own else 1.2, label=display_name(label), **style)
         if label in published:
             ax.plot(*published[label], linewidth=1, linestyle="--", **style)
     ax.set(xlabel="pixels removed, %", ylabel=ylabel, ylim=(0, 1.02))
@@ -116,7 +116,7 @@ def plot_by_layer(ax: Any, curves: Mapping[str, Any], ylabel: str) -> None:
     for row, (label, curve) in enumerate(curves.items()):
         own = label == "contributions"
         style = {"color": _colour(label, row), "linewidth": 2 if own else 1.2, "zorder": 3 if own else 2}
-        ax.plot(range(len(curve)), curve.to_numpy(), marker="o", markersize=2.5, label=name_of(label), **style)
+        ax.plot(range(len(curve)), curve.to_numpy(), marker="o", markersize=2.5, label=display_name(label), **style)
     layers = next(iter(curves.values())).index
     ax.set(ylim=(-0.35, 1.05), ylabel=ylabel)
     ax.set_xticks(range(len(layers)), layers, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)

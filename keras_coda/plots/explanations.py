@@ -70,6 +70,11 @@ def weights_limit(weights: Any, data_format: str | None = None) -> np.ndarray:
     Returns:
         `(...)` numbers, one for each image. To draw several images on one scale, give the largest of them to
         `weights_to_rgba` as `limit`.
+
+    Example:
+
+    >>> limit = keras_coda.plots.weights_limit(explanation.weights).max()
+    >>> pictures = keras_coda.plots.weights_to_rgba(explanation.weights, limit=limit)
     """
     weights, largest, strengths, axes = _strengths(weights, data_format)
     leading = weights.shape[:-3]
@@ -141,6 +146,10 @@ def plot_image(image: Any, ax: Any = None, data_format: str | None = None) -> An
 
     Returns:
         The `matplotlib.image.AxesImage`.
+
+    Example:
+
+    >>> picture = keras_coda.plots.plot_image(images[0])
     """
     return _draw_picture(_pictures(keras.ops.convert_to_numpy(image)[np.newaxis], data_format)[0], ax)
 
@@ -160,6 +169,10 @@ def plot_weights(
 
     Returns:
         The `matplotlib.image.AxesImage`.
+
+    Example:
+
+    >>> picture = keras_coda.plots.plot_weights(explanation.weights[0])
     """
     return _draw(weights_to_rgba(weights, contribution_map, data_format, limit), ax)
 
@@ -191,7 +204,19 @@ def plot_contribution_map(contribution_map: Any, ax: Any = None, limit: float | 
 
 
 def contribution_limit(maps: np.ndarray) -> float:
-    """The end of the colour scale of contribution maps: the 99.5th percentile of the absolute values of all maps."""
+    """The end of the colour scale of contribution maps: the 99.5th percentile of the absolute values of all maps.
+
+    Args:
+        maps: array of any shape, such as `explanation.contribution_map`.
+
+    Returns:
+        A positive number; 1 if all values are 0.
+
+    Example:
+
+    >>> limit = keras_coda.plots.contribution_limit(explanation.contribution_map)
+    >>> picture = keras_coda.plots.plot_contribution_map(explanation.contribution_map[0], limit=limit)
+    """
     return np.percentile(np.abs(maps), PERCENTILE) or np.abs(maps).max() or 1.0
 
 
@@ -304,6 +329,11 @@ def save_figure(figure: Any, path: str | os.PathLike) -> None:
     Raises:
         ValueError: Matplotlib does not know the format.
         OSError: the file cannot be written.
+
+    Example:
+
+    >>> picture = keras_coda.plots.plot_contribution_map(explanation.contribution_map[0])
+    >>> keras_coda.plots.save_figure(picture.figure, "map.png")
     """
     path = pathlib.Path(path)
     content = io.BytesIO()

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_coda.plots.methods import name_of
+from keras_coda.plots.methods import display_name
 from keras_coda.plots.panels import attribution, framed, image, plot_panels, ranking
 
 # Panels of methods whose maps have no meaningful zero: RISE's values are probabilities.
@@ -35,7 +35,7 @@ def plot_methods(
     """
     cells = [[image(pixels, data_format) for pixels in images]]
     cells += [[PANELS.get(method, attribution)(one) for one in of_method] for method, of_method in maps.items()]
-    rows = ["", *map(name_of, maps)]
+    rows = ["", *map(display_name, maps)]
     return plot_panels(cells, columns=titles, rows=rows, size=size, aspect=_aspect(maps))
 
 
@@ -64,7 +64,7 @@ def plot_grid(
     for method, of_method in maps.items():
         panel = PANELS.get(method, attribution)
         cells.append([framed(panel(one), number, size) for number, one in enumerate(of_method)])
-    rows = ["", *map(name_of, maps)]
+    rows = ["", *map(display_name, maps)]
     return plot_panels(cells, columns=titles, rows=rows, size=width, aspect=_aspect(maps))
 
 

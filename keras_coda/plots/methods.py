@@ -37,6 +37,6 @@ COLOURS = {
 }
 
 
-def name_of(method: str) -> str:
+def display_name(method: str) -> str:
     """The display name of a method's key, such as "grad_cam"."""
     return NAMES.get(method, method)

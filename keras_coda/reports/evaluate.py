@@ -125,6 +125,10 @@ def methods_of(
 
     Raises:
         ValueError: a name, the data set or the definition is unknown; or one of `names` does not work on the model.
+
+    Example:
+
+    >>> methods = keras_coda.reports.methods_of(model, ["contributions", "grad_cam"])
     """
     known = attributions.published(settings, definition)
     unknown = [name for name in names or () if name not in known]

@@ -31,6 +31,10 @@ class Published:
     Raises:
         ValueError: the file is not of this form.
         OSError: it cannot be read.
+
+    Example:
+
+    >>> published = keras_coda.reports.Published("published.json")  # doctest: +SKIP
     """
 
     def __init__(self, path: str | os.PathLike) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_coda.plots import charts, galleries
-from keras_coda.plots.methods import name_of
+from keras_coda.plots.methods import display_name
 from keras_coda.reports.evaluation import Evaluation
 from keras_coda.reports.examples import Examples
 from keras_coda.reports.page import Page
@@ -85,7 +85,19 @@ def write(
 
 
 def summary_lines(summary: Any) -> Iterator[str]:
-    """The table of `Results.summary` as lines of text: for each metric its methods, the best first."""
+    """The table of `Results.summary` as lines of text: for each metric its methods, the best first.
+
+    Args:
+        summary: `pandas.DataFrame`, what `Results.summary` or `Evaluation.summary` gives.
+
+    Returns:
+        An iterator over strings.
+
+    Example:
+
+    >>> evaluation = keras_coda.reports.evaluate(subject, "evaluation", methods, grids=2, removed=4)
+    >>> lines = [*keras_coda.reports.summary_lines(evaluation.summary)]
+    """
     for metric, rows in summary.groupby("metric", sort=False):
         yield f"{metric}:"
         item = "a grid" if metric == "localisation" else "an image"
@@ -140,7 +152,7 @@ def _add_table(page, metric, evaluation, published):
         f"time {'a grid' if grids else 'an image'}",
     ]
     cells = [
-        [name_of(r.method), f"{r.mean:.4f}", f"{r.low:.4f} to {r.high:.4f}", r.count, _seconds(r.seconds)]
+        [display_name(r.method), f"{r.mean:.4f}", f"{r.low:.4f} to {r.high:.4f}", r.count, _seconds(r.seconds)]
         for r in rows.itertuples(index=False)
     ]
     if published:

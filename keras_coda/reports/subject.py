@@ -33,6 +33,12 @@ class Subject:
 
     Raises:
         ValueError: the model is not of this form, or has another number of classes than the data set.
+
+    Example:
+
+    >>> subject = keras_coda.reports.Subject(model, keras_coda.data.load("digits"))
+    >>> subject.images.shape
+    (360, 16, 16, 1)
     """
 
     def __init__(
