@@ -157,6 +157,10 @@ def test_rand_augment_draws_for_each_image_by_itself(pictures):
     floats = augmentation.take(pictures.astype("float32") / 255, np.arange(8), draws)
     assert floats.dtype == "float32"
     np.testing.assert_allclose(255 * floats, changed, atol=0.51)
+    # Floats out of range are clipped, where a cast would turn them round.
+    wide = np.linspace(-0.5, 1.5, 432, dtype="float32").reshape(1, 12, 12, 3)
+    clipped = augmentation.take(wide.clip(0, 1), [0] * 8, draws)
+    np.testing.assert_array_equal(augmentation.take(wide, [0] * 8, draws), clipped)
 
 
 def test_rand_augment_is_the_same_in_another_process(pictures):

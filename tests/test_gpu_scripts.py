@@ -173,7 +173,7 @@ def split_up(preset, folders):
 
 
 @pytest.mark.one_backend
-def test_parts_from_several_folders_are_one_preset(load, tmp_path, rng):
+def test_parts_from_several_folders_are_one_preset(load, tmp_path, rng, monkeypatch):
     join = load("gpu_join")
     make_data(tmp_path, load("gpu.arrays"))
     model = small_coda_net(image_shape=(SIZE, SIZE, 3))
@@ -184,8 +184,10 @@ def test_parts_from_several_folders_are_one_preset(load, tmp_path, rng):
     folders = [tmp_path / "1", tmp_path / "2" / "deeper"]
     split_up(preset, folders)
     arguments = [str(tmp_path / "1"), str(tmp_path / "2"), "--data", str(tmp_path), "--out", str(tmp_path / "joined")]
-    assert join.main([*arguments, "--half"]) == 0
+    monkeypatch.setattr(join, "PART_BYTES", 5000)
+    assert join.main([*arguments, "--half", "--parts"]) == 0
     metadata = presets.metadata(tmp_path / "joined")
+    assert metadata["weights_parts"] > 1
     assert metadata["results"]["test_accuracy"] == accuracy
     assert metadata["results"]["completeness_residual"] < 1e-5
     for array, other in zip(presets.load(tmp_path / "joined").get_weights(), model.get_weights(), strict=True):
@@ -202,6 +204,29 @@ def test_parts_from_several_folders_are_one_preset(load, tmp_path, rng):
     (folders[1] / part.name).unlink()
     with pytest.raises(presets.PresetError, match=f"{part.name} is missing"):
         join.main(arguments)
+
+
+@pytest.mark.one_backend
+def test_a_check_agrees_within_the_error_of_so_few_images(load):
+    agrees, found = load("gpu_join").agrees, {"accuracy": 0.5, "images": 100, "completeness_residual": 1e-6}
+    assert agrees(found, {})
+    assert agrees(found, {"test_accuracy": 0.65})
+    assert not agrees(found, {"test_accuracy": 0.75})  # almost six standard errors
+    assert not agrees({**found, "completeness_residual": 2e-4}, {"test_accuracy": 0.5})
+    # One of twenty images may differ, though all were right.
+    assert agrees({**found, "accuracy": 0.95, "images": 20}, {"test_accuracy": 1.0})
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize(("came", "written", "status"), [(0.5, 0.5, 0), (0.5, 0.0, 1), (0.0, 0.5, 1)])
+def test_weights_are_checked_as_they_came_and_as_they_are_written(load, tmp_path, monkeypatch, came, written, status):
+    join = load("gpu_join")
+    make_data(tmp_path, load("gpu.arrays"))
+    model, facts = small_coda_net(image_shape=(SIZE, SIZE, 3)), {"dataset": "noise", "classes": list("abcd")}
+    preset = presets.save(model, tmp_path / "preset", **facts, results={"test_accuracy": 0.5})
+    found = iter([{"accuracy": a, "images": 100, "completeness_residual": 0.0} for a in (came, written)])
+    monkeypatch.setattr(join, "checked", lambda *_: next(found))
+    assert join.main([str(preset), "--data", str(tmp_path), "--out", str(tmp_path / "joined")]) == status
 
 
 needs_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the job is in JAX")
@@ -374,6 +399,16 @@ def test_a_loss_that_is_not_finite_leaves_what_was_saved(load, plan, tiny, tmp_p
         train.main(tiny("saved", "--rates", "0.03"))
     results = presets.metadata(tmp_path / "saved" / "preset")["results"]
     assert str(problem.value).endswith(str({"epochs": results["epochs"]}))
+
+
+@needs_jax
+def test_steps_that_are_faster_than_measured_give_all_epochs(load, tiny, tmp_path, monkeypatch):
+    train = load("gpu_train")
+    monkeypatch.setattr(train.Job, "seconds_a_step", lambda *_: 30.0)
+    assert train.main(tiny("faster", "--rates", "0.03", "--grids", "0")) == 0
+    (planned,) = [line for line in lines(tmp_path / "faster") if "steps" in line and "rate" in line]
+    assert planned["epochs"] < 3
+    assert presets.metadata(tmp_path / "faster" / "preset")["results"]["epochs"] == 6
 
 
 @needs_jax

@@ -75,6 +75,13 @@ def test_a_photo_stays_in_its_part_when_others_come(folder):
 
 
 @pytest.mark.one_backend
+def test_held_out_is_the_share_of_the_test(folder):
+    few, many = (len(data.Photos(folder, held_out=share).parts["test"][1]) for share in (0.05, 0.8))
+    assert few < 8
+    assert many > 24
+
+
+@pytest.mark.one_backend
 def test_the_image_size_is_chosen_by_the_sizes_of_the_files(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -168,6 +175,7 @@ def test_what_is_wrong_is_named(folder):
     (folder / "red" / "copy.png").write_bytes(content)
     (folder / "blue" / "twin.jpg").write_bytes((folder / "red" / "01.png").read_bytes())
     Image.new("RGB", (30, 30), "white").save(folder / "blue" / "blank.webp")
+    picture(0).convert("RGB", (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)).save(folder / "red" / "red_alone.png")
     photos = data.Photos(folder)
     assert {path.name for path in photos.left_out} == {"cut.png", "text.jpg", "more", "notes.txt", "link.png"}
     assert {frozenset(path.name for path in group) for group in photos.copies} == {

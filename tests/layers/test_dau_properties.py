@@ -178,7 +178,7 @@ def test_regularizers_and_constraints(rng):
         activity_regularizer=keras.regularizers.L2(0.4),
         a_constraint="non_neg",
         b_constraint=keras.constraints.MaxNorm(1.0),
-        bias_constraint="non_neg",
+        bias_constraint="unit_norm",
     )
     outputs = ops.convert_to_numpy(layer(rng.random((2, 5)).astype("float32")))
     a, b, bias = (ops.convert_to_numpy(v) for v in (layer.a_kernel, layer.b_kernel, layer.bias))
@@ -186,7 +186,7 @@ def test_regularizers_and_constraints(rng):
     np.testing.assert_allclose(sorted(map(float, layer.losses)), sorted(want), rtol=1e-5)
     assert isinstance(layer.a_kernel.constraint, keras.constraints.NonNeg)
     assert isinstance(layer.b_kernel.constraint, keras.constraints.MaxNorm)
-    assert isinstance(layer.bias.constraint, keras.constraints.NonNeg)
+    assert isinstance(layer.bias.constraint, keras.constraints.UnitNorm)
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -214,8 +214,11 @@ def test_configuration(layer_class, rescaling):
     copy = keras.saving.deserialize_keras_object(config)
     assert type(copy) is type(layer)
     assert keras.saving.serialize_keras_object(copy) == config
-    assert copy.rescaling is layer.rescaling
-    assert not copy.use_bias
+    for name in ("units", "filters", "rank", "rescaling", "kernel_size", "strides"):
+        assert getattr(copy, name, None) == getattr(layer, name, None)
+    assert (copy.use_bias, copy.name, copy.dtype_policy.name) == (False, "chosen", "mixed_bfloat16")
+    assert (copy.a_initializer.seed, copy.b_regularizer.l2, copy.activity_regularizer.l1) == (3, 0.5, 0.25)
+    assert isinstance(copy.bias_constraint, keras.constraints.NonNeg)
 
 
 @pytest.mark.parametrize(

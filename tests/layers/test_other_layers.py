@@ -38,7 +38,7 @@ def test_input_encoding_divides_integers():
     np.testing.assert_allclose(InputEncoding()(images), [[[[0, 0.2, 1, 1, 0.8, 0]]]], atol=1e-6)
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 255), (-1, 1), (-2.1, 2.6), (0, 1.3), (np.nan, 1)])
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (-1, 1), (-2.1, 2.6), (0, 1.26), (np.nan, 1)])
 def test_input_encoding_refuses_other_ranges(low, high):
     images = np.full((1, 2, 2, 1), 0.5, "float32")
     images[0, 0, 0], images[0, 1, 1] = low, high
@@ -46,9 +46,27 @@ def test_input_encoding_refuses_other_ranges(low, high):
         InputEncoding()(images)
 
 
+@pytest.mark.parametrize(("dtype", "low", "high"), [("int8", -1, 100), ("int16", 0, 256), ("int32", -1, 255)])
+def test_input_encoding_refuses_integers_outside_of_255(dtype, low, high):
+    images = ops.convert_to_tensor(np.array([[low, high]], dtype))
+    with pytest.raises(ValueError, match=rf"integers in 0\.\.255, .* Received: {dtype} .* from {low} to {high}\."):
+        InputEncoding()(images)
+    np.testing.assert_array_equal(InputEncoding(add_negative=False)(np.array([[0, 255]], "int16")), [[0, 1]])
+
+
+def test_in_a_compiled_graph_images_out_of_range_are_nan(monkeypatch):
+    """Compiled code cannot raise errors. All other images stay the same."""
+    monkeypatch.setattr("keras_coda.backend.is_concrete", lambda tensor: False)
+    images = np.array([[0, 200], [0.5, 1], [-1, 1]], "float32")
+    want = np.where([[False], [True], [False]], images, np.nan)
+    np.testing.assert_array_equal(InputEncoding(add_negative=False)(images), want)
+    integers = ops.convert_to_tensor(np.array([[0, 256], [51, 255], [-1, 255]], "int16"))
+    np.testing.assert_allclose(InputEncoding(add_negative=False)(integers), [[np.nan] * 2, [0.2, 1], [np.nan] * 2])
+
+
 def test_input_encoding_allows_slight_overshoot_and_any_values_in_training():
-    overshoot = np.array([[-0.2, 1.2]], "float32")
-    np.testing.assert_allclose(InputEncoding()(overshoot), [[-0.2, 1.2, 1.2, -0.2]], atol=1e-6)
+    overshoot = np.array([[-0.25, 1.25]], "float32")
+    np.testing.assert_allclose(InputEncoding()(overshoot), [[-0.25, 1.25, 1.25, -0.25]], atol=1e-6)
     np.testing.assert_allclose(InputEncoding()(np.array([[3.0]]), training=True), [[3.0, -2.0]], atol=1e-6)
 
 
@@ -93,9 +111,15 @@ def test_an_unknown_data_format_is_an_error(layer):
 
 
 @pytest.mark.parametrize(
-    "layer",
-    [InputEncoding("channels_first", add_negative=False), SumPooling2D("channels_first"), LogitScaling(3.0, bias=0.5)],
+    ("layer_class", "arguments"),
+    [
+        (InputEncoding, {"data_format": "channels_first", "add_negative": False}),
+        (SumPooling2D, {"data_format": "channels_first"}),
+        (LogitScaling, {"temperature": 3.0, "bias": 0.5}),
+    ],
 )
-def test_configuration(layer):
-    config = keras.saving.serialize_keras_object(layer)
-    assert keras.saving.serialize_keras_object(keras.saving.deserialize_keras_object(config)) == config
+def test_configuration(layer_class, arguments):
+    config = keras.saving.serialize_keras_object(layer_class(**arguments))
+    copy = keras.saving.deserialize_keras_object(config)
+    assert keras.saving.serialize_keras_object(copy) == config
+    assert {name: getattr(copy, name) for name in arguments} == arguments

@@ -1,3 +1,4 @@
+import itertools
 import warnings
 
 import hypothesis
@@ -16,6 +17,14 @@ def images_and_labels(count=40, wrong=8):
     values = rng.permutation(np.linspace(2, 6, count))
     labels = np.where(np.arange(count) < count - wrong, classes, (classes + 1) % CLASSES)
     return colour_images(classes, values), labels, values
+
+
+def eight_classes():
+    """A model of eight classes, and four images of each that it is right about; each of another confidence."""
+    labels, values = np.arange(32) % 8, np.random.default_rng(0).permutation(32)
+    images = np.zeros((32, 1, 1, 8), "float32")
+    images[np.arange(32), 0, 0, labels] = 4 + values / 8
+    return colour_model((None, None, 8), classes=8), images, labels, values
 
 
 def make_grids(*args, **kwargs):
@@ -61,6 +70,14 @@ class TestMakeGrids:
         expected = [np.flatnonzero(labels[:32] == c)[np.argsort(-values[:32][labels[:32] == c])][:3] for c in range(4)]
         np.testing.assert_array_equal(np.sort(grids.indices.ravel()), np.sort(np.concatenate(expected)))
 
+    def test_takes_the_most_confident_ones_of_more_classes_than_cells(self):
+        model, images, labels, values = eight_classes()
+        grids = metrics.make_grids(model, images, labels, size=2, count=2)
+        best, taken = np.argsort(-values), []
+        for index in best:  # at most two of a class
+            taken += [index] if (labels[taken] == labels[index]).sum() < 2 else []
+        np.testing.assert_array_equal(np.sort(grids.indices.ravel()), np.sort(taken[:8]))
+
     def test_keeps_integer_images(self):
         images, labels, _ = images_and_labels()
         grids = metrics.make_grids(colour_model(scale=0.05), (images * 40).astype("uint8"), labels, size=2, count=1)
@@ -96,6 +113,17 @@ class TestMakeGrids:
         assert set(one.indices.ravel()) == set(other.indices.ravel())
         assert {frozenset(grid) for grid in one.indices} != {frozenset(grid) for grid in other.indices}
         assert (np.ptp(one.targets, axis=0) > 0).all()
+
+    def test_any_classes_may_share_a_grid_and_any_grid_may_be_the_first(self):
+        model, images, labels, _ = eight_classes()
+        together, of_first_half = set(), set()
+        for seed in range(20):
+            targets = metrics.make_grids(model, images, labels, size=2, count=8, seed=seed).targets
+            together.update(pair for grid in targets for pair in itertools.combinations(sorted(grid), 2))
+            of_first_half.add(len({*targets[:4].flat}))
+        assert together == {*itertools.combinations(range(8), 2)}
+        # In the order of the classes it would be the same four classes that the first four grids have.
+        assert max(of_first_half) > 4
 
     def test_says_how_many_there_are(self):
         images, labels, _ = images_and_labels()

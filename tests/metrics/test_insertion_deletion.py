@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from linear_model import BIAS, CLASSES, SHAPE, linear_model, sigmoid
 from scipy import ndimage
+from small_models import IMAGE_SHAPE, small_coda_net
 
 from keras_coda import metrics
 from keras_coda.attributions import Classifier
@@ -69,6 +70,11 @@ class TestInsertionAndDeletion:
         )
         assert (right < other).all()
         assert (other < wrong).all()
+
+    def test_insertion_in_low_precision(self, rng):
+        # SciPy has no filters for float16.
+        images, maps = rng.random((2, *IMAGE_SHAPE), "float32"), rng.normal(size=(2, *IMAGE_SHAPE[:2]))
+        assert metrics.insertion(small_coda_net(dtype="mixed_float16"), images, [0, 1], maps, points=3).shape == (2, 3)
 
     @pytest.mark.parametrize("sigma", [0.0, -1.0, np.nan])
     def test_refuses_sigma(self, linear, sigma):

@@ -1,4 +1,6 @@
 import functools
+import inspect
+import itertools
 
 import keras
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from colour_model import CLASSES, colour_images, colour_model
 
 from keras_coda import metrics
-from keras_coda.attributions import RISE, Classifier, InputXGradient
+from keras_coda.attributions import RISE, Classifier, InputXGradient, Saliency
+from keras_coda.metrics import pieces
 
 EVERY_METRIC = ("localisation", "removal_least_first", "removal_most_first", "insertion", "deletion")
 SETTINGS = {"grid_size": 2, "grids": 5, "removed": 7, "points": 4, "piece": 2, "batch_size": 4, "verbose": 0}
@@ -100,6 +103,26 @@ class TestEvaluate:
         loaded = metrics.Results.load(tmp_path)
         pd.testing.assert_frame_equal(loaded.table, results.table)
         assert len(results.summary()) == 5
+
+    def test_settings_reach_the_metrics(self, tmp_path, model, data):
+        settings = {**SETTINGS, "metrics": ("localisation", "insertion"), "sigma": 0.7, "seed": 3, "confidence": 0.975}
+        with pytest.warns(UserWarning, match="Only . of 5 grids"):
+            results = metrics.measure(model, *data, {"a": InputXGradient}, tmp_path, **settings)
+        with pytest.warns(UserWarning, match="Only . of 5 grids"):
+            grids = metrics.make_grids(model, *data, size=2, count=5, confidence=0.975, seed=3)
+        images, labels = (array[:7] for array in data)
+        maps = InputXGradient(model).maps(images, labels)
+        insertion = metrics.insertion(model, images, labels, maps, points=4, sigma=0.7)
+        tables = dict(iter(results.table.groupby("metric")))
+        np.testing.assert_array_equal(tables["localisation"]["target"], grids.targets.ravel())
+        np.testing.assert_allclose(tables["insertion"]["score"], insertion.ravel(), rtol=1e-5)
+
+    @pytest.mark.one_backend
+    def test_the_seconds_are_of_each_item(self, tmp_path, model, data, monkeypatch):
+        """Also in the last piece, which is filled up to the size of the others."""
+        monkeypatch.setattr("time.perf_counter", itertools.count().__next__)
+        results = metrics.measure(model, *data, {"a": Method()}, tmp_path, **SETTINGS)
+        np.testing.assert_array_equal(results.table["seconds"], 0.5)
 
     def test_one_attribution_an_image_for_all_metrics(self, tmp_path, model, data):
         method = Method()
@@ -213,6 +236,12 @@ class TestEvaluate:
         assert changed.calls > 0
         assert not np.array_equal(other.table["score"], results.table[results.table["method"] == "a"]["score"])
 
+    @pytest.mark.one_backend
+    def test_methods_may_have_any_name(self, tmp_path, model, data):
+        names = ["NA", "nan", "null", "1"]
+        results = metrics.measure(model, *data, {name: Method() for name in names}, tmp_path, **SETTINGS)
+        assert list(results.table["method"].unique()) == names
+
     def test_refuses_to_go_on_with_other_settings(self, tmp_path, model, data):
         images, labels = data
         metrics.measure(model, images, labels, {"a": Method()}, tmp_path, **SETTINGS)
@@ -307,13 +336,44 @@ def test_functions_of_one_name_and_dicts_of_settings_are_told_apart(model, data,
         metrics.measure(Classifier(model, functions[1]), *data, {"a": Method()}, tmp_path / "b", **settings)
 
 
-def test_takes_numbers_of_numpy(model, data, tmp_path):
+@pytest.mark.one_backend
+def test_methods_are_told_apart_by_their_class_and_not_by_their_batch_size(model, data, tmp_path):
+    settings = {**SETTINGS, "metrics": ("deletion",)}
+    for make in (InputXGradient, Saliency, functools.partial(Saliency, batch_size=3)):
+        metrics.measure(model, *data, {"a": make}, tmp_path, **settings)
+    assert len({path.name.split("_")[2] for path in (tmp_path / "pieces").iterdir()}) == 2
+
+
+@pytest.mark.one_backend
+def test_arrays_are_told_apart_by_their_shapes_and_dtypes():
+    arrays = [np.zeros((2, 3), "float32"), np.zeros((3, 2), "float32"), np.zeros((2, 3), "int32")]
+    assert len({pieces.digest([array]) for array in arrays}) == 3
+
+
+@pytest.mark.one_backend
+def test_the_defaults_are_those_of_the_metrics():
+    protocol = metrics.Protocol()
+    grids, removal, insertion = (
+        {name: parameter.default for name, parameter in inspect.signature(metric).parameters.items()}
+        for metric in (metrics.make_grids, metrics.pixel_removal, metrics.insertion)
+    )
+    assert (protocol.grid_size, protocol.grids) == (grids["size"], grids["count"])
+    assert (protocol.confidence, protocol.seed) == (grids["confidence"], grids["seed"])
+    assert (protocol.fraction, protocol.points) == (removal["fraction"], removal["points"])
+    assert protocol.sigma == insertion["sigma"]
+    assert protocol.removed == 1024
+
+
+def test_takes_numbers_of_numpy_and_metrics_in_any_order(model, data, tmp_path):
     numbers = {**SETTINGS, "removed": np.int64(7), "seed": np.uint8(0), "fraction": np.float32(0.25)}
-    for settings in (numbers, SETTINGS):
+    reverse = {**SETTINGS, "metrics": metrics.Protocol().metrics[::-1]}
+    for settings in (numbers, SETTINGS, reverse):
         metrics.measure(model, *data, {"a": Method()}, tmp_path, **settings)
 
 
-@pytest.mark.parametrize("wrong", [{"grids": 0}, {"grid_size": 1}, {"points": 1}, {"fraction": 0}, {"sigma": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"grids": 0}, {"grid_size": 1}, {"points": 1}, {"fraction": 0}, {"sigma": 0}, {"confidence": 1}]
+)
 def test_numbers_out_of_range_leave_no_folder(model, data, tmp_path, wrong):
     with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`.*Received"):
         metrics.measure(model, *data, {"method": Method()}, tmp_path / "a", **{**SETTINGS, **wrong})

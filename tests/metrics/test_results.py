@@ -35,10 +35,22 @@ class TestResults:
         half = 1.96 * of_grids.std() / 20
         np.testing.assert_allclose([row.low, row.high], [row.mean - half, row.mean + half], atol=0.1 * half)
 
-    def test_a_higher_level_is_wider(self, rng):
-        results = metrics.Results(table_of("localisation", rng.normal(size=(50, 4))))
-        (narrow,), (wide,) = (results.summary(level).itertuples() for level in (0.5, 0.99))
-        assert wide.low < narrow.low < narrow.high < wide.high
+    @pytest.mark.parametrize(
+        "table",
+        [
+            lambda results, level: results.summary(level),
+            lambda results, level: results.curve("deletion", "some", level),
+            lambda results, level: results.differences("some", level),
+        ],
+        ids=["summary", "curve", "differences"],
+    )
+    def test_a_higher_level_is_wider(self, rng, table):
+        x, curves = np.linspace(0, 0.25, 4), rng.uniform(size=(50, 4))
+        parts = [table_of("deletion", curves, x=x), table_of("deletion", curves**2, "other", x=x)]
+        narrow, wide = (table(metrics.Results(pd.concat(parts)), level) for level in (0.5, 0.99))
+        assert (wide["low"] < narrow["low"]).all()
+        assert (narrow["low"] < narrow["high"]).all()
+        assert (narrow["high"] < wide["high"]).all()
 
     @pytest.mark.parametrize("items", [1, 5])
     def test_no_variance(self, items):

@@ -3,7 +3,9 @@ import random
 import keras
 import numpy as np
 import pytest
-from skimage import filters
+from scipy import stats
+from skimage import feature, filters
+from skimage.metrics import structural_similarity
 from small_models import IMAGE_SHAPE, small_coda_net
 
 from keras_coda import metrics
@@ -129,6 +131,19 @@ class TestSanityCheck:
         assert means.loc[1, "ssim"] < 0.7
         np.testing.assert_allclose(means.loc[2], 1.0)
         np.testing.assert_array_equal(means.loc[3, SIMILARITIES[1:]], 0.0)
+
+    def test_similarities_are_those_of_scipy_and_skimage(self, rng, images):
+        before, after = rng.normal(size=(2, 3, 16, 24))
+        after = after - 2 * after.max()  # all negative
+        table = metrics.sanity_check(small_model(), Watched([before, *[after] * 3]), images, targets=0)
+        for row, *maps in zip(table[table["step"] == 1].itertuples(), before, after, strict=True):
+            a, b = (map_ / np.abs(map_).max() for map_ in maps)
+            assert row.ssim == pytest.approx(structural_similarity(a, b, data_range=2.0))
+            assert row.rank_correlation == pytest.approx(stats.spearmanr(a.ravel(), b.ravel()).statistic)
+            of_absolute = stats.spearmanr(np.abs(a).ravel(), np.abs(b).ravel()).statistic
+            assert row.absolute_rank_correlation == pytest.approx(of_absolute)
+            hogs = [feature.hog(map_, pixels_per_cell=(2, 3)) for map_ in (a, b)]  # 8 x 8 cells
+            assert row.hog == pytest.approx(stats.pearsonr(*hogs).statistic)
 
     def test_works_on_a_coda_net(self, rng):
         images = rng.uniform(size=(2, *IMAGE_SHAPE)).astype("float32")

@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -40,12 +42,11 @@ class TestCollect:
         np.testing.assert_array_equal(images, x_test[:2])
         np.testing.assert_array_equal(labels, [0, 1])
 
-    def test_stops_batches_that_never_end(self):
-        def forever():
-            while True:
-                yield np.zeros((2, 4, 4, 1)), np.zeros(2)
-
-        assert len(metrics.collect(forever(), limit=5)[0]) == 5
+    def test_takes_no_more_batches_than_needed(self):
+        numbers = itertools.count()
+        forever = ((np.zeros((2, 4, 4, 1)), np.full(2, number)) for number in numbers)
+        np.testing.assert_array_equal(metrics.collect(forever, limit=4)[1], [0, 0, 1, 1])
+        assert next(numbers) == 2
 
     @pytest.mark.parametrize("batches", [[], [np.zeros((2, 4, 4, 1))]], ids=["none", "no labels"])
     def test_refuses(self, batches):
@@ -71,6 +72,17 @@ class TestMostConfident:
         images = colour_images([0, 1, 2, 0], values)
         np.testing.assert_array_equal(classifier.probabilities(classifier.outputs(images)).max(-1), 1)
         np.testing.assert_array_equal(metrics.most_confident(classifier, images, [0, 1, 2, 0]), np.argsort(-values))
+        assert len(metrics.most_confident(classifier, images, [0, 1, 2, 0], confidence=1.0)) == 0  # not exceeded
+
+    def test_a_softmax_orders_by_log_odds(self):
+        images = colour_images([0, 1], [10.0, 5.0])
+        images[0, ..., 2] = 9.0  # a rival, so that the larger logit has the smaller probability
+        np.testing.assert_array_equal(metrics.most_confident(colour_model(), images, [0, 1]), [1, 0])
+
+    def test_equally_confident_ones_keep_their_order(self):
+        labels, values = np.arange(200) % 4, np.where(np.arange(200) % 2, 3.0, 4.0)
+        chosen = metrics.most_confident(colour_model(), colour_images(labels, values), labels)
+        np.testing.assert_array_equal(chosen, [*range(0, 200, 2), *range(1, 200, 2)])
 
     def test_takes_labels_as_a_column(self):
         images = colour_images([0, 1], [3.0, 4.0])

@@ -83,7 +83,9 @@ def test_prefixes_and_gaps_between_layers_do_not_matter_nor_does_the_order_of_ke
 
 
 def test_it_becomes_a_preset(tmp_path, rng):
-    model = presets.load_checkpoint(saved(state(channels=1), tmp_path), strides=STRIDES, temperature=2.0)
+    path = saved(state(channels=1), tmp_path)
+    model = presets.load_checkpoint(path, strides=STRIDES, temperature=2.0, logit_bias=-1.5)
+    assert model.logit_bias == -1.5
     assert model.input_shape == (None, None, None, 1)
     folder = presets.save(model, tmp_path / "preset", dataset="mnist", classes=list("abc"), image_shape=(6, 6, 1))
     images = rng.random((1, 6, 6, 1)).astype("float32")

@@ -58,6 +58,14 @@ def test_weights_in_parts_of_float16_are_loaded_as_float32(saved):
     check_weights(loaded, rounded(model))
 
 
+@pytest.mark.parametrize(("size", "count"), [(3, 1), (4, 1), (12, 3), (13, 4)])
+def test_no_part_is_empty(tmp_path, size, count):
+    path = tmp_path / "model.weights.h5"
+    path.write_bytes(bytes(range(size)))
+    assert weights.split(path, 4) == len(parts(tmp_path)) == count
+    assert b"".join(part.read_bytes() for part in parts(tmp_path)) == bytes(range(size))
+
+
 def test_the_checksum_is_that_of_the_parts_one_after_the_other(saved):
     folder, _ = saved
     content = b"".join(path.read_bytes() for path in parts(folder))
