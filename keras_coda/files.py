@@ -18,6 +18,8 @@ except ImportError:  # Windows
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
 # Seconds after which an incomplete file that nobody has locked is one that a killed process left.
 OLD = 60
+# Bytes of a name to which something is added. A whole one may have 255.
+LONGEST = 200
 
 
 @contextlib.contextmanager
@@ -46,23 +48,34 @@ def beside(folder):
     return folder.with_name(f"{_hidden(folder)}.{uuid.uuid4().hex}")
 
 
-def move_folder(complete, folder):
-    """Give a complete folder the name `folder`. If this fails, what has that name stays as it is."""
+def left_beside(folder):
+    """The paths that killed processes have got from `beside`."""
+    return folder.parent.glob(f"{glob.escape(_hidden(folder))}.{'[0-9a-f]' * 32}")
+
+
+def move_folder(complete, folder, overwrite=True):
+    """Give a complete folder the name `folder`. If this fails, what has that name stays as it is.
+
+    Raises:
+        OSError: there is such a folder, and `overwrite` is false; or another process has just made one.
+    """
     former = beside(folder)
-    if folder.exists():
+    if overwrite and folder.exists():
         folder.rename(former)
     try:
         complete.rename(folder)
     except BaseException:
-        if former.exists():
+        if former.exists() and not folder.exists():
             former.rename(folder)
         raise
-    shutil.rmtree(former, ignore_errors=True)
+    finally:
+        shutil.rmtree(former, ignore_errors=True)
 
 
 def _hidden(path):
-    """A hidden name. What is added to it must fit into the 255 bytes of a name, of which `path` may take all."""
-    return f".{path.name[:20]}"
+    """A hidden name, to which 42 characters may be added. Long ones are cut, and told apart by a checksum."""
+    name = os.fsencode(path.name)
+    return f".{path.name}" if len(name) <= LONGEST else f".{path.name[:20]}.{hashlib.sha256(name).hexdigest()[:16]}"
 
 
 def _try_lock(file):

@@ -32,7 +32,11 @@ def main(arguments=None):
         if arguments.images:
             facts = presets.metadata(arguments.folder)
             shape, data_format = tuple(facts["image_shape"]), facts["data_format"] or "channels_last"
-            images = np.stack([read_image(path, shape, data_format) for path in arguments.images])
+            read = [read_image(path, shape, data_format) for path in arguments.images]
+            if len({image.shape for image in read}) > 1:
+                shapes = sorted({image.shape for image in read})
+                raise ValueError(f"Expected --images of one size, since the preset takes any. Received: {shapes}")
+            images = np.stack(read)
         options = {name: getattr(arguments, name) for name in ("revision", "private", "message", "space")}
         print(presets.publish(arguments.folder, arguments.repo_id, images=images, **options))
     except (ValueError, OSError, ImportError) as error:

@@ -57,6 +57,16 @@ def test_a_name_may_be_as_long_as_a_name_can_be(tmp_path):
     beside(path).mkdir()
 
 
+@pytest.mark.parametrize("length", [60, 253])
+def test_what_is_left_beside_a_folder_is_told_from_that_of_others(tmp_path, length):
+    """Though their names are alike up to the last letter."""
+    one, other = (tmp_path / ("a" * length + letter) for letter in "12")
+    left = [beside(one) for _ in range(2)]
+    for folder in (*left, beside(other), one):
+        folder.mkdir()
+    assert {*files.left_beside(one)} == {*left}
+
+
 def test_what_another_is_writing_is_left_alone(tmp_path):
     path = tmp_path / "table.csv"
     other = tmp_path / ".table.csv.1.partial"

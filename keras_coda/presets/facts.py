@@ -139,6 +139,8 @@ def to_json(facts: dict[str, Any]) -> str:
         PresetError: an entry is no JSON data, or has another type.
     """
     try:
+        # In the form in which it is read: names are strings.
+        facts = json.loads(json.dumps(facts, allow_nan=False))
         if CONFIG_SUM in facts:
             facts = {**facts, OWN_SUM: _sum(facts)}
         text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

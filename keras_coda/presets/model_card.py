@@ -124,9 +124,9 @@ def model_card(facts: dict[str, Any], handle: str, has_picture: bool = False) ->
 
 
 def _measured(facts, dataset, client):
-    """An `EvalResult` for each float. Integers are counts of images or epochs, not results."""
+    """An `EvalResult` for each float. Integers are counts of images, not results, and neither are epochs."""
     for key, value in facts["results"].items():
-        if isinstance(value, float):
+        if isinstance(value, float) and key != "epochs":
             on_test = key.startswith("test_") or key in _HOW
             yield client.EvalResult(
                 task_type=_TASK,

@@ -1,15 +1,16 @@
 """Save a preset: a folder of plain data with the architecture, the weights and the metadata."""
 
-import glob
+import numbers
 import os
 import pathlib
 import shutil
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import keras
 
 from keras_coda.backend.conventions import channels_last, fits, in_format
-from keras_coda.files import beside, move_folder, sha256, written_whole
+from keras_coda.files import beside, left_beside, move_folder, sha256, written_whole
 from keras_coda.presets import architecture, files, weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.facts import CONFIG_SUM, FORMAT_VERSION, VALUE_RANGE, Facts, to_json
@@ -67,6 +68,8 @@ def save(
     ... )
     """
     facts = settings_of(Facts, facts, fields)
+    if not (part_bytes is None or isinstance(part_bytes, numbers.Integral)):
+        raise PresetError(f"`part_bytes` must be an integer. Received: {part_bytes!r}")
     target = pathlib.Path(directory).expanduser().resolve()
     check_target(target, overwrite)
     if not (isinstance(model, keras.Model) and model.built):
@@ -107,7 +110,12 @@ def save(
         if part_bytes is not None:
             content["weights_parts"] = weights.split(temporary / WEIGHTS, part_bytes)
         (temporary / METADATA).write_text(to_json(content), encoding="utf-8")
-        move_folder(temporary, target)
+        check_target(target, overwrite)  # again, since writing takes seconds
+        try:
+            move_folder(temporary, target, overwrite)
+        except OSError:
+            check_target(target, overwrite)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
@@ -173,7 +181,7 @@ def remove_left(directory: str | os.PathLike) -> None:
     No other process may write to the folder now.
     """
     target = pathlib.Path(directory).expanduser().resolve()
-    for path in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 32}"):
+    for path in left_beside(target):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -205,7 +213,7 @@ def _class_names(classes, model):
     known = getattr(model, "class_names", None)
     classes = known if classes is None else classes
     count = model.output_shape[-1]
-    if classes is None or isinstance(classes, str) or len(classes) != count:
+    if not isinstance(classes, Collection) or isinstance(classes, str) or len(classes) != count:
         raise PresetError(f"`classes` must be {count} names, one for each logit. Received: {classes!r}")
     if known is not None and [*classes] != [*known]:
         raise PresetError(
@@ -219,8 +227,9 @@ def _image_shape(model, given):
     """The given shape of images, or the model's input shape with the image size that a `CoDANet` was trained on."""
     shape, size = model.input_shape[1:], getattr(model, "image_size", None)
     if given is not None:
-        given = tuple(given)
-        if not fits(shape, given):
+        # NumPy's integers are no JSON data.
+        given = tuple(n if n is None else int(n) for n in given) if isinstance(given, Iterable) else given
+        if not (isinstance(given, tuple) and fits(shape, given)):
             raise PresetError(f"`image_shape` must be a shape that the model takes, {shape}. Received: {given}")
         return given
     if size is not None:

@@ -119,6 +119,27 @@ def test_one_size_only(tmp_path):
     assert not path.exists()
 
 
+@needs_onnx
+@pytest.mark.skipif(BACKEND == "jax", reason="jax2onnx has no padding of images of any size here")
+def test_a_network_of_large_images(tmp_path, rng):
+    """It takes images of 59 pixels or more."""
+    inputs = keras.Input((None, None, 3))
+    x = keras_coda.DAUConv2D(2, 7, 2, strides=4, padding="valid")(keras_coda.layers.InputEncoding()(inputs))
+    x = keras_coda.DAUConv2D(3, 14, 2, padding="valid")(x)
+    model = keras.Model(inputs, keras_coda.layers.SumPooling2D()(x))
+    images = rng.uniform(size=(1, 70, 64, 3)).astype("float32")
+    check(RUN["onnx"](keras_coda.export(model, tmp_path / "model.onnx"), images), keras_coda.explain(model, images))
+
+
+@needs_onnx
+@pytest.mark.skipif(BACKEND == "jax", reason="jax2onnx chooses the version")
+def test_int8_needs_a_version_that_has_it(model, tmp_path):
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ValueError, match=r"int8 needs opset_version=13 or later\. Received: 12"):
+        keras_coda.export(model, path, opset_version=12, weights="int8")
+    assert not path.exists()
+
+
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """A network of which weights are worth fewer bits, and its file.

@@ -94,12 +94,15 @@ def test_what_float16_cannot_hold_is_not_saved(tmp_path):
     [
         ({"weights_dtype": "float64"}, r"'float32', 'float16'.*Received: 'float64'"),
         ({"part_bytes": 0}, r"`part_bytes` must be positive.*Received: 0"),
+        ({"part_bytes": 1e6}, r"`part_bytes` must be an integer.*Received: 1000000"),
+        ({"classes": 3}, r"`classes` must be.*Received: 3"),
+        ({"image_shape": 6}, r"`image_shape` must be.*Received: 6"),
         ({"part_bytes": 1}, r"at most 100 parts.*Received: 1"),
     ],
 )
 def test_other_options_are_an_error(saved, tmp_path, options, message):
     with pytest.raises(presets.PresetError, match=message):
-        presets.save(saved[1], tmp_path / "tiny", **FACTS, **options)
+        presets.save(saved[1], tmp_path / "tiny", **{**FACTS, **options})
     assert not list(tmp_path.iterdir())
 
 

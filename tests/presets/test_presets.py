@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_coda
-from keras_coda import linear_maps, presets
+from keras_coda import files, linear_maps, presets
 from keras_coda.presets import names
 from keras_coda.presets.saving import check_target
 
@@ -920,6 +920,57 @@ def test_a_tilde_is_the_home_folder(saved, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
     with pytest.raises(presets.PresetError, match=r"exists.*overwrite=False"):
         check_target("~/preset", overwrite=False)
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_appears_while_a_preset_is_written_is_kept(saved, tmp_path, monkeypatch, overwrite):
+    target = tmp_path / "preset"
+
+    def meanwhile(*arguments):
+        target.mkdir()
+        (target / "thesis.tex").write_text("three years of work")
+
+    monkeypatch.setattr("keras_coda.presets.saving._check_space", meanwhile)
+    with pytest.raises(presets.PresetError, match=r"exists.*thesis"):
+        presets.save(saved["coda_net"][1], target, **FACTS, overwrite=overwrite)
+    assert [path.name for path in tmp_path.rglob("*")] == ["preset", "thesis.tex"]
+
+
+@pytest.mark.one_backend
+def test_of_two_that_save_at_one_place_the_second_is_refused(saved, tmp_path, monkeypatch):
+    """Though neither saw the other's folder when it looked for one."""
+    target, moved = tmp_path / "preset", []
+
+    def move(complete, folder, overwrite):
+        shutil.copytree(complete, folder)
+        moved.append(digests(folder))
+        return files.move_folder(complete, folder, overwrite)
+
+    monkeypatch.setattr("keras_coda.presets.saving.move_folder", move)
+    with pytest.raises(presets.PresetError, match=r"exists.*overwrite=False"):
+        presets.save(saved["coda_net"][1], target, **FACTS)
+    assert [digests(target)] == moved
+    assert [path.name for path in tmp_path.iterdir()] == ["preset"]
+
+
+@pytest.mark.one_backend
+def test_results_by_class_are_saved_as_json_has_them(saved, tmp_path):
+    """JSON's names are strings, in another order than integers."""
+    by_class = {number: number / 16 for number in range(12)}
+    target = presets.save(saved["coda_net"][1], tmp_path / "preset", **FACTS, results={"by_class": by_class})
+    want = {str(number): value for number, value in by_class.items()}
+    assert presets.metadata(target)["results"] == {"by_class": want}
+    presets.add_results(target, {"twice": by_class})
+    assert presets.metadata(target)["results"] == {"by_class": want, "twice": want}
+
+
+@pytest.mark.one_backend
+def test_an_image_shape_of_numpys_integers_is_saved(saved, tmp_path):
+    model = saved["coda_net"][1]
+    facts = {**FACTS, "image_shape": np.array(model.input_shape[1:])}
+    target = presets.save(model, tmp_path / "preset", **facts)
+    assert presets.metadata(target)["image_shape"] == [*model.input_shape[1:]]
 
 
 def test_overwrite_replaces_nothing_but_presets(saved, tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from loopback_hub import TOKEN, Repository
 from PIL import Image
+from small_models import small_coda_net
 
 import keras_coda
 from keras_coda import presets
@@ -267,6 +268,21 @@ def test_what_does_not_load_is_not_published(hub, preset, tmp_path):
         with pytest.raises(presets.PresetError, match="user/repo"):
             presets.publish(preset[0], repo_id, token=TOKEN)
     assert not hub.requests
+
+
+def test_epochs_are_no_result_on_the_hub(preset):
+    facts = {**presets.metadata(preset[0]), "results": {"test_accuracy": 0.75, "epochs": 79.46, "test_images": 4}}
+    (result,) = model_card(facts, "hf://user/tiny").data.eval_results
+    assert (result.metric_type, result.metric_value) == ("accuracy", 0.75)
+
+
+def test_the_script_needs_images_of_one_size(tmp_path, load, capsys):
+    folder = presets.save(small_coda_net(image_shape=(None, None, 3)), tmp_path / "tiny", **OWN)
+    for number, size in enumerate([(30, 20), (20, 30)]):
+        Image.new("RGB", size, "red").save(tmp_path / f"{number}.png")
+    paths = [str(tmp_path / f"{number}.png") for number in range(2)]
+    assert load("publish").main([str(folder), "user/tiny", "--images", *paths]) == 2
+    assert "Expected --images of one size, since the preset takes any. Received: [(20, 30" in capsys.readouterr().err
 
 
 def test_the_script(hub, preset, set_environment, tmp_path, load, capsys):
