@@ -18,7 +18,7 @@ class Attribution:
 
     All methods are called alike: `Method(model, **settings)(images, targets)`. They attribute the outputs of the model
     as it is at each call, with its layers' settings of that time. Methods can be copied and pickled, and used by
-    several threads.
+    several threads. Gradients are computed in float32 where layers are in float16.
 
     Args:
         model: a built Sequential or Functional Keras model that takes a batch of images and returns `(N, classes)`. Its
@@ -65,8 +65,8 @@ class Attribution:
         return _made, (type(self), [named(value) for value in args], kwargs), self._settings()
 
     def _settings(self):
-        """What may have been set since it was made: all that has a public name and is not of the model."""
-        of_model = ("classifier", "layer")
+        """What may have been set since it was made: all that has a public name and does not follow from the model."""
+        of_model = ("classifier", "layer", "input", "activation")
         return {name: value for name, value in vars(self).items() if name[0] != "_" and name not in of_model}
 
     def _follow_changes(self):

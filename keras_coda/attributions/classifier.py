@@ -11,6 +11,7 @@ from keras_coda.layers.dau import DAU
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.layout import channel_axis
+from keras_coda.linear_maps.views import view
 from keras_coda.program import Program
 
 INPUTS = ("encoded", "image")
@@ -127,6 +128,21 @@ class Classifier:
     def operations(self) -> list[keras.Operation]:
         """The layers and operations from the source to the outputs, each once. Nested models are unrolled."""
         return [operation for operation in self.graph.operations if operation is not self.encoding]
+
+    def in_float32(self) -> "Classifier":
+        """The same classifier with float32 in place of float16, in which small gradients become 0."""
+        views = {
+            id(operation): view(operation, _dtype_policy=keras.DTypePolicy("float32"))
+            for operation in self.graph.operations
+            if getattr(operation, "compute_dtype", None) == "float16"
+        }
+        if not views:
+            return self
+        other = object.__new__(Classifier)
+        vars(other).update(vars(self), dtype="float32", encoding=views.get(id(self.encoding), self.encoding))
+        other.graph = self.graph.with_operations(lambda operation: views.get(id(operation), operation))
+        other.network = Part(self.network.name, other.forward, other.operations)
+        return other
 
     def forward(self, source: typing.Any, replace: typing.Callable | None = None) -> typing.Any:
         """The outputs for a tensor of sources, as a tensor.

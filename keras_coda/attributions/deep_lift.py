@@ -11,12 +11,16 @@ from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack, pulled_back
 from keras_coda.backend.conventions import standardize_data_format
+from keras_coda.layers.dau_conv2d import pair
+from keras_coda.linear_maps.convolution import pooling_windows
 from keras_coda.linear_maps.known import known
 from keras_coda.linear_maps.steps import describe
 from keras_coda.linear_maps.views import view
 
 # Differences below this share of the values are too inaccurate to divide by.
 _SMALL = 1e-4
+# Operations that are linear in several tensors together. Others, such as averages with weights, are so in one alone.
+_JOINS = ("Add", "Subtract", "Concatenate", "Stack", "Hstack", "Vstack", "Dstack")
 
 
 class DeepLIFT(Attribution):
@@ -38,7 +42,8 @@ class DeepLIFT(Attribution):
 
     Args:
         model: see `Attribution`.
-        baseline: a number, or an array that broadcasts to the (encoded) images: one for all, or one an image.
+        baseline: a number, or an array that broadcasts to the (encoded) images: one for all, or one an image. In [0, 1]
+            for a model with an `InputEncoding`.
         batch_size: integer, how many images the model gets at once.
         input: "encoded" or "image", see `Attribution`.
 
@@ -57,7 +62,7 @@ class DeepLIFT(Attribution):
         self._multipliers = _Multipliers(self.classifier)
 
     def _attribute(self, images, source, targets, verbose):
-        baseline = baselines.broadcast(self.baseline, source)
+        baseline = baselines.broadcast(self.baseline, source, self.classifier)
         multipliers = self._multipliers.gradients(source, targets, self.batch_size, verbose, baseline=baseline)
         return multipliers * (source - baseline)[:, None]
 
@@ -91,7 +96,8 @@ class _Multipliers(PullBack):
 
             return self._run(source, apply), None
 
-        return pulled_back(explained, inputs["source"], inputs["targets"])[0]
+        source = ops.cast(inputs["source"], self.classifier.dtype)
+        return pulled_back(explained, source, inputs["targets"])[0]
 
     def _run(self, source, apply):
         return self.classifier.forward(source, lambda operation: _replacement(operation, apply))
@@ -114,10 +120,11 @@ def _rule(operation):
     if kind is None and hasattr(operation, "linear_map"):
         return None
     is_layer = isinstance(operation, keras.Layer)
-    inputs = 1 if is_layer else len(operation._inbound_nodes[0].input_tensors)
+    counts_once = is_layer or type(operation).__name__ in _JOINS
+    inputs = 1 if counts_once else len(operation._inbound_nodes[0].input_tensors)
     if kind == "multiply" and (is_layer or inputs > 1):
         return _all_multiplied if is_layer else _multiplied
-    if kind in ("linear", "multiply"):
+    if kind in ("linear", "multiply") and inputs == 1:
         return None
     if kind in _RULES and inputs == 1:
         return _RULES[kind]
@@ -129,6 +136,7 @@ def _rule(operation):
 
 def _with_value(value, surrogate):
     """`value`, with the gradient of `surrogate`."""
+    surrogate = ops.cast(surrogate, value.dtype)
     return surrogate + ops.stop_gradient(value - surrogate)
 
 
@@ -136,11 +144,23 @@ def _rescaled(f, inputs, references):
     """The rescale rule, for a function of which exactly one input is not a constant."""
     (i,) = [i for i, (x, x0) in enumerate(zip(inputs, references, strict=True)) if x is not x0]
     x, x0 = inputs[i], references[i]
-    y, y0 = f(*inputs), f(*references)
+    y, y0 = f(*inputs[:i], _with_finite_gradient(x), *inputs[i + 1 :]), f(*references)
     change = x - x0
     small = ops.abs(change) <= _SMALL * (ops.abs(x) + ops.abs(x0))
-    multiplier = ops.stop_gradient((y - y0) / ops.where(small, 1.0, change))
-    return ops.where(small, y, _with_value(y, multiplier * x))
+    # A layer may have another dtype than its inputs, which `/` and `*` do not take on TensorFlow.
+    multiplier = ops.stop_gradient(ops.divide(y - y0, ops.where(small, 1.0, change)))
+    return ops.where(small, y, _with_value(y, ops.multiply(multiplier, x)))
+
+
+@ops.custom_gradient
+def _with_finite_gradient(x):
+    """`x`, with 0 for gradients that are not finite, such as that of a root at 0, and 0 times infinity."""
+
+    def grad(*args, upstream=None):
+        gradient = args[0] if upstream is None else upstream
+        return ops.where(ops.isfinite(gradient), gradient, 0.0)
+
+    return x + 0.0, grad
 
 
 def _multiplied(f, inputs, references):
@@ -164,29 +184,18 @@ def _all_multiplied(f, inputs, references):
 
 def _pooled(f, inputs, references):
     """The rule for maximum pooling in two dimensions."""
-    pooling, x, y = f.func, inputs[0], f(*inputs)
+    # As given: operations keep integers, and `None`.
+    pooling, y = f.func, f(*inputs)
+    size = pair(pooling.pool_size, "pool_size")
+    strides = size if pooling.strides is None else pair(pooling.strides, "strides")
     first = standardize_data_format(pooling.data_format) == "channels_first"
-    axes = (2, 3) if first else (1, 2)
-    kernel = _pair(pooling.pool_size)
-    strides = kernel if pooling.strides is None else _pair(pooling.strides)
-    padding = [(0, 0)] * 4
-    if pooling.padding == "same":
-        for axis, size, stride in zip(axes, kernel, strides, strict=True):
-            total = (ops.shape(y)[axis] - 1) * stride + size - ops.shape(x)[axis]
-            total = (total + abs(total)) // 2  # max(total, 0), also for tensors
-            padding[axis] = (total // 2, total - total // 2)
 
     def windows(image):
-        image = ops.pad(image, padding, constant_values=-np.inf)
-        parts = []
-        for offsets in np.ndindex(*kernel):
-            index = [slice(None)] * 4
-            for axis, offset, size, stride in zip(axes, offsets, kernel, strides, strict=True):
-                index[axis] = slice(offset, offset - size + 1 or None, stride)
-            parts.append(image[tuple(index)])
-        return ops.stack(parts, axis=1)
+        image = ops.moveaxis(image, 1, -1) if first else image
+        return pooling_windows(image, size, strides, pooling.padding, outside=-np.inf)
 
-    return _with_value(y, _largest(windows(x), windows(references[0])))
+    surrogate = _largest(windows(inputs[0]), windows(references[0]), axis=-2)
+    return _with_value(y, ops.moveaxis(surrogate, -1, 1) if first else surrogate)
 
 
 def _globally_pooled(f, inputs, references):
@@ -198,23 +207,19 @@ def _globally_pooled(f, inputs, references):
         image = ops.moveaxis(image, 1, -1) if first else image
         return ops.reshape(image, (ops.shape(image)[0], -1, image.shape[3]))
 
-    return _with_value(y, ops.reshape(_largest(positions(inputs[0]), positions(references[0])), ops.shape(y)))
+    return _with_value(y, ops.reshape(_largest(positions(inputs[0]), positions(references[0]), axis=1), ops.shape(y)))
 
 
-def _largest(values, references):
-    """A surrogate whose gradient is that of the maximum over axis 1 by the rule for maximum pooling."""
-    largest, largest0 = ops.max(values, axis=1), ops.max(references, axis=1)
+def _largest(values, references, axis):
+    """A surrogate whose gradient is that of the maximum over an axis by the rule for maximum pooling."""
+    largest, largest0 = ops.max(values, axis=axis), ops.max(references, axis=axis)
     grew = largest >= largest0
-    chosen = ops.expand_dims(ops.where(grew, ops.argmax(values, axis=1), ops.argmax(references, axis=1)), 1)
-    x, x0 = (ops.squeeze(ops.take_along_axis(v, chosen, axis=1), 1) for v in (values, references))
+    chosen = ops.expand_dims(ops.where(grew, ops.argmax(values, axis=axis), ops.argmax(references, axis=axis)), axis)
+    x, x0 = (ops.squeeze(ops.take_along_axis(v, chosen, axis=axis), axis) for v in (values, references))
     # This change is at least as large as that of the maximum. It is 0 only where the inputs are equal.
     change = x - x0
     multiplier = ops.where(change == 0, 1.0, (largest - largest0) / ops.where(change == 0, 1.0, change))
     return ops.stop_gradient(multiplier) * x
-
-
-def _pair(size):
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 _RULES = {"rescale": _rescaled, "max_pooling": _pooled, "global_max_pooling": _globally_pooled}

@@ -5,6 +5,8 @@ from keras import ops
 
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack, pulled_back
+from keras_coda.linear_maps import Graph
+from keras_coda.linear_maps.layout import channel_axis
 
 INTERPOLATIONS = ("bilinear", "nearest")
 
@@ -61,9 +63,10 @@ class _Maps(PullBack):
 
     def __init__(self, classifier, layer):
         super().__init__(classifier)
-        self.layer = layer
-        first = getattr(layer, "data_format", classifier.data_format) == "channels_first"
-        self._channel_axis, self._pixel_axes = (-3, (-2, -1)) if first else (-1, (-3, -2))
+        self.layer = self.classifier.operations[classifier.operations.index(layer)]
+        features = next(step.results[0] for step in classifier.graph.steps if step.operation is layer)
+        self._channel_axis = channel_axis(Graph.of(classifier.model), features)
+        self._pixel_axes = [axis for axis in (1, 2, 3) if axis != self._channel_axis]
 
     def call(self, inputs):
         source = inputs["source"]

@@ -8,8 +8,9 @@ from keras_coda.attributions.gradient import Gradient
 from keras_coda.attributions.pull_back import PullBack
 from keras_coda.linear_maps.views import view
 
-# Numbers for which ReLUs with a slope, a threshold or a cap differ from max(x, 0).
-_PROBE = np.array([-1e6, -30.0, -1.0, -1e-3, 0.0, 1e-3, 0.4, 1.0, 30.0, 1e6], "float32")
+# Numbers for which ReLUs with a slope, a threshold or a cap differ from max(x, 0), as an image (1, 2, 2, 3) in which
+# functions along an axis do.
+_PROBE = np.array([-1e6, 1e-3, 0.4, -30.0, 30.0, -1.0, 0.0, 1e6, -1e-3, 1.0, 7.0, -7.0], "float32").reshape(1, 2, 2, 3)
 # Operations of `keras.ops` that may be a ReLU. They have no public classes.
 _OPERATIONS = ("Relu", "ReLU", "LeakyRelu", "Maximum", "Clip", "Threshold")
 _LAYERS = (keras.layers.Activation, keras.layers.Lambda, keras.layers.LeakyReLU, keras.layers.ReLU)
@@ -38,7 +39,8 @@ class GuidedBackpropagation(Gradient):
 
     def __init__(self, model: keras.Model, batch_size: int = 32, input: str = "encoded"):
         super().__init__(model, batch_size, input)
-        operations = self.classifier.operations
+        classifier = self.classifier.in_float32()
+        operations = classifier.operations
         for operation in operations:
             _check_hides_none(operation)
         # Tested now, since a compiled program cannot read numbers.
@@ -47,7 +49,7 @@ class GuidedBackpropagation(Gradient):
         def replace(operation):
             return _replacement(operation, forms.get(id(operation)))
 
-        self._pull_back = PullBack(self.classifier, replace)
+        self._pull_back = PullBack(classifier, replace)
 
 
 @ops.custom_gradient
@@ -132,9 +134,8 @@ def _is_relu(function):
         function = function.call if isinstance(function, _LAYERS) else None
     if function is None:
         return False
-    probe = _PROBE.reshape(1, 1, -1, 1)
     try:
-        values = ops.convert_to_numpy(function(ops.convert_to_tensor(probe)))
-        return bool(np.all(values == np.maximum(probe, 0)))
+        values = ops.convert_to_numpy(function(ops.convert_to_tensor(_PROBE)))
+        return bool(np.all(values == np.maximum(_PROBE, 0)))
     except Exception:  # a function for other tensors may raise any error
         return False

@@ -20,7 +20,8 @@ class IntegratedGradients(Attribution):
     Args:
         model: see `Attribution`.
         steps: integer, the number of points on the line. The paper compares with 20.
-        baseline: a number, or an array that broadcasts to the (encoded) images: one for all, or one an image.
+        baseline: a number, or an array that broadcasts to the (encoded) images: one for all, or one an image. In [0, 1]
+            for a model with an `InputEncoding`.
         batch_size: integer, points evaluated at once.
         input: "encoded" or "image", see `Attribution`.
 
@@ -48,7 +49,7 @@ class IntegratedGradients(Attribution):
 
     def _attribute(self, images, source, targets, verbose):
         nodes, weights = np.polynomial.legendre.leggauss(self.steps)  # on [-1, 1]
-        baseline = baselines.broadcast(self.baseline, source)
+        baseline = baselines.broadcast(self.baseline, source, self.classifier)
         difference = source - baseline
 
         def points(images, numbers):

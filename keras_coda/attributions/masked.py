@@ -64,7 +64,7 @@ class MaskedScores(Program):
                 infinite.
         """
         self.classifier.check_activation(self.activation, source)
-        variants = _Variants(source, targets, masks, count, batch_size, baseline, self.classifier.channel_axis)
+        variants = _Variants(source, targets, masks, count, batch_size, baseline, self.classifier)
         scores = self.predict(backend.input_pipeline(variants), verbose=verbose)
         check_outputs(self.classifier.model.name, scores)
         return scores[: len(source) * count].reshape(len(source), count, -1)
@@ -78,15 +78,15 @@ class MaskedScores(Program):
 class _Variants(keras.utils.PyDataset):
     """Batches of variants, made on demand. The last one is padded, since JAX compiles for one batch size."""
 
-    def __init__(self, source, targets, masks, count, batch_size, baseline, channel_axis):
+    def __init__(self, source, targets, masks, count, batch_size, baseline, classifier):
         super().__init__()
         self.source = source
         self.targets = targets
         self.masks = masks
         self.count = count
         self.batch_size = batch_size
-        self.baseline = broadcast(baseline, source) if np.any(baseline) else None
-        self.channel_axis = channel_axis
+        self.baseline = broadcast(baseline, source, classifier) if np.any(baseline) else None
+        self.channel_axis = classifier.channel_axis
 
     def __len__(self):
         return -(-len(self.source) * self.count // self.batch_size)

@@ -19,7 +19,8 @@ class Occlusion(Attribution):
         model: see `Attribution`.
         patch: integer, height and width of the patch.
         stride: integer, at most `patch`.
-        baseline: the value of occluded pixels: a number, or an array that broadcasts to the (encoded) images.
+        baseline: the value of occluded pixels: a number, or an array that broadcasts to the (encoded) images. In [0, 1]
+            for a model with an `InputEncoding`.
         batch_size: integer, images evaluated at once. In a CoDA-Net only a window around each patch is evaluated, and
             several windows count as one image.
         input: "encoded" or "image", see `Attribution`.

@@ -14,7 +14,7 @@ from keras_coda.attributions.baseline import broadcast
 from keras_coda.attributions.classifier import Classifier
 from keras_coda.layers import DAUConv2D, SumPooling2D
 from keras_coda.linear_maps import Graph
-from keras_coda.linear_maps.convolution import output_size, pad_before
+from keras_coda.linear_maps.convolution import around, output_size
 from keras_coda.linear_maps.views import view
 from keras_coda.program import Program
 
@@ -89,7 +89,7 @@ class PatchDrops(Program):
         Returns:
             `(N, rows, columns, K)`, float32.
         """
-        images, covers = (classifier.encode(values) for values in (source, broadcast(baseline, source)))
+        images, covers = (classifier.encode(values) for values in (source, broadcast(baseline, source, classifier)))
         if classifier.data_format == "channels_first":
             images, covers = (np.moveaxis(values, 1, -1) for values in (images, covers))
         pairs = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2).astype("int32")
@@ -173,8 +173,7 @@ class _Axis:
     @property
     def around(self):
         """The zeros before and after the pixels."""
-        before = pad_before(self.size, self.kernel, self.stride, self.padding)
-        return before, max((self.outputs - 1) * self.stride + self.kernel - before - self.size, 0)
+        return around(self.size, self.kernel, self.stride, self.padding)
 
     def first_output(self, start):
         """Where the window of outputs starts, `(B,)`, for one of inputs that starts at `start (B,)`."""

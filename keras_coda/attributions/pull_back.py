@@ -17,6 +17,8 @@ TOGETHER = 16
 class PullBack(Program):
     """The gradients of several outputs with respect to the sources, with one forward pass for all.
 
+    Layers in float16 compute in float32, since small gradients would become 0.
+
     Subclasses override `call` to compute something else for a batch.
 
     Args:
@@ -26,8 +28,8 @@ class PullBack(Program):
 
     def __init__(self, classifier: Classifier, replace: Callable | None = None):
         super().__init__(f"{classifier.model.name}_gradients")
-        self.classifier = classifier
-        self.network = classifier.network
+        self.classifier = classifier.in_float32()
+        self.network = self.classifier.network
         self._replace = replace
 
     def gradients(self, source, targets, batch_size, verbose=0, **others):
@@ -83,7 +85,8 @@ class PullBack(Program):
         def outputs(source):
             return self.classifier.forward(source, self._replace), None
 
-        return pulled_back(outputs, inputs["source"], inputs["targets"])[0]
+        source = ops.cast(inputs["source"], self.classifier.dtype)
+        return pulled_back(outputs, source, inputs["targets"])[0]
 
 
 def pulled_back(function, tensor, targets):

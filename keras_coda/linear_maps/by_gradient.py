@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.linear_maps.convolution import fold
 from keras_coda.linear_maps.linear_map import LinearMap
 
 
@@ -17,11 +18,11 @@ def linear_function(function, inputs):
         `(outputs, LinearMap)`.
     """
     outputs = function(inputs)
-    dtype, ranks = inputs.dtype, (len(inputs.shape), len(outputs.shape))
+    dtype, ranks = inputs.dtype, (len(inputs.shape) - 1, len(outputs.shape) - 1)
     transpose = transposed(function, ops.shape(inputs)[1:], dtype)
     W = LinearMap(
-        lambda v: _by_input(function, ops.cast(v, dtype), ranks[0]),
-        lambda u: _by_input(transpose, ops.cast(u, outputs.dtype), ranks[1]),
+        lambda v: fold(function, ops.cast(v, dtype), ranks[0]),
+        lambda u: fold(transpose, ops.cast(u, outputs.dtype), ranks[1]),
     )
     return outputs, W
 
@@ -64,14 +65,5 @@ def elementwise_function(function, inputs):
     def scale(v):
         return ops.cast(v, slopes.dtype) * slopes
 
-    return outputs, LinearMap(scale, scale, outputs - scale(inputs))
-
-
-def _by_input(function, vectors, rank):
-    """Apply `function`, which takes `rank` axes with the batch axis, to `vectors` that may have more axes in front."""
-    leading = len(vectors.shape) - rank
-    if not leading:
-        return function(vectors)
-    shape = ops.shape(vectors)
-    outputs = function(ops.reshape(vectors, (-1, *shape[leading + 1 :])))
-    return ops.reshape(outputs, (*shape[: leading + 1], *ops.shape(outputs)[1:]))
+    # `ops.subtract`, as the function may be a layer of another dtype than its inputs'.
+    return outputs, LinearMap(scale, scale, ops.subtract(outputs, scale(inputs)))

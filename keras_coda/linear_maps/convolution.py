@@ -13,10 +13,11 @@ PADDINGS = ("valid", "same", "symmetric")
 
 def fold(function, inputs, rank):
     """Apply `function`, which takes one batch axis and `rank` others, to inputs with any number of leading axes."""
-    leading = ops.shape(inputs)[:-rank]
+    shape = ops.shape(inputs)
+    leading, own = shape[: len(shape) - rank], shape[len(shape) - rank :]
     if len(leading) == 1:
         return function(inputs)
-    outputs = function(ops.reshape(inputs, (-1, *ops.shape(inputs)[-rank:])))
+    outputs = function(ops.reshape(inputs, (-1, *own)))
     return ops.reshape(outputs, (*leading, *ops.shape(outputs)[1:]))
 
 
@@ -45,6 +46,13 @@ def pad_before(size, kernel, stride, padding):
     around = (output_size(size, kernel, stride, "same") - 1) * stride + kernel - size
     # Where kernels leave no gaps it is not negative, and graphs of any size do without a maximum.
     return (around if kernel >= stride else _at_least_zero(around)) // 2
+
+
+def around(size, kernel, stride, padding):
+    """The numbers of zeros before the first pixel of an axis, and after the last one that a kernel meets."""
+    before = pad_before(size, kernel, stride, padding)
+    count = output_size(size, kernel, stride, padding)
+    return before, _at_least_zero((count - 1) * stride + kernel - before - size)
 
 
 def convolve(inputs: Tensor, kernel: Tensor, strides: Sequence[int], padding: str) -> Tensor:
@@ -96,13 +104,22 @@ def convolve_transpose(
 
 def patches(inputs: Tensor, kernel_size: Sequence[int], strides: Sequence[int], padding: str) -> Tensor:
     """The patches of `inputs (..., H, W, c)` as vectors in the order of a kernel `(k, k, c)`: `(..., h, w, k k c)`."""
-    around = []
-    for size, k, stride in zip(ops.shape(inputs)[-3:-1], kernel_size, strides, strict=True):
-        count = output_size(size, k, stride, padding)
-        before = pad_before(size, k, stride, padding)
-        around.append((before, _at_least_zero((count - 1) * stride + k - before - size)))
-    inputs = ops.pad(inputs, [(0, 0)] * (len(inputs.shape) - 3) + [*around, (0, 0)])
+    axes = zip(ops.shape(inputs)[-3:-1], kernel_size, strides, strict=True)
+    zeros = [around(*axis, padding) for axis in axes]
+    inputs = ops.pad(inputs, [(0, 0)] * (len(inputs.shape) - 3) + [*zeros, (0, 0)])
     return (backend.windows or _windows)(inputs, kernel_size, strides)
+
+
+def pooling_windows(
+    inputs: Tensor, pool_size: Sequence[int], strides: Sequence[int], padding: str, outside: float = 0.0
+) -> Tensor:
+    """The pixels of `inputs (..., H, W, c)` in each window, `(..., h, w, k k, c)`; `outside` where there is none."""
+
+    def cut(images):
+        vectors = patches(images, pool_size, strides, padding)
+        return ops.reshape(vectors, (*ops.shape(vectors)[:-1], pool_size[0] * pool_size[1], images.shape[-1]))
+
+    return ops.where(cut(ops.ones_like(inputs)) > 0, cut(inputs), outside) if outside else cut(inputs)
 
 
 def _windows(images, kernel_size, strides):
@@ -159,7 +176,6 @@ def dilate(kernel, rate):
     if tuple(rate) == (1, 1):
         return kernel
     rows, columns, channels, filters = kernel.shape
-    spread = ops.reshape(kernel, (rows, 1, columns, 1, channels, filters))
-    spread = ops.pad(spread, [(0, 0), (0, rate[0] - 1), (0, 0), (0, rate[1] - 1), (0, 0), (0, 0)])
-    spread = ops.reshape(spread, (rows * rate[0], columns * rate[1], channels, filters))
-    return spread[: (rows - 1) * rate[0] + 1, : (columns - 1) * rate[1] + 1]
+    spread = _spread(ops.reshape(kernel, (rows, columns, channels * filters)), rate)
+    spread = spread[: (rows - 1) * rate[0] + 1, : (columns - 1) * rate[1] + 1]
+    return ops.reshape(spread, (*spread.shape[:2], channels, filters))

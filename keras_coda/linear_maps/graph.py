@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_coda.backend.conventions import Tensor
+from keras_coda.backend.conventions import Tensor, at_least_float32
 from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
 from keras_coda.linear_maps.steps import Step, layer_map
 
@@ -252,7 +252,7 @@ class GraphMap(LinearMap):
         sizes = 1e-30  # of rows of zeros
         for row, number in given:
             sizes = ops.maximum(sizes, ops.max(ops.abs(ops.cast(row, "float32")), axis=axes(number)))
-        # Divided by and multiplied with, so that it has no derivatives.
+        # The factor cancels, so that its gradient is zero.
         sizes = ops.stop_gradient(sizes)
         rows = [None if row is None else times(1 / sizes, row, n) for row, n in zip(rows, step.results, strict=True)]
         pulled = W.T @ (rows if step.several_results else rows[0])
@@ -261,7 +261,7 @@ class GraphMap(LinearMap):
     def _share(self, u, offset, number):
         """u . offset for each row of u, in at least float32."""
         axes = tuple(range(1 - len(self._shapes[number]), 0))
-        dtype = keras.backend.result_type(u.dtype, "float32")
+        dtype = at_least_float32(keras.backend.standardize_dtype(u.dtype))
         product = ops.cast(u, dtype) * ops.cast(ops.convert_to_tensor(offset), dtype)
         return ops.sum(product, axis=axes) if axes else product
 
@@ -270,10 +270,7 @@ class GraphMap(LinearMap):
         return adjoints if self._several else adjoints[0]
 
     def _apply(self, vectors):
-        return self._push(vectors if self._several else [vectors])
-
-    def _push(self, vectors):
-        values = dict(zip(self._graph.inputs, vectors, strict=True))
+        values = dict(zip(self._graph.inputs, vectors if self._several else [vectors], strict=True))
         for step, W in self._maps:
             outputs = W @ [values[number] for number in step.sources]
             values.update(zip(step.results, keras.tree.flatten(outputs), strict=True))

@@ -12,7 +12,14 @@ from keras import ops
 
 from keras_coda.backend.conventions import move_axis
 from keras_coda.linear_maps.by_gradient import linear_function, transposed
-from keras_coda.linear_maps.convolution import convolve, convolve_transpose, dilate, fold, patches, patches_transpose
+from keras_coda.linear_maps.convolution import (
+    convolve,
+    convolve_transpose,
+    dilate,
+    fold,
+    patches_transpose,
+    pooling_windows,
+)
 from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError, identity
 
 
@@ -138,31 +145,23 @@ def average_pooling2d(layer, inputs):
     if layer.padding != "valid":
         # Keras' backends pad differently.
         return linear_function(layer, inputs)
-    kernel = ops.full((*layer.pool_size, 1, 1), 1.0 / (layer.pool_size[0] * layer.pool_size[1]), layer.compute_dtype)
+    # No convolution of single channels: on CPUs oneDNN's are wrong for some strides.
+    arguments, size, count = (layer.pool_size, layer.strides, "valid"), _size(layer, inputs), math.prod(layer.pool_size)
 
-    def by_channel(function):
-        """Apply a function of images with one channel to each channel by itself."""
+    def apply(v):
+        return fold(lambda images: ops.average_pool(images, *arguments, data_format="channels_last"), v, 3)
 
-        def apply(image):
-            single = ops.expand_dims(move_axis(image, -1, -3), -1)
-            return move_axis(ops.squeeze(function(single), -1), -3, -1)
+    def transpose(u):
+        return patches_transpose(ops.concatenate([u / count] * count, axis=-1), *arguments, size)
 
-        return _in_channels_last(layer, apply)
-
-    size = _size(layer, inputs)
-    return _fixed(
-        layer,
-        inputs,
-        by_channel(lambda v: convolve(v, kernel, layer.strides, "valid")),
-        by_channel(lambda u: convolve_transpose(u, kernel, layer.strides, "valid", size)),
-    )
+    return _fixed(layer, inputs, _in_channels_last(layer, apply), _in_channels_last(layer, transpose))
 
 
 def batch_normalization(layer, inputs):
     """A scale and an offset, by the moving mean and variance, which are constants in inference."""
     shape = [1] * len(inputs.shape[1:])
     shape[(layer.axis if layer.axis < 0 else layer.axis - len(inputs.shape)) % len(shape)] = -1
-    # In at least float32, as Keras computes.
+    # In float32, as Keras computes, float64 included.
     dtype = keras.backend.result_type(layer.compute_dtype, "float32")
 
     def constant(weight):
@@ -263,23 +262,16 @@ def separable_conv2d(layer, inputs):
 
 def max_pooling2d(layer, inputs):
     """Selects each window's largest number, the first of equal ones."""
-    kernel, strides, size = layer.pool_size, layer.strides, _size(layer, inputs)
-    arguments = (kernel, strides, layer.padding)
-
-    def windows(image):
-        cut = patches(image, *arguments)
-        return ops.reshape(cut, (*ops.shape(cut)[:-1], kernel[0] * kernel[1], -1))
-
+    arguments, size = (layer.pool_size, layer.strides, layer.padding), _size(layer, inputs)
     image = ops.cast(inputs, layer.compute_dtype)
     image = move_axis(image, 1, -1) if layer.data_format == "channels_first" else image
     # Padded positions are -inf, so that none of them is the largest.
-    inside = windows(ops.ones_like(image)) > 0
-    largest = ops.argmax(ops.where(inside, windows(image), -np.inf), axis=-2)
+    largest = ops.argmax(pooling_windows(image, *arguments, outside=-np.inf), axis=-2)
     # Backends differ in where `one_hot` puts another axis than the last.
-    chosen = move_axis(ops.one_hot(largest, kernel[0] * kernel[1], dtype=layer.compute_dtype), -1, -2)
+    chosen = move_axis(ops.one_hot(largest, math.prod(layer.pool_size), dtype=layer.compute_dtype), -1, -2)
 
     def apply(v):
-        return ops.sum(windows(v) * chosen, axis=-2)
+        return ops.sum(pooling_windows(v, *arguments) * chosen, axis=-2)
 
     def transpose(u):
         spread = ops.expand_dims(u, -2) * chosen

@@ -140,10 +140,7 @@ def needs_pieces(operation: keras.Operation) -> bool:
 
 
 def _is_linear(activation):
-    if activation in (None, keras.activations.linear):
-        return True
-    # Only for unusual activations, since Keras' serialization imports TensorFlow where it is installed.
-    return keras.activations.serialize(activation) == "linear"
+    return activation in (None, keras.activations.linear)
 
 
 def _then(activation, outputs, W):

@@ -67,6 +67,10 @@ def test_activation_of_choice():
     np.testing.assert_allclose(got, 1 / (1 + np.exp(-outputs)), rtol=1e-6)
 
 
+def test_one_logit_has_the_sigmoid():
+    assert Classifier(with_last(layers.Dense(1))).activation is keras.activations.sigmoid
+
+
 def test_axes_follow_the_data_format():
     first = Classifier(tiny_models.linear("channels_first"))
     assert (first.data_format, first.channel_axis, first.pixel_axes) == ("channels_first", -3, (-2, -1))

@@ -151,6 +151,7 @@ REFUSED = {
     "lambda": (layers.Lambda(lambda x: x**2, output_shape=IMAGE_SHAPE, name="own"), r"layer 'own' \(Lambda\)"),
     "subclass": (Doubled(2, 3, name="doubled"), r"layer 'doubled' \(.*Doubled\)"),
     "two activations": (lambda x: ops.maximum(x, x + 1), r"\(Maximum\)"),
+    "weights of the model": (lambda x: ops.average(x, axis=-1, weights=ops.sigmoid(x)), r"\(Average\)"),
     "operation": (lambda x: ops.sort(x, axis=1), r"\(Sort\)"),
 }
 
@@ -160,6 +161,32 @@ def test_refuses_parts_without_a_rule(name):
     function, message = REFUSED[name]
     with pytest.raises(ValueError, match=f"has no rule for this part of the model.*Received: .*{message}"):
         DeepLIFT(summed(function))
+
+
+def test_an_infinite_derivative():
+    """That of a root at 0, where ReLUs of the image, of the baseline or of both are 0."""
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = ops.sqrt(layers.Conv2D(4, 3, activation="relu", **LAST)(inputs))
+    model = draw_weights(keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten(**LAST)(x))))
+    images, baselines = tiny_models.images(), tiny_models.images(seed=1)
+    features = [keras.Model(inputs, x).predict(values, verbose=0) for values in (images, baselines)]
+    assert {(a, b) for a, b in np.stack(features, axis=-1).reshape(-1, 2) == 0} == set(np.ndindex(2, 2))
+    difference = model.predict(images, verbose=0) - model.predict(baselines, verbose=0)
+    got = DeepLIFT(model, baseline=baselines)(images, "all")
+    np.testing.assert_allclose(got.sum(axis=(2, 3, 4)), difference, atol=1e-4 * np.abs(difference).max())
+
+
+def test_layers_of_another_dtype_than_their_inputs():
+    """A softmax and poolings in float32 after layers in bfloat16."""
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = layers.Conv2D(4, 3, activation="relu", dtype="mixed_bfloat16", **LAST)(inputs)
+    x = layers.GlobalMaxPooling2D(dtype="float32", **LAST)(layers.MaxPooling2D(2, dtype="float32", **LAST)(x))
+    x = layers.Dense(CLASSES, dtype="mixed_bfloat16")(x)
+    model = draw_weights(keras.Model(inputs, layers.Activation("softmax", dtype="float32")(x)))
+    images = tiny_models.images()
+    difference = model.predict(images, verbose=0) - model.predict(0 * images, verbose=0)
+    got = DeepLIFT(model)(images, "all").sum(axis=(2, 3, 4))
+    np.testing.assert_allclose(got, difference, atol=0.05 * np.abs(difference).max())
 
 
 def test_refuses_baselines():

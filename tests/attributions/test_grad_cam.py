@@ -122,6 +122,17 @@ def test_last_dau_layer(data_format):
     )
 
 
+def test_channels_are_where_the_graph_has_them():
+    """After a permutation, of a layer that has no data format."""
+    inputs = keras.Input((IMAGE_SHAPE[-1], *IMAGE_SHAPE[:-1]))
+    last = layers.ReLU(name="relu")
+    model = averaged(inputs, last(convolution(5)(layers.Permute((2, 3, 1))(inputs))))
+    images = np.moveaxis(tiny_models.images(), -1, 1)
+    features = output_of(model, last, images)
+    want = want_of(features, class_weights(model, features.shape[1] * features.shape[2]))
+    np.testing.assert_allclose(GradCAM(model, "relu")(images, TARGETS), want, atol=1e-6)
+
+
 def test_coda_net_and_an_earlier_layer():
     model, images = tiny_models.coda_net(), tiny_models.images()
     first, last = (layer for layer in model.layers if isinstance(layer, DAUConv2D) and layer.filters in (5, CLASSES))

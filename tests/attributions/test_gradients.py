@@ -9,6 +9,7 @@ from tiny_models import CLASSES, IMAGE_SHAPE, draw_weights
 
 import keras_coda
 from keras_coda.attributions import (
+    GradCAM,
     Gradient,
     GuidedBackpropagation,
     InputXGradient,
@@ -57,6 +58,26 @@ def test_gradient_of_two_layers(data_format):
     np.testing.assert_allclose(InputXGradient(model)(images, TARGETS), want * images[:, np.newaxis], atol=1e-6)
     channels = -1 if data_format == "channels_last" else 2
     np.testing.assert_allclose(Gradient(model).maps(images, TARGETS), want.sum(channels), atol=1e-5)
+    every = Gradient(model).maps(images, "all")
+    np.testing.assert_allclose(every[np.arange(2)[:, np.newaxis], TARGETS], want.sum(channels), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", [Gradient, GuidedBackpropagation, GradCAM])
+def test_gradients_of_unlikely_classes_do_not_vanish_in_float16(method):
+    def network(dtype):
+        inputs = keras.Input(IMAGE_SHAPE)
+        x = layers.Conv2D(4, 3, activation="relu", data_format="channels_last", dtype=dtype)(inputs)
+        x = layers.Dense(CLASSES, dtype=dtype)(layers.Flatten(data_format="channels_last", dtype=dtype)(x))
+        return draw_weights(keras.Model(inputs, layers.Softmax(dtype="float32")(x)), scale=0.8)
+
+    exact, model, images = network("float32"), network("mixed_float16"), tiny_models.images()
+    want, got = method(exact)(images, "all"), method(model)(images, "all")
+    assert exact.predict(images, verbose=0).min() < 1e-8
+    assert model.layers[1].compute_dtype == "float16"
+    largest = np.abs(want).max(axis=tuple(range(2, want.ndim)))
+    assert (largest.max(axis=0) > 0).any()
+    error = np.abs(got - want).max(axis=tuple(range(2, want.ndim)))
+    assert (error <= 0.02 * largest).all()
 
 
 def test_targets_come_in_parts():
@@ -130,6 +151,7 @@ def test_integrated_gradients_are_complete(make):
         ({"steps": 0}, "`steps` must be a positive integer. Received: 0"),
         ({"baseline": np.zeros(5)}, r"`baseline` must be a number.*\(2, 12, 10, 3\). Received: shape \(5,\)"),
         ({"baseline": np.nan}, "`baseline` must be finite. Received: NaN"),
+        ({"baseline": -np.inf}, "`baseline` must be finite. Received: NaN or infinite"),
     ],
 )
 def test_integrated_gradients_refuse(settings, message):
@@ -261,6 +283,25 @@ def test_guided_backpropagation_assigns_nothing_to_a_layer(monkeypatch):
     monkeypatch.setattr(keras.layers.Layer, "__setattr__", note)
     method(images, TARGETS)
     assert not [name for _, name in assigned if name in ("activation", "dtype_policy", "kernel")]
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_guided_backpropagation_leaves_functions_along_an_axis(axis):
+    inputs, images = keras.Input(IMAGE_SHAPE), tiny_models.images()
+    flipped = layers.Lambda(lambda x: keras.ops.relu(keras.ops.flip(x, axis)), output_shape=IMAGE_SHAPE)(inputs)
+    x = layers.Dense(CLASSES)(layers.Flatten(data_format="channels_last")(flipped))
+    model = draw_weights(keras.Model(inputs, x))
+    np.testing.assert_allclose(
+        GuidedBackpropagation(model)(images, TARGETS), Gradient(model)(images, TARGETS), atol=1e-7
+    )
+
+
+@pytest.mark.one_backend
+def test_guided_backpropagation_does_not_warn_of_a_softmax(recwarn):
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = layers.Dense(CLASSES, activation="softmax")(layers.Flatten()(inputs))
+    GuidedBackpropagation(keras.Model(inputs, layers.Activation("softmax")(x)))
+    assert not [warning for warning in recwarn if "softmax" in str(warning.message)]
 
 
 @pytest.mark.parametrize(

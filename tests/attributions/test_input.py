@@ -104,6 +104,18 @@ def test_integrated_gradients_start_from_black(model):
     close(some(IntegratedGradients(model, steps=3, input="image")(images, TARGETS)), want)
 
 
+@pytest.mark.one_backend
+@pytest.mark.parametrize("method", [IntegratedGradients, DeepLIFT, Occlusion])
+def test_baselines_are_in_the_range_of_encoded_images(model, method):
+    """Integers are not divided by 255, as those of images are: 1 is white."""
+    images, baseline = tiny_models.images(), np.full(tiny_models.IMAGE_SHAPE, 128, "uint8")
+    for name in ("image", "encoded"):
+        with pytest.raises(ValueError, match=r"`baseline` must be in \[0, 1\].*Received: values from 128 to 128"):
+            method(model, baseline=128 if name == "encoded" else baseline, input=name)(images)
+    want = method(model, baseline=1.0, input="image")(images)
+    np.testing.assert_array_equal(method(model, baseline=1, input="image")(images), want)
+
+
 def test_smooth_grad_may_leave_the_range(model):
     """Noise of five times the range, which the encoding alone would refuse."""
     images = tiny_models.images()

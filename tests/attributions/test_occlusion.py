@@ -192,6 +192,15 @@ def test_graphs_without_windows(name):
     assert Occlusion(graph(name))._patch_drops is None
 
 
+def test_a_layer_with_a_call_of_its_own_has_no_windows():
+    model = chain(CHAINS["valid"])
+    assert Occlusion(model)._patch_drops is not None
+    layer = model.layers[2]
+    call = layer.call
+    layer.call = lambda inputs: 2.0 * call(inputs)
+    assert Occlusion(model)._patch_drops is None
+
+
 @pytest.mark.one_backend
 def test_windows_are_not_rounded_to_keras_policy_of_the_moment(low_precision):
     model, images = chain(CHAINS["valid"]), images_of_chain()

@@ -1,5 +1,6 @@
 """RISE: masks that are what the paper describes, and the formula evaluated in NumPy with the same masks."""
 
+import keras
 import numpy as np
 import pytest
 import tiny_models
@@ -41,6 +42,17 @@ def test_masks_keep_a_pixel_with_the_given_probability():
     assert masks.max() == 1
     # A mask's pixels have a standard deviation of at most 0.3.
     np.testing.assert_allclose(masks.mean(0), 0.1, atol=5 * 0.3 / np.sqrt(4000))
+
+
+@pytest.mark.one_backend
+def test_the_activation_follows_the_model():
+    model = keras.Sequential([keras.Input(tiny_models.IMAGE_SHAPE), *tiny_models.linear().layers])
+    model.add(keras.layers.Activation("softmax"))
+    method = RISE(model, masks=2)
+    assert method.activation == "linear"
+    model.layers[-1].activation = keras.activations.linear
+    method(tiny_models.images())
+    assert method.activation == "softmax"
 
 
 @pytest.mark.parametrize("make", [tiny_models.cnn, tiny_models.coda_net])

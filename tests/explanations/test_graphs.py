@@ -290,10 +290,21 @@ def test_a_call_that_is_marked(rng):
     np.testing.assert_allclose(keras_coda.explain(model, images, "all").logits, images.sum((1, 2)), rtol=1e-5)
 
 
-def test_across_images_is_refused():
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        (lambda x: ops.flip(x, axis=0), "axis=0. Expected: it leaves the batch axis"),
+        (lambda x: ops.expand_dims(x, -3), "axis=-3. Expected: it leaves the batch axis"),
+        (lambda x: x[..., 0, :], "the index .* Expected: it leaves the batch axis"),
+        (lambda x: ops.pad(x, [(0, 0), (1, 1)], constant_values=1.0), "constant_values=1.0. Expected: .* adds nothing"),
+        (lambda x: x + ops.ones((2, 4)), r"A constant with a batch axis .* Received: shape \(2, 4\)"),
+    ],
+    ids=["flip", "expand_dims", "index", "pad", "constant"],
+)
+def test_operations_that_are_no_map_of_each_image_are_refused(operation, message):
     inputs = keras.Input((4,))
-    with pytest.raises(NotDynamicLinearError, match=r"axis=0. Expected: it leaves the batch axis"):
-        keras_coda.explain(keras.Model(inputs, ops.flip(inputs, axis=0)), np.ones((2, 4)))
+    with pytest.raises(NotDynamicLinearError, match=message):
+        keras_coda.explain(keras.Model(inputs, operation(inputs)), np.ones((2, 4)))
 
 
 def test_settings_made_later_are_explained(rng, drawn):

@@ -44,6 +44,17 @@ def test_it_trains_and_explains_exactly(page, tmp_path):
     np.testing.assert_allclose(keras_coda.explain(loaded, images[:16]).logits, logits, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_it_explains_in_low_precision(page, rng, dtype):
+    layer, images = page["BcosConv2D"](2, dtype=dtype), rng.random((2, 5, 5, 3), "float32")
+    inputs = keras.Input((5, 5, 3))
+    model = keras.Model(inputs, keras.layers.Dense(2, dtype="float32")(keras.layers.Flatten()(layer(inputs))))
+    explanation = keras_coda.explain(model, images, "all")
+    total = explanation.contributions.sum((2, 3, 4)) + explanation.bias
+    assert reference.relative_error(total, model.predict(images, verbose=0)) < 0.03
+    assert keras.backend.standardize_dtype(layer.linear_map(keras.ops.cast(images, "bfloat16"))[0].dtype) == "bfloat16"
+
+
 def test_the_layer_is_the_formula(page, rng):
     """w . x |cos(x, w)|, in float64, at a pixel in the middle."""
     layer = page["BcosConv2D"](2, b=2.0)

@@ -100,6 +100,16 @@ def test_a_high_temperature_does_not_round_maps_to_zero_in_float16(images, drawn
     assert 1e-5 < error < BOUNDS["mixed_float16"]
 
 
+def test_a_relu_in_float32_after_layers_in_bfloat16(images, drawn):
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = keras.layers.ReLU(dtype="float32")(keras.layers.Dense(4, dtype="mixed_bfloat16")(inputs))
+    x = keras.layers.Flatten()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2, kernel_initializer=drawn)(x))
+    explanation = keras_coda.explain(model, images, "all", piecewise_linear=True)
+    total = explanation.contributions.sum((2, 3, 4)) + explanation.bias
+    assert relative_error(total, model.predict(images, verbose=0)) < BOUNDS["mixed_bfloat16"]
+
+
 def test_a_coda_net_of_a_high_temperature_in_float16(images):
     exact = small_coda_net(temperature=1e5)
     model = small_coda_net(temperature=1e5, dtype="mixed_float16")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 from matrices import assert_linear_map
+from on_backend import double_precision
 
 from keras_coda import DAUConv2D, DAUDense, LinearMap, NotDynamicLinearError
 from keras_coda.layers import LogitScaling
@@ -94,3 +95,16 @@ def test_no_bias_in_the_middle_is_none():
     _, W = linear_map_through(steps, ops.ones((1, 2)))
     got, want = W @ ops.ones((1, 2)), ops.matmul(ops.ones((1, 2)), steps[-1].kernel)
     np.testing.assert_allclose(ops.convert_to_numpy(got), ops.convert_to_numpy(want), rtol=1e-6)
+
+
+def test_a_bias_in_double_precision_is_not_rounded(rng):
+    """What it contributes to a row."""
+    bias, row = rng.standard_normal((2, 3))
+    with double_precision():
+        layer = layers.Dense(3, dtype="float64")
+        layer.build((None, 2))
+        layer.bias.assign(bias)
+        _, W = linear_map_through([layer], ops.ones((1, 2), "float64"))
+        _, share = W.pull_back(ops.convert_to_tensor(row[np.newaxis], "float64"))
+        share = ops.convert_to_numpy(share)
+    np.testing.assert_allclose(share, [bias @ row], rtol=1e-12)

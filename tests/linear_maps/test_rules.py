@@ -29,6 +29,7 @@ IMAGE_LAYERS = {
     "Conv2D same, strides": lambda **k: layers.Conv2D(2, (2, 3), strides=(2, 3), padding="same", **k),
     "Conv2D 1 x 1, strides": lambda **k: layers.Conv2D(2, 1, strides=2, padding="same", use_bias=False, **k),
     "Conv2D dilated": lambda **k: layers.Conv2D(2, (2, 3), dilation_rate=(3, 2), padding="same", **k),
+    "Conv2D dilated in columns": lambda **k: layers.Conv2D(2, (2, 3), dilation_rate=(1, 2), padding="same", **k),
     "Conv2D in groups": lambda **k: layers.Conv2D(6, 2, groups=3, padding="same", **k),
     "SeparableConv2D": lambda **k: layers.SeparableConv2D(2, (2, 3), strides=2, depth_multiplier=2, **k),
     "AveragePooling2D same": lambda **k: layers.AveragePooling2D((3, 2), padding="same", **k),
@@ -38,6 +39,10 @@ IMAGE_LAYERS = {
     "DepthwiseConv2D same": lambda **k: layers.DepthwiseConv2D(3, padding="same", use_bias=False, **k),
 }
 OTHER_LAYERS = {
+    "AveragePooling2D of narrow images": (
+        lambda: layers.AveragePooling2D((2, 3), strides=(1, 2), data_format="channels_last"),
+        (4, 4, 3),
+    ),
     "Identity": (lambda: layers.Identity(), IMAGE),
     "Dropout": (lambda: layers.Dropout(0.5), (7,)),
     "SpatialDropout2D": (lambda: layers.SpatialDropout2D(0.5), IMAGE),
@@ -114,9 +119,35 @@ def test_map_of_a_layer(rng, drawn, name):
     assert_map_of(layer, x, other, evaluate(layer, other))
 
 
+def test_rescaling_of_each_channel_follows_the_setting_of_keras(rng):
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        x, other = inputs(rng, (3, 4, 5))
+        layer = layers.Rescaling([2.0, 3.0, 4.0])
+        assert_map_of(layer, x, other, evaluate(layer, other))
+    finally:
+        keras.config.set_image_data_format(before)
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_global_max_pooling(rng, keepdims):
+    layer = layers.GlobalMaxPooling2D(keepdims=keepdims, data_format="channels_last")
+    x, _ = inputs(rng, IMAGE)
+    want = x.max((1, 2), keepdims=keepdims)
+    _, outputs, _ = assert_linear_map(lambda x: linear_map(layer, x, piecewise_linear=True), x, want.shape[1:])
+    np.testing.assert_allclose(outputs, want)
+
+
+def linear(x):
+    """A user's own function, of a name that Keras has, too."""
+    return ops.tanh(x)
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
+        (layers.Dense(3, linear, name="bent"), r"layer 'bent' \(Dense\) is not dynamic linear"),
         (layers.ReLU(name="bent"), r"layer 'bent' \(ReLU\) is not dynamic linear"),
         (layers.LayerNormalization(name="normed"), r"layer 'normed' \(LayerNormalization\) is not dynamic linear"),
         (layers.MaxPooling2D(name="largest"), r"layer 'largest' \(MaxPooling2D\) is not dynamic linear"),
