@@ -102,7 +102,7 @@ class Subject:
         loaded = data.load(dataset, data_dir, channels_last(shape, classifier.data_format))
         if unit_range or (path.suffix != ".keras" and classifier.encoding is None):
             loaded = loaded._replace(x_test=to_unit_range(np.asarray(loaded.x_test), check=False))
-        if path.suffix != ".keras" and data.photos.is_folder(dataset) and list(loaded.classes) != facts["classes"]:
+        if path.suffix != ".keras" and data.dataset.is_photos(dataset) and list(loaded.classes) != facts["classes"]:
             raise ValueError(
                 f"{dataset} must have the classes of {name}, {facts['classes']}. Received: {loaded.classes}"
             )
