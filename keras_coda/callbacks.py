@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 from keras_coda import attributions
-from keras_coda.data import StoredImages
 from keras_coda.metrics.grids import assemble
 from keras_coda.metrics.localisation import localisation
 from keras_coda.metrics.selection import as_labels
@@ -56,7 +55,7 @@ class Localisation(keras.callbacks.Callback):
         rng = np.random.default_rng(seed)
         cells = np.stack([rng.choice(present, size**2, replace=False) for _ in range(count)])
         chosen = [rng.choice(np.flatnonzero(labels == label)) for label in cells.flat]
-        if not isinstance(images, StoredImages):
+        if keras.ops.is_tensor(images):
             images = keras.ops.convert_to_numpy(images)
         self._images = np.asarray(images[np.array(chosen)])
         self._targets, self._size, self._every = cells, size, every

@@ -67,9 +67,10 @@ def move_folder(complete, folder, overwrite=True):
     except BaseException:
         if former.exists() and not folder.exists():
             former.rename(folder)
+        else:
+            shutil.rmtree(former, ignore_errors=True)
         raise
-    finally:
-        shutil.rmtree(former, ignore_errors=True)
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def _hidden(path):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -55,6 +56,25 @@ def test_a_name_may_be_as_long_as_a_name_can_be(tmp_path):
         file.write("whole")
     assert path.read_text() == "whole"
     beside(path).mkdir()
+
+
+def test_a_folder_that_cannot_be_put_back_is_kept(tmp_path, monkeypatch):
+    folder, complete = tmp_path / "preset", tmp_path / "new"
+    for path in (folder, complete):
+        path.mkdir()
+        (path / "weights").write_text(path.name)
+    rename, calls = pathlib.Path.rename, []
+
+    def fails_later(self, target):
+        calls.append(self)
+        if len(calls) > 1:
+            raise OSError("no more")
+        return rename(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", fails_later)
+    with pytest.raises(OSError, match="no more"):
+        files.move_folder(complete, folder)
+    assert sorted(path.read_text() for path in tmp_path.rglob("weights")) == ["new", "preset"]
 
 
 @pytest.mark.parametrize("length", [60, 253])

@@ -18,7 +18,8 @@ class Attribution:
 
     All methods are called alike: `Method(model, **settings)(images, targets)`. They attribute the outputs of the model
     as it is at each call, with its layers' settings of that time. Methods can be copied and pickled, and used by
-    several threads. Gradients are computed in float32 where layers are in float16.
+    several threads. Gradients are computed in float32 in place of mixed_float16, if no layer in float16 has layers of
+    its own.
 
     Args:
         model: a built Sequential or Functional Keras model that takes a batch of images and returns `(N, classes)`. Its

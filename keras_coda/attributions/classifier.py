@@ -130,14 +130,14 @@ class Classifier:
         return [operation for operation in self.graph.operations if operation is not self.encoding]
 
     def in_float32(self) -> "Classifier":
-        """The same classifier with float32 in place of float16, in which small gradients become 0."""
-        views = {
-            id(operation): view(operation, _dtype_policy=keras.DTypePolicy("float32"))
-            for operation in self.graph.operations
-            if getattr(operation, "compute_dtype", None) == "float16"
-        }
-        if not views:
+        """The same classifier with float32 in place of float16, in which small gradients become 0.
+
+        It is this one if a layer has weights in float16, or layers of its own, which Keras would not convert.
+        """
+        low = [operation for operation in self.graph.operations if _dtype_of(operation) == "float16"]
+        if not low or any(layer.variable_dtype == "float16" or layer._layers for layer in low):
             return self
+        views = {id(layer): view(layer, _dtype_policy=keras.DTypePolicy("float32")) for layer in low}
         other = object.__new__(Classifier)
         vars(other).update(vars(self), dtype="float32", encoding=views.get(id(self.encoding), self.encoding))
         other.graph = self.graph.with_operations(lambda operation: views.get(id(operation), operation))
@@ -259,6 +259,11 @@ class Classifier:
         """The same before an activation is applied in a compiled graph, which is no guess where it is another one."""
         if activation is self.activation and not self._is_certain:
             self.require_logits(self.outputs(source))
+
+
+def _dtype_of(operation):
+    """The dtype in which a layer computes; `None` for other operations."""
+    return operation.compute_dtype if isinstance(operation, keras.Layer) else None
 
 
 def name_of(function: typing.Callable) -> str:

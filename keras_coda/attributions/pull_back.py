@@ -17,7 +17,7 @@ TOGETHER = 16
 class PullBack(Program):
     """The gradients of several outputs with respect to the sources, with one forward pass for all.
 
-    Layers in float16 compute in float32, since small gradients would become 0.
+    Layers in float16 compute in float32 where that is possible, see `Classifier.in_float32`.
 
     Subclasses override `call` to compute something else for a batch.
 

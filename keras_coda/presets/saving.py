@@ -228,7 +228,8 @@ def _image_shape(model, given):
     shape, size = model.input_shape[1:], getattr(model, "image_size", None)
     if given is not None:
         # NumPy's integers are no JSON data.
-        given = tuple(n if n is None else int(n) for n in given) if isinstance(given, Iterable) else given
+        if isinstance(given, Iterable):
+            given = tuple(int(size) if isinstance(size, numbers.Integral) else size for size in given)
         if not (isinstance(given, tuple) and fits(shape, given)):
             raise PresetError(f"`image_shape` must be a shape that the model takes, {shape}. Received: {given}")
         return given

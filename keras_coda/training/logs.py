@@ -104,9 +104,9 @@ class Maps(keras.callbacks.Callback):
         if self._epoch is not None and not self._path(self._epoch).exists():
             self._draw(self._epoch)
         if pictures := self._pictures():
-            frames = [np.asarray(Image.open(path).convert("RGB")) for path in pictures]
+            opened = [Image.open(path) for path in pictures]
             # A training that was resumed with other images has older pictures of another size.
-            frames = [frame for frame in frames if frame.shape == frames[-1].shape]
+            frames = (np.asarray(image.convert("RGB")) for image in opened if image.size == opened[-1].size)
             write_animation(self._directory.with_name(f"{self._directory.name}.webp"), frames, FRAMES_A_SECOND)
 
     def _pictures(self):

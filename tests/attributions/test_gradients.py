@@ -80,6 +80,30 @@ def test_gradients_of_unlikely_classes_do_not_vanish_in_float16(method):
     assert (error <= 0.02 * largest).all()
 
 
+class Block(layers.Layer):
+    """A residual block as one layer."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(3, dtype=self.dtype_policy)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, inputs):
+        return inputs + self.dense(inputs)
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("float16", layers.ReLU), ("mixed_float16", Block)])
+def test_layers_that_cannot_compute_in_float32_stay_in_float16(dtype, kind):
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = layers.Dense(4, dtype=dtype)(layers.Flatten(dtype=dtype)(kind(dtype=dtype)(inputs)))
+    model = draw_weights(keras.Model(inputs, x))
+    maps = Gradient(model)(tiny_models.images(), 1)
+    assert np.isfinite(maps).all()
+    assert np.abs(maps).max() > 0
+
+
 def test_targets_come_in_parts():
     """More than share a forward pass; and `None` is the predicted class."""
     flat = [keras.Input((2, 2, 1)), layers.Flatten(), layers.Dense(5, activation="tanh"), layers.Dense(37)]
