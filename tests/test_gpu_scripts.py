@@ -10,7 +10,7 @@ import pytest
 from small_models import CLASSES, small_coda_net
 
 import keras_coda
-from keras_coda import presets, recipes
+from keras_coda import attributions, metrics, presets, recipes
 from keras_coda.contractions import blocked
 from keras_coda.data.wordnet import first_names
 
@@ -229,6 +229,26 @@ def test_weights_are_checked_as_they_came_and_as_they_are_written(load, tmp_path
     assert join.main([str(preset), "--data", str(tmp_path), "--out", str(tmp_path / "joined")]) == status
 
 
+@pytest.mark.one_backend
+def test_what_is_measured_part_by_part_is_what_the_metrics_measure(load, rng, monkeypatch):
+    """Until time is up, and of each part at least the first."""
+    measure = load("gpu.measure")
+    for name, number in {"GRIDS_AT_ONCE": 2, "IMAGES_AT_ONCE": 2, "POINTS": 5}.items():
+        monkeypatch.setattr(measure, name, number)
+    model = small_coda_net(image_shape=(None, None, 3), logit_bias=0.0)
+    method = attributions.Contributions(model)
+    tiles = rng.random((5, 2 * SIZE, 2 * SIZE, 3), "float32")
+    grids = metrics.Grids(tiles, rng.permuted(np.tile(np.arange(CLASSES), (5, 1)), axis=1), np.zeros((5, 4), int), 2)
+    scores = metrics.localisation(method.maps(tiles, grids.targets), 2)
+    images, labels = rng.random((5, SIZE, SIZE, 3), "float32"), np.array([0, 1, 2, 3, 1])
+    curves = metrics.pixel_removal(model, images, labels, method.maps(images, labels), fraction=0.25, points=5)
+    for until, count in ((np.inf, 5), (0.0, 2)):
+        found, of = measure.localisation(method, grids, until)
+        assert (found, of) == (pytest.approx(scores[:count].mean(), rel=1e-3), count)
+        found, of = measure.removal(model, images, labels, until)
+        assert (found, of) == (pytest.approx(curves[:count].mean(), rel=1e-4), count)
+
+
 needs_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the job is in JAX")
 
 
@@ -254,12 +274,90 @@ def lines(folder):
 
 
 @needs_jax
-def test_a_job_trains_and_a_second_one_goes_on(load, tiny, tmp_path):
-    train = load("gpu_train")
-    assert train.main(tiny("first", "--rates", "0.01,0.03", "--stages", "4:0.2,8:0.8")) == 0
+def test_images_are_cropped_and_flipped_each_on_its_own(load):
+    programs = load("gpu.programs")
+    image = np.arange(1, 21, dtype="uint8").reshape(4, 5, 1)
+    images = np.tile(image, (400, 1, 1, 1))
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+    crops = [padded[row : row + 4, column : column + 5] for row in range(3) for column in range(3)]
+    possible = {(one.astype("float32") / np.float32(255)).tobytes() for crop in crops for one in (crop, crop[:, ::-1])}
+    found = np.asarray(programs.augmented(programs.jax.random.key(0), images, flip=True, padding=1))
+    assert {np.round(255 * one).astype("uint8").tobytes() for one in found} == {
+        np.round(255 * np.frombuffer(one, "float32")).astype("uint8").tobytes() for one in possible
+    }
+    plain = programs.augmented(programs.jax.random.key(0), images, flip=False, padding=0)
+    np.testing.assert_allclose(plain, images / np.float32(255), rtol=1e-6)
+
+
+@needs_jax
+def test_each_step_has_its_rate_and_an_augmentation_of_its_own(load, rng):
+    programs, feeds = load("gpu.programs"), load("gpu.feeds")
+    images, labels = rng.integers(0, 256, (4, SIZE, SIZE, 3), "uint8"), np.arange(4, dtype="int32")
+    feed = feeds.OnDevice(images, labels, keras_coda.data.Augmentation(flip=True))
+    model = small_coda_net(image_shape=(SIZE, SIZE, 3))
+    optimizer = keras.optimizers.SGD(0.5)
+    optimizer.build(model.trainable_variables)
+    program = programs.steps(model, optimizer, feed, (4, 4))
+    weights, variables = (
+        programs.strongly_typed(v.value for v in of) for of in (model.trainable_variables, optimizer.variables)
+    )
+    (given,) = feed.calls([np.tile(np.arange(4, dtype="int32"), (4, 1))])
+    key = programs.jax.random.key(0)
+    still, _, losses, _ = program(weights, variables, *given, key, np.zeros(4, "float32"))
+    for one, other in zip(still, weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len({float(loss) for loss in losses}) > 1
+    moved, *_ = program(weights, variables, *given, key, np.array([0, 0, 0, 0.1], "float32"))
+    further, *_ = program(weights, variables, *given, key, np.array([0, 0, 0, 0.2], "float32"))
+    for one, two, start in zip(moved, further, weights, strict=True):
+        np.testing.assert_allclose(two - start, 2 * (one - start), rtol=1e-2, atol=1e-6)
+
+
+@needs_jax
+def test_a_test_is_of_all_images_at_the_scale_of_the_training(load, rng, monkeypatch):
+    programs = load("gpu.programs")
+    monkeypatch.setattr(programs, "TESTED_AT_ONCE", 3)
+    images = rng.integers(0, 256, (31, SIZE, SIZE, 3), "uint8")
+    model = load("gpu_train").ResizingCoDANet(**MODEL, image_shape=(None, None, 3), data_format="channels_last")
+    model.set_weights([rng.uniform(-0.7, 0.7, array.shape) for array in model.get_weights()])
+    predicted = {}
+    for model.scale in (1.0, 0.5):
+        predicted[model.scale] = np.asarray(model(images / np.float32(255), training=True)).argmax(-1)
+    assert (predicted[1.0] != predicted[0.5]).any()
+    labels = np.where(np.arange(31) == 0, (predicted[0.5] + 1) % CLASSES, predicted[0.5]).astype("int32")
+    weights = programs.strongly_typed(variable.value for variable in model.trainable_variables)
+    accuracy = programs.test(model, programs.jnp.asarray(images), programs.jnp.asarray(labels))(weights)
+    assert accuracy == pytest.approx(30 / 31)
+
+
+@needs_jax
+def test_a_job_trains_and_a_second_one_goes_on(load, tiny, tmp_path, monkeypatch):
+    train, programs = load("gpu_train"), load("gpu.programs")
+    steps, keys = programs.steps, []
+
+    def recorded(*arguments):
+        program = steps(*arguments)
+
+        def call(*given):
+            if given[-1].any():  # not to measure the speed
+                keys.append(programs.jax.random.key_data(given[-2]).tolist())
+            return program(*given)
+
+        return call
+
+    monkeypatch.setattr(programs, "steps", recorded)
+    assert train.main(tiny("first", "--rates", "0.03,0.01", "--stages", "4:0.2,8:0.8")) == 0
     said = lines(tmp_path / "first")
-    assert [line["tried"] for line in said if "tried" in line] == [0.01, 0.03]
-    assert [line["size"] for line in said if "loss" in line and "tried" not in line] == [4, 4, 4, 8, 8, 8]
+    tried = {line["tried"]: float(line["loss"]) for line in said if "tried" in line}
+    assert [*tried] == [0.03, 0.01]
+    trained = [line for line in said if "loss" in line and "tried" not in line]
+    assert [line["size"] for line in trained] == [4, 4, 4, 8, 8, 8]
+    # The rate falls in the last stage alone, from the best of those tried.
+    best = min(tried, key=lambda rate: tried[rate])
+    assert [line["rate"] for line in trained[:3]] == pytest.approx([best] * 3)
+    assert 0 < trained[-1]["rate"] < trained[-2]["rate"] < trained[-3]["rate"] < best
+    of_steps = keys[len(tried) :]
+    assert len({*map(tuple, of_steps)}) == len(of_steps) == 12
     assert next(line for line in said if "kernels" in line)["trains_with"] == "blocked"
     assert said[-1]["ended"]
     results = presets.metadata(tmp_path / "first" / "preset")["results"]
@@ -269,10 +367,15 @@ def test_a_job_trains_and_a_second_one_goes_on(load, tiny, tmp_path):
     images, labels = np.load(tmp_path / "x_test.npy"), np.load(tmp_path / "y_test.npy")
     assert np.mean(model.predict(images, verbose=0).argmax(-1) == labels) == pytest.approx(results["test_accuracy"])
 
-    start = ["--start", str(tmp_path / "first" / "preset"), "--rates", "0.001"]
+    start = ["--start", str(tmp_path / "first" / "preset"), "--rates", "0.001", "--stages", "4:1"]
     assert train.main(tiny("second", *start, "--half", "--fall", "0", "--epochs", "1", "--grids", "0")) == 0
     said = lines(tmp_path / "second")
     assert next(line for line in said if "rate" in line and "epochs" in line)["fall"] == 0
+    # On images of full size.
+    (at_the_end,) = [line["test_accuracy"] for line in said if "test_accuracy" in line and "size" not in line]
+    preset = tmp_path / "second" / "preset"
+    assert presets.metadata(preset)["results"]["test_accuracy"] == at_the_end
+    assert np.mean(presets.load(preset).predict(images, verbose=0).argmax(-1) == labels) == pytest.approx(at_the_end)
     weights = presets.load(tmp_path / "second" / "preset").get_weights()
     for array, other in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(array, array.astype("float16"))

@@ -47,12 +47,12 @@ def folder(pixels, tmp_path):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What is given to be drawn: images, explanations and scales."""
+    """What is given to be drawn: images, explanations, and scales with the classes' names."""
     calls = []
     gallery = plots.plot_explanation_gallery
 
     def record(images, explanation, classes, **settings):
-        calls.append((images, explanation, settings))
+        calls.append((images, explanation, {**settings, "classes": classes}))
         return gallery(images, explanation, classes, **settings)
 
     monkeypatch.setattr(plots, "plot_explanation_gallery", record)
@@ -95,7 +95,9 @@ def test_every_frame_of_a_folder_is_drawn_in_order_on_one_scale(model, folder, p
 
 @pytest.mark.parametrize("target", [None, 2])
 def test_the_predicted_class_is_explained_or_a_fixed_one(model, folder, pixels, tmp_path, drawn, target):
-    explain_video(model, folder, tmp_path / "out.gif", target=target)
+    names = [f"class of number {number}" for number in range(CLASSES)]
+    explain_video(model, folder, tmp_path / "out.gif", target=target, classes=names)
+    assert all(settings["classes"] == names for *_, settings in drawn)
     found = [explanation.targets[0] for _, explanation, _ in drawn]
     expected = model.predict(pixels / np.float32(255), verbose=0).argmax(-1) if target is None else [target] * COUNT
     np.testing.assert_array_equal(found, expected)
@@ -109,6 +111,14 @@ def test_an_animation_is_read_with_its_speed(model, folder, tmp_path):
         assert file.n_frames == COUNT
         file.load()
         assert file.info["duration"] == 250
+    # As fast on the whole where frames last longer than others.
+    with Image.open(animation) as file:
+        images = [frame.copy() for frame in ImageSequence.Iterator(file)]
+    images[0].save(animation, save_all=True, append_images=images[1:], duration=[100, 300, 500])
+    explain_video(model, animation, path, image_shape=IMAGE_SHAPE)
+    with Image.open(path) as file:
+        file.load()
+        assert file.info["duration"] == 300
 
 
 def test_frames_are_read_as_images_are(model, pixels, tmp_path, drawn):

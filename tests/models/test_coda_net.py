@@ -50,20 +50,21 @@ def test_same_numbers_on_every_backend():
 
 
 @pytest.mark.parametrize(
-    ("size", "classes", "parameters", "temperature"),
+    ("size", "classes", "parameters", "temperature", "strides"),
     [
-        ("s", 10, 7_782_816, 1000.0),
-        ("m", 10, 27_517_536, 64.0),
-        ("l", 100, 47_517_408, 1e5),
-        ("xl", 200, 62_055_648, 6400.0),
+        ("s", 10, 7_782_816, 1000.0, [1, 1, 2, 1, 1, 2, 1, 1, 1]),
+        ("m", 10, 27_517_536, 64.0, [1, 1, 2, 1, 1, 2, 1, 1, 1]),
+        ("l", 100, 47_517_408, 1e5, [3, 1, 1, 2, 1, 1, 2, 1, 1]),
+        ("xl", 200, 62_055_648, 6400.0, [1, 1, 1, 2, 1, 1, 2, 1, 1]),
     ],
 )
-def test_sizes(size, classes, parameters, temperature):
+def test_sizes(size, classes, parameters, temperature, strides):
     with NO_WEIGHTS():
         model = CoDANet.from_size(size)
     assert model.count_params() == parameters
     assert model.classes == classes == model.output_shape[-1]
     assert model.temperature == temperature
+    assert model.strides == strides
     assert model.name == f"{size}_coda"
     assert model.input_shape == (None, None, None, 3)
 

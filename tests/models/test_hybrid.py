@@ -25,7 +25,9 @@ def stem():
 def test_hybrid(rng, tmp_path, train_stem):
     original = stem()
     before = original.get_weights()
-    model = hybrid(original, "cut", [5, 3], [3, 1], [2, 2], temperature=4.0, train_stem=train_stem)
+    model = hybrid(original, "cut", [5, 3], [3, 1], [2, 2], temperature=4.0, logit_bias=-1.5, train_stem=train_stem)
+    for was, now in zip(before[:-2], model.get_layer("stem").get_weights(), strict=True):
+        np.testing.assert_array_equal(was, now)
     model.compile(keras.optimizers.SGD(0.5), keras_coda.OneVsRestCrossentropy())
     images = rng.random((4, 12, 10, 3), "float32")
     frozen = model.get_layer("stem").get_weights()
@@ -39,6 +41,7 @@ def test_hybrid(rng, tmp_path, train_stem):
     explanation = keras_coda.explain(model, images, "all")
     logits = model.predict(images, verbose=0)
     assert explanation.contributions.shape == (4, 3, 6, 5, 4)
+    np.testing.assert_allclose(explanation.bias, -1.5)
     total = explanation.contributions.sum((2, 3, 4)) + explanation.bias
     assert np.abs(total - logits).max() < 1e-5 * np.abs(logits).max()
     over = explanation.over_image(12, 10).contribution_map

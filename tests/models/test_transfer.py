@@ -138,6 +138,9 @@ def test_a_new_last_layer_is_trained(preset):
     model = presets.load(preset[0], freeze=["dau_1", "dau_3"])
     other = keras_coda.models.transfer.with_classes(model, 2)
     assert {path.split("/")[0] for path in trainable(other)} == {"dau_2", "dau_3"}
+    for kept in ("dau_1", "dau_2"):
+        for got, want in zip(other.get_layer(kept).get_weights(), model.get_layer(kept).get_weights(), strict=True):
+            np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.one_backend

@@ -27,6 +27,11 @@ def test_curves_and_published_ones(rng):
     for name, curve in curves.items():
         np.testing.assert_allclose(drawn[name].get_xdata(), 100 * x)
         np.testing.assert_allclose(drawn[name].get_ydata(), curve["mean"])
+    # From the curve that ends highest to the one that ends lowest, as in the legend.
+    by_end = sorted(curves.values(), key=lambda curve: -curve["mean"].iloc[-1])
+    for band, curve in zip(ax.collections, by_end, strict=True):
+        extents = band.get_paths()[0].get_extents()
+        np.testing.assert_allclose((extents.y0, extents.y1), (curve["low"].min(), curve["high"].max()))
     dashed = [line for line in ax.get_lines() if line.get_linestyle() == "--" and len(line.get_xdata())]
     assert len(dashed) == 1
     assert dashed[0].get_color() == drawn["gradient"].get_color()
@@ -41,6 +46,10 @@ def test_boxes_are_the_quartiles(rng):
     expected = [np.percentile(values, [25, 75]) for values in scores.values()]
     np.testing.assert_allclose(spans, [*expected, (0.25, 0.75)])
     assert [label.get_text() for label in ax.get_yticklabels()] == ["contributions", "mine"]
+    ends = np.concatenate([line.get_xdata() for line in ax.get_lines() if len(line.get_xdata()) == 2])
+    for values in scores.values():
+        for number in np.percentile(values, [5, 25, 50, 75, 95]):
+            assert np.isclose(ends, number).any()
     marked = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "o"]
     np.testing.assert_allclose(marked, [*(values.mean() for values in scores.values()), 0.5])
 
@@ -51,8 +60,11 @@ def test_a_grid_has_a_frame_around_each_image_in_turn(rng):
     assert len(figure.axes) == 12
     corners = [ax.patches[-1].get_xy() for ax in figure.axes]
     assert corners == 3 * [(-0.5, -0.5), (5.5, -0.5), (-0.5, 3.5), (5.5, 3.5)]
+    for number in range(4):
+        for first, method in ((4, "contributions"), (8, "rise")):
+            drawn = figure.axes[first + number].images[0]
+            np.testing.assert_array_equal(drawn.get_array(), maps[method][number])
     signed, positive = figure.axes[4].images[0], figure.axes[8].images[0]
-    np.testing.assert_array_equal(signed.get_array(), maps["contributions"][0])
     assert signed.norm.vmin == -signed.norm.vmax
     assert (positive.norm.vmin, positive.norm.vmax) == (maps["rise"][0].min(), maps["rise"][0].max())
 

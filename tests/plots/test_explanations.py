@@ -260,6 +260,24 @@ def test_maps_with_one_limit_have_one_scale():
     assert [d.get_clim() for d in drawn] == [(-0.7, 0.7)] * 2
 
 
+@pytest.mark.one_backend
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+def test_weights_with_one_limit_have_one_scale(channels):
+    weights = np.random.default_rng(0).normal(size=(2, 30, 20, channels)) * np.array([1, 5])[:, None, None, None]
+    encoded = channels in (2, 6)
+    strengths = np.linalg.norm(np.maximum(weights, 0), axis=-1) if encoded else np.abs(weights)
+    limits = [np.percentile(strength, 99.5) for strength in strengths]
+    np.testing.assert_allclose(plots.weights_limit(weights, LAST), limits)
+    for n in range(2):
+        drawn = plots.plot_weights(weights[n], Figure().add_subplot(), data_format=LAST, limit=max(limits))
+        rgba = np.asarray(drawn.get_array())
+        if encoded:
+            np.testing.assert_allclose(rgba[..., 3], np.minimum(strengths[n] / max(limits), 1))
+        else:
+            expected = np.clip(0.5 + 0.5 * weights[n] / max(limits), 0, 1)
+            np.testing.assert_allclose(rgba[..., :3], np.broadcast_to(expected, (30, 20, 3)))
+
+
 @pytest.mark.parametrize("limit", [0, -1.0, np.nan, np.inf])
 def test_a_limit_that_is_not_positive_is_an_error(limit):
     with pytest.raises(ValueError, match="`limit` must be a positive number. Received: .*" + str(limit)):
@@ -366,10 +384,22 @@ def test_gallery_has_two_pictures_for_each_target(colour_model, images, target, 
 
 
 @pytest.mark.one_backend
-def test_gallery_marks_wrong_predictions(colour_model, images):
-    explanation = colour_model.explain(images)
-    predicted = explanation.logits.argmax(1)
+def test_gallery_with_limits_has_one_scale_for_all_rows(colour_model, images):
+    explanation = colour_model.explain(images * [[[[0.1]]], [[[1]]], [[[1]]]])
+    limits = {"limit": 0.7, "weight_limit": 0.03}
+    figure = plots.plot_explanation_gallery(images, explanation, data_format=LAST, **limits)
+    for n, (_, weights, contributions) in enumerate(pictures(figure)):
+        assert contributions.images[0].get_clim() == (-0.7, 0.7)
+        expected = plots.weights_to_rgba(explanation.weights[n], explanation.contribution_map[n], LAST, limit=0.03)
+        np.testing.assert_allclose(weights.images[0].get_array(), expected)
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("explained", ["predicted", "label"])
+def test_gallery_marks_wrong_predictions(colour_model, images, explained):
+    predicted = colour_model.predict(images, verbose=0).argmax(1)
     labels = np.where([True, False, True], predicted, (predicted + 1) % 4)
+    explanation = colour_model.explain(images, target=None if explained == "predicted" else labels)
     figure = plots.plot_explanation_gallery(images, explanation, NAMES, labels=labels, data_format=LAST)
     titles = [row[0].title for row in pictures(figure)]
     assert titles[0].get_text() == f"{NAMES[labels[0]]}\ncorrect"

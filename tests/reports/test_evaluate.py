@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import types
 
 import keras
 import numpy as np
@@ -80,7 +81,11 @@ def test_the_tables_of_the_page_are_those_of_the_scores(folder):
     for table, metric, counted in ((localisation, "localisation", "2"), (removal, "removal_least_first", "4")):
         expected = summary[summary["metric"] == metric].sort_values("mean", ascending=False)
         assert [row[:2] for row in table[1:]] == [[NAMES[r.method], f"{r.mean:.4f}"] for r in expected.itertuples()]
-        assert [row[3] for row in table[1:]] == [counted] * len(METHODS)
+        intervals = [f"{r.low:.4f} to {r.high:.4f}" for r in expected.itertuples()]
+        assert [row[2:4] for row in table[1:]] == [[interval, counted] for interval in intervals]
+        for row, seconds in zip(table[1:], expected["seconds"], strict=True):
+            number, unit = row[4].split()
+            assert float(number) * {"s": 1, "ms": 1e-3}[unit] == pytest.approx(seconds, rel=0.01, abs=1e-4)
 
 
 @pytest.mark.one_backend
@@ -153,12 +158,24 @@ def test_an_evaluation_goes_on_and_takes_further_methods(subject, folder, monkey
 def test_the_facts_of_the_sanity_check_are_what_was_done(tmp_path, monkeypatch):
     subject = reports.Subject(cnn(), digits(3))
     methods = reports.methods_of(subject.model, ["gradient"])
-    settings = {"metrics": ["deletion"], "removed": 1, "points": 3, "shown": 0, "verbose": 0}
+    settings = {
+        "metrics": ["deletion"],
+        "removed": 1,
+        "points": 3,
+        "shown": 0,
+        "verbose": 0,
+        "seed": 5,
+        "fraction": 0.5,
+    }
     summary, calls = metrics.Results.summary, []
     monkeypatch.setattr(metrics.Results, "summary", lambda self: calls.append(1) or summary(self))
     evaluation = reports.evaluate(subject, tmp_path, methods, sanity=64, **settings)
     assert evaluation.facts["images of the sanity check"] == 3
+    assert evaluation.facts["part of the pixels removed"] == 0.5
     assert evaluation.sanity["image"].nunique() == 3
+    gradient, mode = methods["gradient"], "independent"
+    direct = metrics.sanity_check(subject.model, gradient, subject.images, subject.labels, mode, seed=5)
+    np.testing.assert_allclose(evaluation.sanity.query("mode == @mode")["ssim"], direct["ssim"], atol=1e-4)
     evaluation.preset_results()
     assert calls == [1]  # its intervals take seconds
 
@@ -177,7 +194,7 @@ def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_pa
         "source": "A paper.",
         "localisation": {
             "protocol": "3 x 3 grids",
-            "temperature_1000": {"grad_cam": box},
+            "temperature_1000": {"grad_cam": box, "contributions": box},
             "own_maps_by_temperature": {"10": box},
         },
         "pixel_removal": {
@@ -193,7 +210,7 @@ def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_pa
     _, localisation, removal = Reader((folder / reports.REPORT).read_text(encoding="utf-8")).tables
     assert {row[0]: row[-1] for row in localisation} == {
         "method": "published for T = 1000",
-        "contributions": "",
+        "contributions": "0.4321",  # which are of no post-hoc method
         "Grad-CAM": "0.4321 *",
     }
     assert {row[0]: row[-1] for row in removal} == {
@@ -287,6 +304,45 @@ def test_the_outputs_are_those_for_the_images_as_the_classifier_takes_them():
     images = np.round(255 * digits().x_test / digits().x_test.max()).astype("uint8")
     subject = reports.Subject(wrapped, digits()._replace(x_test=images))
     np.testing.assert_allclose(subject.outputs, net.predict(images / np.float32(255), verbose=0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.one_backend
+def test_examples_have_the_maps_and_the_names_of_their_own_classes(subject):
+    def maps(images, targets):
+        """Each map is full of its target."""
+        return np.broadcast_to(np.asarray(targets)[..., None, None], (*targets.shape, *images.shape[1:3]))
+
+    found = reports.examples.make(subject, {"told": types.SimpleNamespace(maps=maps)}, 2, 2)
+    best = subject.most_confident()
+    labels = subject.labels[best]
+    assert subject.labels[:4].tolist() != labels[:4].tolist()
+    np.testing.assert_array_equal(found.images, subject.images[best[:2]])
+    np.testing.assert_array_equal(found.maps["told"][:, 0, 0], labels[:2])
+    assert found.titles == [subject.classes[label] for label in labels[:2]]
+    cells = [found.grid[row : row + 16, column : column + 16] for row in (0, 16) for column in (0, 16)]
+    np.testing.assert_array_equal(cells, subject.images[best[:4]])
+    np.testing.assert_array_equal(found.grid_maps["told"][:, 0, 0], labels[:4])
+    assert found.grid_titles == [subject.classes[label] for label in labels[:4]]
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize(
+    ("metric", "best", "item"),
+    [
+        ("localisation", "b", "a grid"),
+        ("removal_least_first", "b", "an image"),
+        ("removal_most_first", "a", "an image"),
+        ("insertion", "b", "an image"),
+        ("deletion", "a", "an image"),
+    ],
+)
+def test_the_best_method_comes_first(metric, best, item):
+    numbers = {"method": ["a", "b"], "mean": [0.25, 0.75], "low": [0.125, 0.5], "high": [0.5, 0.875]}
+    summary = pd.DataFrame({"metric": metric, **numbers, "seconds": [0.0125, 2.5]})
+    heading, *lines = reports.summary_lines(summary)
+    assert heading == f"{metric}:"
+    wanted = {"a": f"a 0.2500 [0.1250, 0.5000] 12.5 ms {item}", "b": f"b 0.7500 [0.5000, 0.8750] 2.50 s {item}"}
+    assert [" ".join(line.split()) for line in lines] == [wanted.pop(best), *wanted.values()]
 
 
 @pytest.mark.one_backend

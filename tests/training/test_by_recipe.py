@@ -67,6 +67,14 @@ def _interrupt_at(stop):
 
 
 def test_an_interrupted_training_goes_on_where_it_stopped(recipe, tmp_path, monkeypatch, capsys):
+    recipe = dataclasses.replace(recipe, seed=5)
+    shuffle, shuffled = Batches.shuffle, []
+
+    def record(batches, epoch):
+        shuffled.append((batches.seed, epoch))
+        shuffle(batches, epoch)
+
+    monkeypatch.setattr(Batches, "shuffle", record)
     on_epoch_begin = State.on_epoch_begin
     monkeypatch.setattr(State, "on_epoch_begin", _interrupt_at(2))
     with pytest.raises(KeyboardInterrupt):
@@ -80,6 +88,8 @@ def test_an_interrupted_training_goes_on_where_it_stopped(recipe, tmp_path, monk
     assert "Epoch 2/4" not in lines
     # The optimizer has resumed, too: it counts all 40 steps, on which the learning rate depends.
     assert int(model.optimizer.iterations) == 40
+    # Each epoch has its own order of the images, and augmentation, from the recipe's seed.
+    assert shuffled[-2:] == [(5, 2), (5, 3)]
 
 
 STAGES = [{"scale": 0.5, "share": 0.5}, {"scale": 1, "share": 0.5}]
@@ -419,13 +429,15 @@ class Clock:
 @pytest.mark.one_backend
 def test_a_training_is_fitted_to_the_time(recipe, few_digits, tmp_path, monkeypatch):
     Clock(monkeypatch, 1.0, 1.0)
+    monkeypatch.setattr(time_limit, "seconds_of_prediction", lambda *_: 5.0)
     model, results = training.train(recipe, tmp_path / "preset", epochs=100, limit_minutes=1, verbose=0, logs=tmp_path)
-    # Of 60 seconds, 5 were used for measuring, none are for compiling again, and 9 tenths of the others are planned.
-    assert int(model.optimizer.iterations) == 49
-    assert results["epochs"] == pytest.approx(4.9)
+    # Of 60 seconds, 5 were used for measuring, none are for compiling again, 15 are kept for the evaluation, and 9
+    # tenths of the others are planned.
+    assert int(model.optimizer.iterations) == 36
+    assert results["epochs"] == pytest.approx(3.6)
     assert float(model.optimizer.learning_rate) == pytest.approx(0, abs=1e-8)  # the end of the cosine
-    assert presets.metadata(tmp_path / "preset")["results"]["epochs"] == pytest.approx(4.9)
-    assert len(pd.read_csv(tmp_path / "training.csv")) == 5
+    assert presets.metadata(tmp_path / "preset")["results"]["epochs"] == pytest.approx(3.6)
+    assert len(pd.read_csv(tmp_path / "training.csv")) == 4
 
 
 @pytest.mark.one_backend

@@ -38,3 +38,12 @@ def test_a_step_is_timed_without_compilation(monkeypatch, seconds, compilation):
     batches = [(np.zeros((size, 1)), np.zeros(size), np.ones(size)) for size in (4, 4, 3)]
     assert time_limit.seconds_of_steps(clock, batches) == (pytest.approx(compilation), pytest.approx(2.0))
     assert clock.sizes == [4, 4, 3, 4, 4]
+
+
+@pytest.mark.parametrize(("images", "seconds"), [(40, 5.0), (10, 2.0)])
+def test_a_prediction_is_timed_without_compilation_on_a_few_batches(monkeypatch, images, seconds):
+    clock = Clock([30.0, 2.0])
+    clock.predict = lambda images, batch_size, verbose: clock.train_on_batch(images, None, None, None)
+    monkeypatch.setattr(time_limit, "time", clock)
+    assert time_limit.seconds_of_prediction(clock, np.zeros((images, 1)), batch_size=4) == pytest.approx(seconds)
+    assert clock.sizes == [min(images, 16)] * 2
