@@ -49,7 +49,7 @@ def beside(folder):
 
 
 def left_beside(folder):
-    """The paths that killed processes have got from `beside`."""
+    """The folders with names from `beside` that killed processes have left."""
     return folder.parent.glob(f"{glob.escape(_hidden(folder))}.{'[0-9a-f]' * 32}")
 
 

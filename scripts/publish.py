@@ -33,8 +33,8 @@ def main(arguments=None):
             facts = presets.metadata(arguments.folder)
             shape, data_format = tuple(facts["image_shape"]), facts["data_format"] or "channels_last"
             read = [read_image(path, shape, data_format) for path in arguments.images]
-            if len({image.shape for image in read}) > 1:
-                shapes = sorted({image.shape for image in read})
+            shapes = sorted({image.shape for image in read})
+            if len(shapes) > 1:
                 raise ValueError(f"Expected --images of one size, since the preset takes any. Received: {shapes}")
             images = np.stack(read)
         options = {name: getattr(arguments, name) for name in ("revision", "private", "message", "space")}

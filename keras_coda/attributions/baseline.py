@@ -25,8 +25,7 @@ def broadcast(baseline: ArrayLike, source: np.ndarray, classifier: Classifier) -
     array = np.asarray(baseline, source.dtype)
     if not np.isfinite(array).all():
         raise ValueError("`baseline` must be finite. Received: NaN or infinite values.")
-    is_encoded = classifier.encoding is not None and (classifier.input == "encoded" or classifier.before is None)
-    if is_encoded and np.any(abs(array - 0.5) > 0.5 + TOLERANCE):
+    if classifier.in_unit_range and np.any(abs(array - 0.5) > 0.5 + TOLERANCE):
         raise ValueError(
             "`baseline` must be in [0, 1], as images are once integers are divided by 255. "
             f"Received: values from {array.min():g} to {array.max():g}"

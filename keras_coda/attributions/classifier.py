@@ -120,9 +120,14 @@ class Classifier:
                 self.before = Part(f"{model.name}_before", lambda images: before.run([images])[0], before.operations)
             if self.input == "encoded":
                 self.graph = after
-            if self.input == "encoded" or self.before is None:
+            if self.in_unit_range:
                 self.dtype = self.encoding.compute_dtype
         self.network = Part(f"{model.name}_from_source", self.forward, self.operations)
+
+    @property
+    def in_unit_range(self) -> bool:
+        """Whether sources are in [0, 1]: they are what an `InputEncoding` takes, or what it gives."""
+        return self.encoding is not None and (self.input == "encoded" or self.before is None)
 
     @property
     def operations(self) -> list[keras.Operation]:
@@ -130,9 +135,9 @@ class Classifier:
         return [operation for operation in self.graph.operations if operation is not self.encoding]
 
     def in_float32(self) -> "Classifier":
-        """The same classifier with float32 in place of float16, in which small gradients become 0.
+        """The same classifier with its float16 layers in float32, since small gradients become 0 in float16.
 
-        It is this one if a layer has weights in float16, or layers of its own, which Keras would not convert.
+        Returns this classifier itself if one of them has float16 weights or inner layers: Keras converts neither.
         """
         low = [operation for operation in self.graph.operations if _dtype_of(operation) == "float16"]
         if not low or any(layer.variable_dtype == "float16" or layer._layers for layer in low):

@@ -65,22 +65,31 @@ def finish(path, facts):
 
 def _check_sizes(model, path, spec):
     """Raise an error if the graph depends on the traced size. Keras' padding on PyTorch can cause this."""
-    for others in OTHER_SIZES:
-        shape = [1, *(other if size is None else size for other, size in zip(others, spec.shape[1:], strict=True))]
-        images = np.random.default_rng(0).uniform(0, 255 if spec.dtype == "uint8" else 1, shape).astype(spec.dtype)
-        want, cause = model(images), None
-        try:
-            session = _session(path, _options())
-            got = dict(zip(want, session.run(None, {session.get_inputs()[0].name: images}), strict=True))
-            right = all(_is_close(got[name], want[name]) for name in ("contribution_map", "logits"))
-        except Exception as error:
-            right, cause = False, error
-        if not right:
-            raise ValueError(
-                "A layer of this model, such as one with padding='same' and strides larger than its kernel, can only "
-                "be written to ONNX for images of one size: name it, such as image_shape=(32, 32, 3). "
-                f"Received: image_shape={tuple(spec.shape[1:])}, and from onnxruntime: {cause or 'other results'}"
-            ) from cause
+    images = [_images(spec, others) for others in OTHER_SIZES]
+    wanted, cause = [model(some) for some in images], None
+    try:
+        session = _session(path, _options())
+        right = all(_is_right(session, *pair) for pair in zip(images, wanted, strict=True))
+    except Exception as error:
+        right, cause = False, error
+    if not right:
+        raise ValueError(
+            "A layer of this model, such as one with padding='same' and strides larger than its kernel, can only be "
+            "written to ONNX for images of one size: name it, such as image_shape=(32, 32, 3). "
+            f"Received: image_shape={tuple(spec.shape[1:])}, and from onnxruntime: {cause or 'other results'}"
+        ) from cause
+
+
+def _images(spec, others):
+    """An image of other sizes, where the model takes any."""
+    shape = [1, *(other if size is None else size for other, size in zip(others, spec.shape[1:], strict=True))]
+    return np.random.default_rng(0).uniform(0, 255 if spec.dtype == "uint8" else 1, shape).astype(spec.dtype)
+
+
+def _is_right(session, images, want):
+    """Whether the file agrees with its model."""
+    got = dict(zip(want, session.run(None, {session.get_inputs()[0].name: images}), strict=True))
+    return all(_is_close(got[name], want[name]) for name in ("contribution_map", "logits"))
 
 
 def _is_close(got, want):
