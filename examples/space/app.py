@@ -17,15 +17,6 @@ from keras_coda.images import read_image
 MOST_PIXELS, LARGEST = 25_000_000, "20mb"
 
 
-class ImageFile(gradio.Image):
-    """Gradio's image, given on as the path of the file: decoded by `read_image` alone, whose errors are clear."""
-
-    is_template = True  # Gradio: shown as its parent is.
-
-    def preprocess(self, payload):
-        return None if payload is None else payload.path
-
-
 def make_app(preset):
     """The page for a preset, a `gradio.Interface`."""
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS
@@ -46,9 +37,12 @@ def make_app(preset):
         classes = dict(zip(facts["classes"], probabilities.tolist(), strict=True))
         return classes, picture(explanation.contribution_map[0])
 
+    image = gradio.Image(type="filepath", sources=["upload", "clipboard"], label="Image")
+    # The file as it is: decoded by `read_image` alone, whose errors are clear. (For a subclass Gradio writes app.pyi.)
+    image.preprocess = lambda file: None if file is None else file.path
     return gradio.Interface(
         explain,
-        ImageFile(type="filepath", sources=["upload", "clipboard"], label="Image"),
+        image,
         [gradio.Label(num_top_classes=5, label="Classes"), gradio.Image(label="What each pixel contributes")],
         title=facts["name"],
         description="Red speaks for the class, blue against it. The contributions add up to the logit.",

@@ -28,10 +28,12 @@ th:first-child, td:first-child { text-align: left; }
 table.facts td { text-align: left; overflow-wrap: anywhere; }
 table.facts td:first-child { color: #555; white-space: nowrap; }
 tr.best td { font-weight: 600; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; white-space: nowrap; }
 figure { margin: 1.2rem 0; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: .88rem; max-width: 46rem; }
+/* On a phone, pictures stay so large that their text can be read, and are scrolled. */
+@media (max-width: 40rem) { figure { overflow-x: auto; } figure img { max-width: 36rem; } }
 """
 
 

@@ -15,6 +15,8 @@ from mkdocs.structure.files import File
 # The pages of the repository outside docs/ that are pages of the site.
 PAGES = ("zoo/**/*.md", "examples/*.md", "CHANGELOG.md", "CONTRIBUTING.md")
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#:]+)(?:#(?P<name>[^)\s]*))?\)")
+# A picture with a width, which GitHub takes as HTML only. MkDocs finds and checks Markdown's.
+PICTURE = re.compile(r'<img src="(?P<target>[^":]+)" (?P<width>width="\d+") alt="(?P<text>[^"\]]*)">')
 LANGUAGES = {
     ".py": "python",
     ".json": "json",
@@ -59,7 +61,7 @@ def translated(markdown, file, root, linked):
         address = posixpath.relpath(target, posixpath.dirname(file.src_uri) or ".")
         return f"{match['image']}[{match['text']}]({address}{anchor})"
 
-    return LINK.sub(translate, markdown)
+    return LINK.sub(translate, PICTURE.sub(r"![\g<text>](\g<target>){ \g<width> }", markdown))
 
 
 def definitions(text):
