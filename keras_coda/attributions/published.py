@@ -63,7 +63,7 @@ def published(dataset: str, definition: str = "paper") -> dict[str, Callable[...
     The published scores come from the authors' code, which differs from the paper's text in four ways. Post-hoc
     methods are applied to the image, not to the encoded image. The occlusions "5" and "9" have 4 x 4 and 8 x 8 pixels.
     Grad-CAM's maps are enlarged by nearest neighbours. The gradient has no sign. This is concluded from the
-    scores, which no other form that was tried comes near (docs/evaluation.md). Compare only scores of the same
+    scores, which no other form that was tried comes near (docs/methods.md). Compare only scores of the same
     definition.
 
     Args:
