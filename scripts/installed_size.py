@@ -1,7 +1,6 @@
 """What keras-coda takes on the disk, by extra: the sizes of the packages that it and its extras bring.
 
     python scripts/installed_size.py
-    git show 9e2d527:pyproject.toml > /tmp/before.toml && python scripts/installed_size.py --pyproject /tmp/before.toml
 
 Nothing is installed. The packages must be there, as in the environment of scripts/test.sh, with the versions that are
 there; their files are added up, each package once, without compiled .pyc files. Prints MB (10^6 bytes).
@@ -15,8 +14,9 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+ROOT = pathlib.Path(__file__).parent.parent
 # Among the project's own files: a checkout that is installed in place has none in its record.
-OWN = pathlib.Path(__file__).parent.parent / "keras_coda"
+OWN = ROOT / "keras_coda"
 
 
 def closure(requirements, known, extras=("",)):
@@ -41,11 +41,10 @@ def size(name):
 
 def main(arguments=None):
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--pyproject", type=pathlib.Path, default=pathlib.Path(__file__).parent.parent / "pyproject.toml"
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(
+        arguments
     )
-    project = tomllib.loads(parser.parse_args(arguments).pyproject.read_text("utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     own = sum(path.stat().st_size for path in OWN.rglob("*") if path.is_file() and path.suffix != ".pyc")
     extras = project["optional-dependencies"]
     for extra in ("none", *extras):
