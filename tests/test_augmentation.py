@@ -110,6 +110,13 @@ def test_stored_images_are_scaled_and_cut_about_their_centre(stored):
         np.testing.assert_array_equal(some, [stored[0], stored[1]])
 
 
+def test_stored_images_are_scaled_by_bilinear_interpolation(stored, rng):
+    image, file = Image.fromarray(rng.integers(0, 256, (60, 40, 3), "uint8")), io.BytesIO()
+    image.save(file, "png")
+    stored.source.append({"image": file.getvalue()})
+    np.testing.assert_array_equal(stored.whole([2])[0], image.resize((20, 30), Image.Resampling.BILINEAR))
+
+
 def test_crops_of_stored_images_come_from_everywhere(stored):
     augmentation = Augmentation(crop_padding=0)
     draws = augmentation.draw(500, np.random.default_rng(0))
@@ -157,6 +164,8 @@ def test_rand_augment_draws_for_each_image_by_itself(pictures):
     floats = augmentation.take(pictures.astype("float32") / 255, np.arange(8), draws)
     assert floats.dtype == "float32"
     np.testing.assert_allclose(255 * floats, changed, atol=0.51)
+    near = (pictures - np.float32(0.4)).clip(0) / 255  # rounded to the same levels
+    np.testing.assert_array_equal(augmentation.take(near, np.arange(8), draws), floats)
     # Floats out of range are clipped, where a cast would turn them round.
     wide = np.linspace(-0.5, 1.5, 432, dtype="float32").reshape(1, 12, 12, 3)
     clipped = augmentation.take(wide.clip(0, 1), [0] * 8, draws)

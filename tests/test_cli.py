@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 import keras_coda
-from keras_coda import attributions, cli, data, exporting, presets, recipes, training
+from keras_coda import attributions, cli, data, exporting, metrics, presets, recipes, reports, training
 from keras_coda._keras_backend import BACKENDS
 from keras_coda.images import read_image
 from keras_coda.presets.names import bundled
@@ -375,6 +376,30 @@ def test_evaluate_prints_a_summary_and_writes_a_report(tmp_path, capsys):
 
 
 @pytest.mark.one_backend
+def test_the_options_of_evaluate_reach_it(tmp_path, monkeypatch):
+    given, subject = [], types.SimpleNamespace(model="model")
+
+    def evaluate(*arguments, **settings):
+        given.append((arguments, settings))
+        raise ValueError("That is enough.")
+
+    monkeypatch.setattr(reports, "evaluate", evaluate)
+    monkeypatch.setattr(reports, "Published", str)
+    monkeypatch.setattr(reports.Subject, "load", lambda *arguments: given.append(arguments) or subject)
+    monkeypatch.setattr(reports, "methods_of", lambda *arguments: given.append(arguments) or {})
+    command = f"""evaluate mine --dataset other --data-dir here --unit-range --methods rise --settings tinyimagenet
+        --metrics deletion --grid-size 2 --grids 5 --images 6 --points 7 --sanity 8 --seed 9 --batch-size 10
+        --published scores.json --out {tmp_path}"""
+    assert cli.main(command.split()) == 2
+    protocol = metrics.Protocol(metrics=["deletion"], grid_size=2, grids=5, removed=6, points=7, seed=9)
+    assert given == [
+        ("mine", "other", "here", True),
+        ("model", ["rise"], "tinyimagenet", 10, "paper"),
+        ((subject, tmp_path, {}, protocol), {"sanity": 8, "published": "scores.json", "batch_size": 10}),
+    ]
+
+
+@pytest.mark.one_backend
 def test_evaluate_writes_results_into_the_metadata_of_a_folder(tmp_path, capsys):
     folder = shutil.copytree(bundled()["xs_coda_digits"], tmp_path / "mine")
     before = presets.metadata(folder)
@@ -421,14 +446,24 @@ def test_explain_video_writes_an_animation_and_takes_a_target_by_its_name(digit_
 @pytest.mark.one_backend
 def test_presets_of_other_networks_get_images_in_the_unit_range(tmp_path, monkeypatch):
     """`export` and `explain-video` give them what `explain` gives them."""
-    model = keras.Sequential([keras.Input((8, 6, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    last = keras.layers.Dense(2, dtype="mixed_bfloat16")
+    model = keras.Sequential([keras.Input((8, 6, 3)), keras.layers.Flatten(), last])
     folder = presets.save(model, tmp_path / "linear", classes=["a", "b"], dataset="noise")
-    given = []
-    monkeypatch.setattr(exporting, "export", lambda *arguments, **settings: given.append(settings))
+    given, exported = [], []
+    monkeypatch.setattr(exporting, "export", lambda m, *_, **settings: given.append(settings) or exported.append(m))
     monkeypatch.setattr(cli, "explain_video", lambda *arguments, **settings: given.append(settings))
-    assert cli.main(["export", str(folder), "linear.onnx", "--input-dtype", "uint8"]) == 0
+    options = ["--input-dtype", "uint8", "--weights", "int8"]
+    assert cli.main(["export", str(folder), "linear.onnx", *options]) == 0
     assert cli.main(["explain-video", "frames", "--preset", str(folder)]) == 0
     assert [settings["unit_range"] for settings in given] == [True, True]
+    assert exported[0].layers[-1].compute_dtype == "float32"
+    assert given[0] == {
+        "classes": ["a", "b"],
+        "image_shape": [8, 6, 3],
+        "input_dtype": "uint8",
+        "unit_range": True,
+        "weights": "int8",
+    }
 
 
 @pytest.mark.one_backend

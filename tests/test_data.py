@@ -58,6 +58,13 @@ def test_enlarged_digits_are_the_same_on_every_backend():
     np.testing.assert_allclose(images[:200, ..., 0], wanted[:, 0].clip(0, 1), atol=1e-6)
 
 
+def test_a_name_takes_precedence_over_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not data.dataset.is_photos("digits")
+    assert data.dataset.is_photos("./digits")
+
+
 def test_unknown_data_sets_are_refused_by_name():
     with pytest.raises(ValueError, match=r"No data set 'nonsense'.*digits"):
         data.load("nonsense")
@@ -317,12 +324,15 @@ def test_arrays_of_a_file_that_do_not_fit_together(tmp_path, changes, message):
 
 def test_gray_images_of_a_file_get_an_axis_of_channels(tmp_path, rng):
     """As in Keras' mnist.npz."""
-    images, labels = rng.integers(0, 256, (5, 6, 7), "uint8"), np.arange(5) % 2
-    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images[:3], y_test=labels[:3])
+    images, labels = rng.integers(0, 256, (5, 6, 7), "uint8"), np.array([[0.0], [1.0], [0.0], [1.0], [0.0]])
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images[:3], y_test=[2, 0, 1])
     dataset = data.load(tmp_path / "a.npz")
     np.testing.assert_array_equal(dataset.x_train, images[..., np.newaxis])
     np.testing.assert_array_equal(dataset.x_test, images[:3, ..., np.newaxis])
     assert dataset.x_train.dtype == "uint8"
+    np.testing.assert_array_equal(dataset.y_train, [0, 1, 0, 1, 0])
+    assert dataset.y_train.dtype.kind == "i"
+    assert dataset.classes == ["0", "1", "2"]
 
 
 def one_array(path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from keras_coda.images import read_image
+from keras_coda.images import image_files, read_image
 
 pytestmark = pytest.mark.one_backend
 
@@ -23,6 +23,8 @@ def test_pixels_come_back_unchanged_where_the_size_fits(tmp_path):
     path = write(tmp_path / "image.png", pixels)
     np.testing.assert_array_equal(read_image(path, (8, 6, 3)), pixels.astype("float32") / 255.0)
     np.testing.assert_array_equal(read_image(path, (None, None, 3)), pixels.astype("float32") / 255.0)
+    large = write(tmp_path / "large.jpg", np.zeros((200, 100, 3), "uint8"))
+    assert read_image(large, (8, None, 3)).shape == (200, 100, 3)
     first = read_image(path, (3, 8, 6), "channels_first")
     np.testing.assert_array_equal(first, np.moveaxis(pixels.astype("float32") / 255.0, -1, 0))
 
@@ -67,6 +69,13 @@ def test_odd_exif_data_do_not_keep_an_image_from_being_turned(tmp_path, orientat
     header = b"II*\0" + struct.pack("<IH", 8, len(odd))
     path = write(tmp_path / "odd.png", pixels, exif=header + entries + bytes(4))
     np.testing.assert_array_equal(read_image(path, (None, None, 3)), want)
+
+
+def test_images_of_a_folder_are_its_visible_files_by_name(tmp_path):
+    for name in ("b.JPG", "a.png", "c.txt", ".hidden.png", "d.webp"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in image_files(tmp_path)] == ["a.png", "b.JPG", "d.webp"]
 
 
 def test_files_that_are_no_such_images_are_refused_by_name(tmp_path):

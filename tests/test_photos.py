@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_coda import cli, data, presets, training
+from keras_coda import CoDANet, cli, data, presets, training
 from keras_coda.data import photos as photos_module
 from keras_coda.data.photos import Fact, PhotoImages
 from keras_coda.decoding import decoded
+from keras_coda.files import sha256
 from keras_coda.images import read_image
 from keras_coda.reports import Subject
+from keras_coda.training import photo_recipes
 
 RECIPE = {"filters": [2, 2], "kernel_sizes": [3, 1], "ranks": [1, 1], "strides": [2, 1]}
 
@@ -90,6 +92,22 @@ def test_the_image_size_is_chosen_by_the_sizes_of_the_files(tmp_path):
     photos = data.Photos(tmp_path)
     assert photos.sizes == [(640, 480)] * 4
     assert photos.image_shape == (128, 128, 3)
+    assert data.Photos(tmp_path, (16, None, 1)).image_shape == (16, 16, 1)
+    assert data.Photos(tmp_path, (None, 24, 3)).image_shape == (24, 24, 3)
+    for least, side in ((47, 32), (48, 64), (159, 64), (160, 128)):
+        for path in tmp_path.glob("*/*"):
+            picture([least, *path.name.encode(), *path.parent.name.encode()], (least, 200)).save(path)
+        assert data.Photos(tmp_path).image_shape == (side, side, 3)
+
+
+@pytest.mark.one_backend
+def test_a_file_that_changes_is_read_again(folder):
+    """Though it keeps its size: the PNG files of two photos, which are not compressed, have the same."""
+    path = folder / "red" / "plain.png"
+    for seed in (0, 1):
+        picture(seed).save(path, compress_level=0)
+        os.utime(path, (seed, seed))
+        assert photos_module._fact(path).digest == sha256(path)
 
 
 @pytest.mark.one_backend
@@ -331,6 +349,10 @@ def test_large_jpeg_files_are_decoded_small_and_one_at_a_time(tmp_path, monkeypa
         got = PhotoImages([tmp_path / "large.jpg"], (32, 32, 3))[0]
         assert np.abs(got - want).max() <= 4
         assert seen.pop() == ((80, 80), locked)  # an eighth, which has twice the needed pixels
+    # The longer side counts.
+    images = PhotoImages([tmp_path / "large.jpg"], (64, 16, 3))
+    assert (images[0].shape, images.whole([0])[0].shape) == ((64, 16, 3), (64, 32, 3))
+    assert [size for size, _ in seen] == [(160, 160)] * 2
 
 
 def test_random_cuts_are_of_the_whole_photo(folder):
@@ -352,6 +374,20 @@ def test_recipes_fit_the_photos(folder):
         assert recipe.epochs == 100
     with pytest.raises(ValueError, match=r"xs_coda_cifar10 is for images of \(32, 32, 3\)"):
         training.recipe_for_photos(data.Photos(folder, (64, 64, 3)), "xs_coda_cifar10")
+
+
+@pytest.mark.one_backend
+def test_a_recipe_with_a_start_has_its_network(folder, tmp_path, monkeypatch):
+    other = {"temperature": 7.0, "logit_bias": -1.0, "rescaling": "l2", "use_bias": False, "add_negative": False}
+    network, photos = {**RECIPE, "filters": [2, 5], **other}, data.Photos(folder, (40, 8, 3))
+    start = CoDANet(**network, image_shape=photos.image_shape).save_to_preset(tmp_path / "start")
+    recipe = training.recipe_for_photos(photos, start, "my photos")
+    assert recipe.model == {**network, "filters": [2, 2]}
+    assert recipe.augmentation == {"flip": True, "crop_padding": 1}  # at least a pixel; a 16th of the shorter side
+    assert (recipe.name, recipe.batch_size) == ("my_photos", 32)
+    assert recipe.learning_rate < training.recipe_for_photos(photos).learning_rate
+    monkeypatch.setattr(photo_recipes, "_LARGE", len(photos.parts["train"][1]))
+    assert training.recipe_for_photos(photos).batch_size == 128
 
 
 @pytest.mark.one_backend

@@ -44,17 +44,12 @@ def finish(path, facts):
     """Name inputs and outputs, store each weight once and in its dtype, and add the metadata."""
     with tempfile.TemporaryDirectory() as folder:
         model = onnx_ir.load(_simplified(path, pathlib.Path(folder, "simplified.onnx")))
-        common.LiftConstantsToInitializersPass()(model)
         common.DeduplicateInitializersPass(size_limit=ANY_SIZE)(model)
         if facts["weights"] != "float32":
             _store(model, facts["weights"])
-        for tidy in (
-            common.RemoveUnusedNodesPass(),
-            common.RemoveUnusedOpsetsPass(),
-            # The exporters write paths of this machine into these strings.
-            common.ClearMetadataAndDocStringPass(),
-        ):
-            tidy(model)
+        common.RemoveUnusedOpsetsPass()(model)
+        # The exporters write paths of this machine into these strings.
+        common.ClearMetadataAndDocStringPass()(model)
         for values, described in ((model.graph.inputs, facts["inputs"]), (model.graph.outputs, facts["outputs"])):
             for value, (name, axes) in zip(values, described.items(), strict=True):
                 value.name, value.shape = name, onnx_ir.Shape(axes)

@@ -20,6 +20,7 @@ from small_models import CLASSES, small_coda_net
 import keras_coda
 from keras_coda import backend, contractions
 from keras_coda.exporting import FORMATS, formats, metadata_of
+from keras_coda.exporting.explained_model import ExplainedModel
 
 BACKEND = keras.backend.backend()
 TINY = {"filters": [3, CLASSES], "kernel_sizes": [3, 3], "ranks": [2, 2], "strides": [2, 1]}
@@ -104,6 +105,15 @@ def test_any_size(model, images, tmp_path, form):
     for some in (images, images[:, 1:, :5]):
         check(RUN[form](path, some), model.explain(some))
     assert metadata_of(path)["outputs"]["contribution_map"] == ["batch", "height", "width"]
+    if form == "onnx":
+        graph, facts = importlib.import_module("onnx_ir").load(path).graph, metadata_of(path)
+        axes = {value.name: [*map(str, value.shape)] for value in (*graph.inputs, *graph.outputs)}
+        assert axes == {name: [*map(str, of)] for name, of in {**facts["inputs"], **facts["outputs"]}.items()}
+        # Had the exporter written another network, that would be noticed.
+        other = ExplainedModel(small_coda_net(**TINY, temperature=1.0, image_shape=(None, None, 3)))
+        spec = keras.layers.InputSpec(shape=(None, None, None, 3), dtype="float32", name="images")
+        with pytest.raises(ValueError, match="from onnxruntime: other results"):
+            FORMATS[form].load()._check_sizes(other, path, spec)
 
 
 @needs_onnx
@@ -167,6 +177,32 @@ def test_the_predicted_class_of_integer_images(wide, images):
 
 
 @needs_onnx
+def test_an_onnx_file_holds_what_it_needs(wide):
+    file = importlib.import_module("onnx_ir").load(wide[1])
+    assert {*file.opset_imports} == {""}
+    assert file.producer_name == "keras-coda"
+    assert not any(node.doc_string or node.metadata_props for node in file.graph)
+    # Each weight is stored once, and what depends on the weights alone is computed.
+    stored = file.graph.initializers
+    arrays = [value.const_value.numpy() for value in stored.values()]
+    assert len({(array.dtype, array.shape, array.tobytes()) for array in arrays}) == len(arrays)
+    assert all({value.name for value in node.inputs if value is not None} - {*stored} for node in file.graph)
+
+
+@needs_onnx
+@pytest.mark.one_backend
+def test_int8_values_are_the_nearest_of_each_filter(rng):
+    array = (rng.normal(size=(4, 3, 2, 2)) * np.geomspace(1e-3, 1e3, 4)[:, None, None, None]).astype("float32")
+    array[1] = 0
+    with np.errstate(all="raise"):
+        values, scales = FORMATS["onnx"].load()._to_int8(array, 0)
+    assert np.abs(values).max() == 127
+    largest = np.abs(array).max(axis=(1, 2, 3))
+    error = np.abs(values * scales[:, None, None, None] - array).max(axis=(1, 2, 3))
+    assert (error <= largest / 127 / 2 * (1 + 1e-5)).all()
+
+
+@needs_onnx
 @pytest.mark.parametrize(("weights", "tolerance"), [("float16", 2e-3), ("int8", 5e-2)])
 def test_weights_in_fewer_bits(wide, images, tmp_path, weights, tolerance):
     model, full = wide
@@ -177,6 +213,12 @@ def test_weights_in_fewer_bits(wide, images, tmp_path, weights, tolerance):
     explanation, outputs = model.explain(images), RUN["onnx"](path, images)
     errors = [relative_error(outputs[name], getattr(explanation, name)) for name in ("logits", "contribution_map")]
     assert 1e-5 < max(errors) < tolerance  # stored in fewer bits, and not in far too few
+    graph = importlib.import_module("onnx_ir").load(path).graph
+    for node in graph if weights == "int8" else ():
+        if node.op_type == "DequantizeLinear":  # a scale for each filter: those of a convolution come first
+            array, axis = node.inputs[0].const_value.numpy(), node.attributes["axis"].as_int()
+            assert axis == (0 if array.ndim == 4 else array.ndim - 1)
+            assert (np.abs(np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)).max(axis=1) == 127).all()
 
 
 @pytest.mark.parametrize("form", HERE)
@@ -343,6 +385,25 @@ def test_defaults_of_names_and_size(written, tmp_path):
     own.image_size = "large"
     with pytest.raises(ValueError, match=r"`model.image_size` must be .*Received: 'large'"):
         keras_coda.export(own, path, classes=NAMES)
+
+
+@pytest.mark.one_backend
+def test_facts_of_other_models_and_arguments(written, tmp_path):
+    path = tmp_path / "model.onnx"
+    first = small_coda_net(image_shape=(3, None, None), data_format="channels_first", image_size=(9, 7))
+    keras_coda.export(first, path, input_dtype="uint8", probabilities="softmax", weights="float16")
+    assert (written["image_shape"], written["data_format"]) == ([3, 9, 7], "channels_first")
+    assert (written["name"], written["value_range"]) == (first.name, [0, 255])
+    assert [written[key] for key in ("input_dtype", "probabilities", "weights")] == ["uint8", "softmax", "float16"]
+    keras_coda.export(first, path, image_shape=(3, None, None))
+    assert written["inputs"] == {"images": ["batch", 3, "height", "width"]}
+    stem = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, 2, name="cut")])
+    keras_coda.export(keras_coda.models.hybrid(stem, "cut", [CLASSES], [3], [2]), path)
+    assert written["outputs"]["contribution_map"] == ["batch", "map_height", "map_width"]
+    # Of this model it is not known what it takes.
+    layers = keras.layers
+    keras_coda.export(keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(4)]), path)
+    assert written["value_range"] is None
 
 
 @pytest.mark.one_backend

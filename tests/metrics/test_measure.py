@@ -241,6 +241,8 @@ class TestEvaluate:
         names = ["NA", "nan", "null", "1"]
         results = metrics.measure(model, *data, {name: Method() for name in names}, tmp_path, **SETTINGS)
         assert list(results.table["method"].unique()) == names
+        results = metrics.measure(model, *data, {"1": Method()}, tmp_path, **SETTINGS)
+        assert list(results.table["method"].unique()) == ["1"]
 
     def test_refuses_to_go_on_with_other_settings(self, tmp_path, model, data):
         images, labels = data
@@ -250,8 +252,9 @@ class TestEvaluate:
                 metrics.measure(model, images, labels, {"a": Method()}, tmp_path, **{**SETTINGS, name: value})
         with pytest.raises(ValueError, match="'weights'"):
             metrics.measure(colour_model(scale=1.1), images, labels, {"a": Method()}, tmp_path, **SETTINGS)
-        with pytest.raises(ValueError, match=r"Received: \{'images'"):
-            metrics.measure(model, images[:-1], labels[:-1], {"a": Method()}, tmp_path, **SETTINGS)
+        for others in ((images[:-1], labels[:-1]), (images, labels[::-1])):
+            with pytest.raises(ValueError, match=r"Received: \{'images'"):
+                metrics.measure(model, *others, {"a": Method()}, tmp_path, **SETTINGS)
         halved = keras.Model(model.inputs, keras.layers.Rescaling(0.5)(model.outputs[0]))
         with pytest.raises(ValueError, match=r"Received: \{'outputs'"):
             metrics.measure(halved, images, labels, {"a": Method()}, tmp_path, **SETTINGS)
@@ -317,20 +320,23 @@ def test_settings_of_methods_and_of_the_classifier_are_told_apart(model, data, t
     assert len({path.name.split("_")[2] for path in (tmp_path / "a" / "pieces").iterdir()}) == 2
     with pytest.raises(ValueError, match="'activation': 'linear'"):
         metrics.measure(Classifier(model, "linear"), images, labels, {"rise": two[0]}, tmp_path / "a", **settings)
+    other = Classifier(model, input="image")
+    with pytest.raises(ValueError, match=r"Received: \{'input': 'image'\}"):
+        metrics.measure(other, images, labels, {"rise": two[0]}, tmp_path / "a", **settings)
 
 
 @pytest.mark.one_backend
-def test_functions_of_one_name_and_dicts_of_settings_are_told_apart(model, data, tmp_path):
+def test_functions_of_one_name_dicts_of_settings_and_layers_are_told_apart(model, data, tmp_path):
     settings = {**SETTINGS, "metrics": ("deletion",)}
     functions = [lambda x: keras.ops.sigmoid(x), lambda x: keras.ops.sigmoid(x / 100)]
     methods = [functools.partial(RISE, masks=2, activation=function) for function in functions]
-    for number in (1, 2):
+    for options in ({"number": 1}, {"number": 2}, *(keras.layers.ReLU(name=name) for name in ("a", "b", "a"))):
         method = Method()
-        method.options = {"number": number}
+        method.options = options
         methods.append(method)
     for make in methods:
         metrics.measure(model, *data, {"a": make}, tmp_path / "a", **settings)
-    assert len({path.name.split("_")[2] for path in (tmp_path / "a" / "pieces").iterdir()}) == 4
+    assert len({path.name.split("_")[2] for path in (tmp_path / "a" / "pieces").iterdir()}) == 6
     metrics.measure(Classifier(model, functions[0]), *data, {"a": Method()}, tmp_path / "b", **settings)
     with pytest.raises(ValueError, match=r"Received: \{'probabilities'"):
         metrics.measure(Classifier(model, functions[1]), *data, {"a": Method()}, tmp_path / "b", **settings)

@@ -117,6 +117,10 @@ class TestResults:
             results.differences("third")
         with pytest.raises(ValueError, match=r"of 'other' by localisation for the 4 items.*Received: 3 items, 3"):
             results.differences("some")
+        later = table_of("localisation", scores, "other")
+        results = metrics.Results(pd.concat([table_of("localisation", scores), later.assign(item=later["item"] + 1)]))
+        with pytest.raises(ValueError, match=r"for the 4 items.*Received: 4 items, 3"):
+            results.differences("some")
 
     def test_the_same_interval_each_time(self, rng):
         results = metrics.Results(table_of("localisation", rng.normal(size=(50, 4))))

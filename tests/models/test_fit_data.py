@@ -146,6 +146,20 @@ def test_grids_of_the_curve_have_each_class_once(colours):
     with pytest.raises(ValueError, match="a class for each of the size x size cells"):
         callbacks.Localisation(images, labels, size=3)
     assert keras_coda.callbacks is callbacks
+    same, other = (callbacks.Localisation(images, labels, size=2, count=5, seed=seed) for seed in (0, 1))
+    np.testing.assert_array_equal(same._images, curve._images)
+    assert not np.array_equal(other._targets, curve._targets)
+    assert len(np.unique(curve._images, axis=0)) > CLASSES  # not the same image of a class each time
+
+
+@pytest.mark.one_backend
+def test_the_curve_is_measured_in_some_epochs(colours):
+    curve = callbacks.Localisation(*colours, count=2, every=2)
+    model = compiled(small_coda_net(**SIZE, image_shape=(None, None, 3)))
+    model.optimizer.learning_rate = 0.1  # so that no two measurements are equal
+    first, *others = model.fit(*colours, epochs=5, callbacks=[curve], verbose=0).history["localisation"]
+    assert len({first, *others}) == 3
+    assert (others[0], others[2]) == (others[1], others[3])
 
 
 def test_maps_are_of_one_training(colours, tmp_path):

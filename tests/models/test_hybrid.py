@@ -57,6 +57,21 @@ def test_hybrid(rng, tmp_path, train_stem):
     )
 
 
+@pytest.mark.one_backend
+def test_arguments_are_those_of_the_layers():
+    model = hybrid(stem(), "cut", [5, 3], [3, 1], [2, 4], [2, 1], rescaling="l2", use_bias=False)
+    configs = [model.get_layer(f"dau_{number}").get_config() for number in (1, 2)]
+    for key, want in (
+        ("filters", [5, 3]),
+        ("kernel_size", [(3, 3), (1, 1)]),
+        ("rank", [2, 4]),
+        ("strides", [(2, 2), (1, 1)]),
+        ("rescaling", ["l2", "l2"]),
+        ("use_bias", [False, False]),
+    ):
+        assert [config[key] for config in configs] == want
+
+
 def test_what_is_no_stem():
     with pytest.raises(ValueError, match="Received: 2 filters, 1 kernel_sizes, 2 ranks, 2 strides"):
         hybrid(stem(), "cut", [5, 3], [3], [2, 2])

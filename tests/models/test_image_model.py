@@ -11,6 +11,7 @@ from small_models import CLASSES, copy, small_coda_net
 
 from keras_coda import OneVsRestCrossentropy
 from keras_coda.layers.input_encoding import check_unit_range
+from keras_coda.models import image_model
 
 BATCHES, BATCH = 3, 2
 
@@ -187,6 +188,9 @@ def counted_dataset(counted):
             counted.drawn.append(index)
             return super().__getitem__(index)
 
+        def on_epoch_begin(self):
+            counted.drawn.append("begin")
+
         def on_epoch_end(self):
             counted.drawn.append("end")
 
@@ -225,6 +229,14 @@ def test_as_much_is_drawn_as_keras_draws(eager, data, make, method):
     assert sorted(map(str, drawn[0][0])) == sorted(map(str, drawn[1][0]))
     assert drawn[0][1] == drawn[1][1]
     assert drawn[0][0]
+
+
+@pytest.mark.one_backend
+def test_a_dataset_keeps_its_workers(data):
+    dataset = Dataset(*data)
+    dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size = 3, True, 5
+    checked = image_model._CheckedDataset(dataset, None)
+    assert (checked.workers, checked.use_multiprocessing, checked.max_queue_size) == (3, True, 5)
 
 
 def test_the_order_of_a_shuffled_loader_is_as_with_keras(eager, data):

@@ -112,6 +112,7 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_executed(tmp_path, monkeyp
     good = state()
     first, *_ = good
     second = list(good)[4]
+    of_six_channels = {key: value for key, value in state(numbers=(1, 0, 2)).items() if key.startswith("1.")}
     (tmp_path / "evil.pt").write_bytes(pickle.dumps({first: Evil()}))
     (tmp_path / "text.pt").write_text("no checkpoint")
     whole = saved(good, tmp_path).read_bytes()
@@ -126,6 +127,7 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_executed(tmp_path, monkeyp
         ({key: value for key, value in good.items() if key != second}, r"layer 1 lacks 1\.weight"),
         ({**good, second: good[second][1:]}, r"layer 1 does not fit\. Expected: A of shape \(45 n, 3, 1, 1\)"),
         ({**good, first: good[first][:, :, :2]}, r"layer 0 does not fit\. Expected: B of shape \(r, c, k, k\)"),
+        ({**good, **of_six_channels}, r"layer 1 does not fit\. Expected: B of shape \(r, 5, k, k\)"),
         ({**good, first: good[first] * np.nan}, "layer 0 must be finite"),
         ([good], "no checkpoint that can be read"),
     ):

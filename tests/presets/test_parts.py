@@ -158,6 +158,17 @@ def test_the_hub_gets_one_file(hub, folder, saved):
     check_weights(presets.load("hf://user/tiny"), rounded(saved[1]))
 
 
+def test_as_many_parts_as_names_have_numbers(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    for size in (301, 300):
+        path.write_bytes(bytes(size))
+        if size > 300:
+            with pytest.raises(presets.PresetError, match="at most 100 parts of 301 bytes"):
+                weights.split(path, 3)
+    assert weights.split(path, 3) == 100
+    assert [path.name for path in parts(tmp_path)] == weights.names(100)
+
+
 def test_only_the_names_of_weights_are_taken_for_weights():
     names = [*weights.names(None), *weights.names(100)]
     assert all(weights.is_weights(name) for name in names)

@@ -159,9 +159,12 @@ def test_weights_that_are_read_are_not_drawn_before(folder, monkeypatch):
 def test_on_a_full_disk_nothing_is_written(tmp_path, monkeypatch):
     presets.save(coda_net(), tmp_path / "mine", **FACTS)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**30, 2**30 - 1000, 1000))
-    with pytest.raises(presets.PresetError, match=r"must have 1,\d{3},\d{3} bytes free .* Received: 1,000"):
-        presets.save(coda_net(), tmp_path / "mine", **FACTS, overwrite=True)
+    # Parts of the weights are written beside the whole file.
+    for free in (1000, 2**20 + 6 * coda_net().count_params()):
+        usage = shutil._ntuple_diskusage(2**30, 2**30 - free, free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, usage=usage: usage)
+        with pytest.raises(presets.PresetError, match=rf"must have 1,\d{{3}},\d{{3}} bytes free .* Received: {free:,}"):
+            presets.save(coda_net(), tmp_path / "mine", **FACTS, overwrite=True)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
@@ -291,8 +294,8 @@ def test_unreleased_weights_are_an_error_that_says_what_there_is(name, monkeypat
     with pytest.raises(presets.PresetError, match="not released"):
         presets.metadata(name)
     # The large ones take seconds to build, so only the call is checked.
-    monkeypatch.setattr(keras_coda.CoDANet, "from_size", lambda *arguments, **options: arguments)
-    assert presets.load(name, load_weights=False) == UNRELEASED[name][:2]
+    monkeypatch.setattr(keras_coda.CoDANet, "from_size", lambda *arguments, dtype: arguments if dtype else None)
+    assert presets.load(name, load_weights=False, dtype="bfloat16") == UNRELEASED[name][:2]
 
 
 def test_an_untrained_architecture_has_a_name():
@@ -570,6 +573,13 @@ def test_a_small_file_gets_no_long_network(saved, tmp_path, count):
 
 
 @pytest.mark.one_backend
+def test_a_small_file_gets_no_more_values_than_can_be_built(folder, monkeypatch):
+    monkeypatch.setattr(presets.architecture, "MOST_VALUES", 10)
+    with pytest.raises(presets.PresetError, match=r"config\.json is too large.* 10 values"):
+        presets.load(folder)
+
+
+@pytest.mark.one_backend
 def test_classes_may_be_more_than_the_entries_of_other_lists(tmp_path):
     names = [f"class {number}" for number in range(1001)]
     shape = {"image_shape": (2, 2, 3), "data_format": "channels_last"}
@@ -626,7 +636,12 @@ def test_weights_of_other_files_or_larger_than_theirs_are_refused(folder, tmp_pa
     def texts(file):
         file[name] = np.full(shape, b"1.0")
 
-    for change in (external, linked, large, texts):
+    def virtual(file):
+        layout = h5py.VirtualLayout(shape, "float32")
+        layout[...] = h5py.VirtualSource(tmp_path / "other.h5", "x", shape)
+        file.create_virtual_dataset(name, layout)
+
+    for change in (external, linked, large, texts, virtual):
         path.write_bytes(original)
         with h5py.File(path, "r+") as file:
             del file[name]

@@ -150,6 +150,8 @@ def test_explanations_are_drawn_or_taken_from_the_folder(hub, preset, tmp_path):
     files = published(hub, "user/own")
     assert files["explanations.png"] == b"a picture"
     assert "notes.txt" not in files
+    presets.publish(own, "user/own", token=TOKEN, images=images(model))
+    assert published(hub, "user/own")["explanations.png"] != b"a picture"
 
 
 def test_of_many_images_the_first_are_drawn(hub, preset, monkeypatch):
@@ -306,6 +308,17 @@ def test_the_script(hub, preset, set_environment, tmp_path, load, capsys):
     assert hub.repositories["user/tiny"].messages[-1] == "from a script"
     assert "explanations.png" in published(hub, branch="v1")
     assert "app.py" in published(hub, "space:user/tiny")
+
+
+def test_a_card_of_images_of_any_size_and_of_many_classes(preset):
+    classes = [f"kind {number}" for number in range(25)]
+    facts = {**presets.metadata(preset[0]), "image_shape": [None, None, 3], "classes": classes}
+    text = str(model_card(facts, "hf://user/tiny"))
+    assert "Images must have the shape [None, None, 3] (channels_last)" in text
+    assert "It knows 25 classes" in text
+    assert "kind 19, and 5 more.\n" in text
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "None" not in snippet
 
 
 def test_names_on_the_card_are_text_and_nothing_else(preset):

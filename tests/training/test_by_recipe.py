@@ -1,6 +1,7 @@
 """From a recipe to a preset."""
 
 import dataclasses
+import types
 
 import keras
 import numpy as np
@@ -143,6 +144,13 @@ def test_a_training_is_not_resumed_with_other_data(recipe, few_digits, tmp_path,
     assert results["epochs"] == 2
 
 
+@pytest.mark.one_backend
+@pytest.mark.parametrize("other", [{"epochs": 3}, {"start": "xs_coda_digits"}, {"limit_minutes": 1.0}])
+def test_all_that_decides_a_training_is_in_its_plan(recipe, tmp_path, other):
+    runs = [fitting.Run(recipe, tmp_path, training.Options(**options)) for options in ({}, {"verbose": 0}, other)]
+    assert runs[0].plan == runs[1].plan != runs[2].plan
+
+
 @pytest.mark.parametrize("name", ["Fotos_(2023)", "写真", "cats & dogs", "_new", "-"])
 def test_names_of_all_scripts_are_those_of_presets(recipe, few_digits, tmp_path, name):
     training.train(dataclasses.replace(recipe, name=name), tmp_path / name, epochs=1, verbose=0)
@@ -230,6 +238,37 @@ def test_a_preset_of_a_users_own_data_has_no_license(recipe, few_digits, tmp_pat
 
 
 @pytest.mark.one_backend
+def test_classes_may_share_a_name_and_data_are_in_the_given_folder(recipe, few_digits, tmp_path, monkeypatch):
+    folders, shared = [], few_digits._replace(classes=[*"0123456788"])
+    monkeypatch.setitem(dataset_module._LOADERS, "digits", lambda data_dir: folders.append(data_dir) or shared)
+    model, _ = training.train(recipe, tmp_path / "preset", epochs=1, verbose=0, data_dir=tmp_path)
+    assert model.class_names is None
+    assert presets.metadata(tmp_path / "preset")["classes"] == shared.classes
+    assert folders == [tmp_path]
+
+
+@pytest.mark.one_backend
+def test_the_first_test_images_are_explained(few_digits, monkeypatch):
+    explained = []
+
+    class Model:
+        classes = 10
+
+        def predict(self, images, verbose):
+            return np.eye(10, dtype="float32")[few_digits.y_test[: len(images)]]
+
+        def explain(self, images, target):
+            explained.append(images)
+            return types.SimpleNamespace(relative_residual=np.full((len(images), 10), 0.5 / len(explained)))
+
+    monkeypatch.setattr(by_recipe, "EXPLAINED", 35)
+    monkeypatch.setattr(by_recipe, "EXPLAINED_AT_ONCE", 2)
+    results = training.score(Model(), few_digits)
+    assert (results["test_accuracy"], results["completeness_residual"]) == (1.0, 0.5)
+    np.testing.assert_array_equal(np.concatenate(explained), few_digits.x_test[:3])
+
+
+@pytest.mark.one_backend
 def test_a_tilde_is_the_home_folder(recipe, tmp_path, monkeypatch):
     home = tmp_path / "home"
     home.mkdir()
@@ -284,6 +323,9 @@ def test_a_training_that_diverges_ends_with_the_last_good_epoch(recipe, few_digi
         weights = [*arrays.values()]
     for got, want in zip(presets.load(tmp_path / "preset.last_good").get_weights(), weights, strict=False):
         np.testing.assert_array_equal(got, want)
+    # Once more, from the state of epoch 2.
+    with pytest.raises(FloatingPointError, match=r"in epoch 3\..*after epoch 2.*last_good"):
+        training.train(recipe, out, epochs=4, verbose=0)
 
 
 def test_what_is_not_finite_is_not_drawn(recipe, few_digits, tmp_path, monkeypatch):
@@ -531,6 +573,26 @@ def test_a_training_starts_from_the_weights_of_a_preset(recipe, tmp_path):
         with pytest.raises(presets.PresetError, match=message):
             training.train(other, tmp_path / "third", start=start, verbose=0)
     assert not (tmp_path / "third").exists()
+
+
+@pytest.mark.one_backend
+def test_a_new_last_layer_is_that_of_the_seed(recipe, few_digits, tmp_path):
+    model = CoDANet(**recipe.model, image_shape=(None, None, 1))
+    folder = model.save_to_preset(tmp_path / "start", classes=[*"abcdefghij"])
+    seeded = [dataclasses.replace(recipe, seed=seed) for seed in (0, 0, 1)]
+    first, same, other = (by_recipe._weights_of(folder, one, few_digits) for one in seeded)
+    assert all(map(np.array_equal, first, same))
+    assert not all(map(np.array_equal, first, other))
+
+
+@pytest.mark.one_backend
+def test_a_schedule_is_in_epochs_of_the_recipe(recipe):
+    stairs = dataclasses.replace(recipe, schedule={"decay": "steps", "factor": 0.5, "every": 5})
+    optimizer, rates = fitting.optimizer(stairs, steps=100), []
+    for step in (0, 24, 25, 99):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    np.testing.assert_allclose(rates, 0.05 * np.array([1, 1, 0.5, 0.125]), rtol=1e-5)
 
 
 @pytest.mark.skipif(not backend.takes_device_batches, reason="Here `fit` takes its batches from the host.")

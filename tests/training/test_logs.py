@@ -1,5 +1,7 @@
 """Maps and localisation over a training, for data and networks of other kinds."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from small_models import CLASSES, IMAGE_SHAPE, small_coda_net
 from keras_coda import CoDANet, callbacks
 from keras_coda.explanations.video import write_animation
 from keras_coda.losses import OneVsRestCrossentropy
+from keras_coda.training.logs import Table, first_of_each_class
 
 NAMES = [str(number) for number in range(CLASSES)]
 
@@ -35,6 +38,37 @@ def test_a_training_resumed_with_other_images_ends_with_an_animation_of_these(rn
         fit(small_coda_net(seed=0), images, labels, maps, **settings)
     with Image.open(tmp_path / "maps.webp") as animation, Image.open(tmp_path / "maps" / "epoch_00004.png") as last:
         assert (animation.size, animation.n_frames) == (last.size, 1)
+
+
+@pytest.mark.one_backend
+def test_pictures_of_another_training_are_replaced_and_those_of_this_one_stay(rng, tmp_path):
+    images, labels = rng.random((4, *IMAGE_SHAPE), "float32"), np.arange(4) % CLASSES
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    written = []
+    for settings in ({"epochs": 1}, {"epochs": 2, "initial_epoch": 1}):
+        if not written:
+            (folder / "epoch_00000.png").write_bytes(b"former")
+        (folder / "epoch_00007.png").write_bytes(b"former")
+        fit(small_coda_net(), images, labels, callbacks.Maps(images[:1], labels[:1], NAMES, folder), **settings)
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert [sorted(files) for files in written] == [[f"epoch_0000{n}.png" for n in range(count)] for count in (2, 3)]
+    assert written[0].items() < written[1].items()
+    assert b"former" not in written[0].values()
+
+
+@pytest.mark.one_backend
+def test_a_table_has_the_columns_of_all_rows(tmp_path):
+    state = types.SimpleNamespace(history=[{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "localisation": 1.0}])
+    Table(state, tmp_path / "training.csv").on_epoch_end(1)
+    assert (tmp_path / "training.csv").read_text() == "epoch,loss,localisation\n1,0.5,\n2,0.25,1.0\n"
+
+
+@pytest.mark.one_backend
+def test_the_first_images_of_each_class_in_their_order():
+    labels = np.array([3, 3, 0, 2, 0, 1])
+    assert [*first_of_each_class(labels)] == [0, 2, 3, 5]
+    assert [*first_of_each_class(labels, 3)] == [0, 2, 3]
 
 
 @pytest.mark.one_backend
