@@ -133,10 +133,9 @@ class Job:
         self.data = arrays.wait(self.arguments.data, self.arguments.wait)
         self.start()
         with contextlib.closing(self.feed()) as feed, ThreadPoolExecutor(1) as self.compiler:
-            prepared = self.prepare(0, feed)
+            prepared = self.compiler.submit(self.prepare, 0, feed)
             for number, stage in enumerate(self.stages):
-                following = self.train(number, stage, prepared, feed)
-                prepared = following and following.result()
+                prepared = self.train(number, stage, prepared, feed)
         self.save()
         self.test_at_native_size()
         self.measure()
@@ -221,9 +220,8 @@ class Job:
 
         Returns a future of the next stage's `Prepared`, which is compiled in the meantime; of the last stage, `None`.
         """
+        (program, test, compiled), a_step = self.within_memory(number, prepared, feed)
         batch, chunk, a_epoch = self.batch, self.chunk, self.epoch_steps
-        program, test, compiled = prepared
-        a_step = self.seconds_a_step(program, feed)
         is_last = number == len(self.stages) - 1
         following = None if is_last else self.compiler.submit(self.prepare, number + 1, feed)
         speed = {"compiled_in": round(compiled, 1), "images_a_second": round(batch / a_step)}
@@ -263,7 +261,8 @@ class Job:
                 facts = {"loss": np.mean(losses), "training_accuracy": np.mean(hits), "rate": of_call[-1]}
                 if last or time.monotonic() > self.tested + TEST_EVERY:
                     facts["test_accuracy"] = test(self.weights)
-                    self.results["test_accuracy"] = facts["test_accuracy"]
+                    if stage.size == self.native:  # A preset is for images of full size.
+                        self.results["test_accuracy"] = facts["test_accuracy"]
                     self.tested = time.monotonic()
                 facts = {key: round(float(value), 6) for key, value in facts.items()}
                 self.say(size=stage.size, epochs=self.results["epochs"], images=self.seen, **facts)
@@ -276,6 +275,17 @@ class Job:
         if not is_last:
             self.save()  # The next stage may not fit into the GPU's memory.
         return following
+
+    def within_memory(self, number, prepared, feed):
+        """The `Prepared` of a future, and the seconds of a step. If it does not fit the memory, batches are halved."""
+        try:
+            return prepared.result(), self.seconds_a_step(prepared.result().steps, feed)
+        except jax.errors.JaxRuntimeError as problem:
+            if "RESOURCE_EXHAUSTED" not in str(problem) or self.batch == 1:
+                raise
+            self.set_batch(self.batch // 2)
+            self.say(problem=str(problem)[:500], batch=self.batch)
+        return self.within_memory(number, self.compiler.submit(self.prepare, number, feed), feed)
 
     def seconds_a_step(self, program, feed):
         """Seconds of a step: those of the second of two calls, whose results are discarded, or of its images."""

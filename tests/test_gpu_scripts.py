@@ -3,6 +3,11 @@
 import contextlib
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import time
+import types
 
 import keras
 import numpy as np
@@ -133,6 +138,54 @@ def test_files_are_laid_out_so_that_each_folder_fits(load):
         parcels([7], 6)
 
 
+INSTALL = """
+import numpy as np
+CIFAR10_CLASSES = ["a", "b"]
+def cifar10(split):
+    count = 2000 if split == "train" else 1000
+    return np.full((count, 32, 32, 3), count // 1000, "uint8"), np.zeros(count, "uint8")
+"""
+
+
+@pytest.mark.one_backend
+def test_folders_fit_a_transfer_with_the_checkout_and_are_unpacked(load, tmp_path, monkeypatch):
+    pack, unpack, arrays = load("gpu_pack"), load("gpu_unpack"), load("gpu.arrays")
+    checkout, data, start = tmp_path / "checkout", tmp_path / "data", tmp_path / "xl_1"
+    subprocess.run(["git", "init", "-q", checkout], check=True)
+    sizes = {checkout / "code.py": 200, start / "config.json": 50, start / "model.weights.h5.00": 690}
+    sizes |= {data / "cifar10" / f"{i}.webp": 390 + i for i in range(3)}
+    for path, size in sizes.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes([size % 256]) * size)
+    (checkout / ".gitignore").write_text("build/\n")
+    (data / "install.py").write_text(INSTALL)
+    monkeypatch.chdir(checkout)
+    for name, size in {"MIB": 1, "SPARE": 100, "LEAST": 300}.items():
+        monkeypatch.setattr(pack, name, size)
+    monkeypatch.setattr(pack, "wheels", lambda folder: [])
+    arguments = ["s", "--data", str(data), "--limit"]
+    with pytest.raises(SystemExit):
+        pack.main([*arguments, "600"])
+    pack.main([*arguments, "1000"])
+    pack.main([*arguments, "1000", "--start", str(start)])  # Folders of before neither count nor stay.
+    folders = sorted((checkout / "build/gpu/s").iterdir())
+    assert [folder.name for folder in folders] == ["1", "2", "3", "4"]
+    for folder in folders:
+        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 1000 - 200 - 7 - 100
+
+    monkeypatch.setattr(unpack, "CIFAR10_IMAGES", {"train": 2000, "test": 1000})
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    target = tmp_path / "gpu"
+    for folder in folders:
+        assert not (target / "arrays" / arrays.COMPLETE).exists()
+        unpack.main([str(folder), str(target), "--no-wheels"])
+    monkeypatch.delitem(sys.modules, "install")
+    for path in start.iterdir():
+        assert (target / "start" / path.name).read_bytes() == path.read_bytes()
+    dataset = arrays.load(target / "arrays")
+    assert (dataset.x_train.shape, dataset.x_test.max()) == ((2000, 32, 32, 3), 1)
+
+
 def test_arrays_are_read_when_they_are_complete(load, tmp_path):
     arrays = load("gpu.arrays")
     make_data(tmp_path, arrays)
@@ -179,8 +232,8 @@ def test_parts_from_several_folders_are_one_preset(load, tmp_path, rng, monkeypa
     model = small_coda_net(image_shape=(SIZE, SIZE, 3))
     images, labels = np.load(tmp_path / "x_test.npy"), np.load(tmp_path / "y_test.npy")
     accuracy = float(np.mean(model.predict(images, verbose=0).argmax(-1) == labels))
-    facts = {"dataset": "noise", "classes": ["a", "b", "c", "d"], "results": {"test_accuracy": accuracy}}
-    preset = presets.save(model, tmp_path / "preset", **facts, part_bytes=5000)
+    facts = {"dataset": "noise", "classes": ["a", "b", "c", "d"], "description": "Of noise.", "license": "MIT"}
+    preset = presets.save(model, tmp_path / "preset", **facts, results={"test_accuracy": accuracy}, part_bytes=5000)
     folders = [tmp_path / "1", tmp_path / "2" / "deeper"]
     split_up(preset, folders)
     arguments = [str(tmp_path / "1"), str(tmp_path / "2"), "--data", str(tmp_path), "--out", str(tmp_path / "joined")]
@@ -188,6 +241,7 @@ def test_parts_from_several_folders_are_one_preset(load, tmp_path, rng, monkeypa
     assert join.main([*arguments, "--half", "--parts"]) == 0
     metadata = presets.metadata(tmp_path / "joined")
     assert metadata["weights_parts"] > 1
+    assert {key: metadata[key] for key in ("name", *facts)} == {"name": "joined", **facts}
     assert metadata["results"]["test_accuracy"] == accuracy
     assert metadata["results"]["completeness_residual"] < 1e-5
     for array, other in zip(presets.load(tmp_path / "joined").get_weights(), model.get_weights(), strict=True):
@@ -196,6 +250,8 @@ def test_parts_from_several_folders_are_one_preset(load, tmp_path, rng, monkeypa
     presets.add_results(preset, {"test_accuracy": 0.999})
     split_up(preset, folders)
     assert join.main(arguments) == 1
+    for array, other in zip(presets.load(tmp_path / "joined").get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(array, other)
     part = next(folders[0].glob("*.h5.*"))
     (folders[1] / part.name).write_bytes(b"")
     with pytest.raises(ValueError, match="twice, with different contents"):
@@ -253,8 +309,9 @@ needs_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the job
 
 
 @pytest.fixture
-def tiny(load, tmp_path):
+def tiny(load, tmp_path, monkeypatch):
     """A recipe of a tiny network, and the command line for it."""
+    monkeypatch.setattr(load("gpu.log"), "BEGAN", time.monotonic())
     make_data(tmp_path, load("gpu.arrays"))
     recipe = {
         "base": "s_coda_cifar10_fast",
@@ -346,14 +403,16 @@ def test_a_job_trains_and_a_second_one_goes_on(load, tiny, tmp_path, monkeypatch
         return call
 
     monkeypatch.setattr(programs, "steps", recorded)
-    assert train.main(tiny("first", "--rates", "0.03,0.01", "--stages", "4:0.2,8:0.8")) == 0
+    assert train.main(tiny("first", "--rates", "0.01,0.03", "--stages", "4:0.2,8:0.8")) == 0
+    assert (tmp_path / "first" / "pid").read_text() == str(os.getpid())
     said = lines(tmp_path / "first")
     tried = {line["tried"]: float(line["loss"]) for line in said if "tried" in line}
-    assert [*tried] == [0.03, 0.01]
+    assert [*tried] == [0.01, 0.03]
     trained = [line for line in said if "loss" in line and "tried" not in line]
     assert [line["size"] for line in trained] == [4, 4, 4, 8, 8, 8]
     # The rate falls in the last stage alone, from the best of those tried.
-    best = min(tried, key=lambda rate: tried[rate])
+    best = 0.03
+    assert tried[best] < tried[0.01]
     assert [line["rate"] for line in trained[:3]] == pytest.approx([best] * 3)
     assert 0 < trained[-1]["rate"] < trained[-2]["rate"] < trained[-3]["rate"] < best
     of_steps = keys[len(tried) :]
@@ -364,6 +423,7 @@ def test_a_job_trains_and_a_second_one_goes_on(load, tiny, tmp_path, monkeypatch
     assert results["epochs"] == 6
     assert results["test_accuracy"] > 0.4  # of 4 classes
     model = presets.load(tmp_path / "first" / "preset")
+    assert any((array != array.astype("float16")).any() for array in model.get_weights())
     images, labels = np.load(tmp_path / "x_test.npy"), np.load(tmp_path / "y_test.npy")
     assert np.mean(model.predict(images, verbose=0).argmax(-1) == labels) == pytest.approx(results["test_accuracy"])
 
@@ -437,6 +497,15 @@ def test_a_job_that_is_too_short_or_unknown_does_not_start(load, tiny, tmp_path,
 
 
 @needs_jax
+def test_time_counts_from_the_start_of_the_process_and_is_kept_to_measure_and_save(load, plan, tiny, monkeypatch):
+    train = load("gpu_train")
+    monkeypatch.setattr(train.log, "seconds", lambda: 100.0)
+    monkeypatch.setattr(train, "time", types.SimpleNamespace(monotonic=lambda: 1000.0))
+    job = train.Job(train.parse(tiny("out", "--measuring", "50")))
+    assert (job.end, job.train_until) == (1000 + 9 * 60 - 100, 1000 + 9 * 60 - 100 - 50 - plan.SAVING)
+
+
+@needs_jax
 def test_kernels_that_are_off_are_told(load, monkeypatch):
     kernels, model = load("gpu.kernels"), small_coda_net(image_shape=(None, None, 3), dtype="mixed_bfloat16")
     assert 0 < kernels.excess(model, SIZE, "direct")[0] < kernels.TOLERANCE
@@ -505,6 +574,48 @@ def test_a_loss_that_is_not_finite_leaves_what_was_saved(load, plan, tiny, tmp_p
 
 
 @needs_jax
+@pytest.mark.parametrize("when", ["compiled", "run"])
+def test_batches_that_do_not_fit_into_the_memory_are_halved(load, tiny, tmp_path, monkeypatch, when):
+    """In the second stage, after a first one with whole batches."""
+    train, programs = load("gpu_train"), load("gpu.programs")
+    steps, problem = programs.steps, "RESOURCE_EXHAUSTED: Out of memory"
+
+    def fails(*_):
+        raise programs.jax.errors.JaxRuntimeError(problem)
+
+    def limited(model, optimizer, feed, shape):
+        if model.scale == 1 and shape[1] > 4:
+            return fails if when == "run" else fails()
+        return steps(model, optimizer, feed, shape)
+
+    monkeypatch.setattr(programs, "steps", limited)
+    options = ("--rates", "0.03", "--grids", "0", "--stages", "4:0.2,8:0.8")
+    assert train.main(tiny("halved", *options)) == 0
+    said = lines(tmp_path / "halved")
+    assert [line["batch"] for line in said if "problem" in line] == [4]
+    assert [line["epochs"] for line in said if "rate" in line and "steps" in line] == [3, 3]
+    assert presets.metadata(tmp_path / "halved" / "preset")["results"]["epochs"] == 6
+    problem = "INTERNAL: another one"
+    with pytest.raises(RuntimeError, match="another one"):
+        train.main(tiny("other", *options))
+
+
+@needs_jax
+def test_a_preset_has_no_accuracy_of_smaller_images(load, tiny, tmp_path, monkeypatch):
+    train, save, saved = load("gpu_train"), presets.save, []
+
+    def recorded(*arguments, **options):
+        saved.append({**options["results"]})
+        return save(*arguments, **options)
+
+    monkeypatch.setattr(presets, "save", recorded)
+    assert train.main(tiny("two", "--rates", "0.03", "--grids", "0", "--stages", "4:0.2,8:0.8")) == 0
+    assert saved[0] == {"epochs": 3}
+    assert list(saved[-1]) == ["epochs", "test_accuracy"]
+    assert all("test_accuracy" in line for line in lines(tmp_path / "two") if "loss" in line and line["epochs"] == 3)
+
+
+@needs_jax
 def test_steps_that_are_faster_than_measured_give_all_epochs(load, tiny, tmp_path, monkeypatch):
     train = load("gpu_train")
     monkeypatch.setattr(train.Job, "seconds_a_step", lambda *_: 30.0)
@@ -512,6 +623,29 @@ def test_steps_that_are_faster_than_measured_give_all_epochs(load, tiny, tmp_pat
     (planned,) = [line for line in lines(tmp_path / "faster") if "steps" in line and "rate" in line]
     assert planned["epochs"] < 3
     assert presets.metadata(tmp_path / "faster" / "preset")["results"]["epochs"] == 6
+
+
+@needs_jax
+def test_training_ends_after_a_call_that_takes_too_long(load, tiny, tmp_path, monkeypatch):
+    train, programs = load("gpu_train"), load("gpu.programs")
+    clock, steps = types.SimpleNamespace(now=0.0, monotonic=lambda: clock.now), programs.steps
+    durations = iter([40, 40, 40, 40, 1000])  # The first two are to measure the speed.
+
+    def timed(*arguments):
+        program = steps(*arguments)
+
+        def call(*given):
+            clock.now += next(durations)
+            return program(*given)
+
+        return call
+
+    monkeypatch.setattr(programs, "steps", timed)
+    monkeypatch.setattr(train, "time", clock)
+    assert train.main(tiny("late", "--rates", "0.03", "--grids", "0")) == 0
+    (planned,) = [line for line in lines(tmp_path / "late") if "rate" in line and "steps" in line]
+    (done,) = [line for line in lines(tmp_path / "late") if "steps_done" in line]
+    assert (planned["steps"], done["steps_done"], done["of"], done["late"]) == (36, 12, 36, True)
 
 
 @needs_jax

@@ -25,7 +25,6 @@ class OnDevice:
         augmentation: a `keras_coda.data.Augmentation` without RandAugment.
 
     Attributes:
-        shapes: what a call has for images and labels, as arrays or their shapes.
         flip, crop_padding: the augmentation that is left to the program.
         seconds_a_step: seconds in which a step's images are ready.
     """
@@ -34,8 +33,11 @@ class OnDevice:
 
     def __init__(self, images, labels, augmentation):
         self.images, self.labels = jax.numpy.asarray(images), jax.numpy.asarray(labels)
-        self.shapes = self.images, self.labels
         self.flip, self.crop_padding = augmentation.flip, augmentation.crop_padding or 0
+
+    def shapes(self, count):
+        """What a call has for images and labels, as arrays or their shapes, where it takes `count` images."""
+        return self.images, self.labels
 
     def calls(self, order):
         """For each array of indices `(steps, batch)`: images, labels, and their places in these."""
@@ -66,16 +68,16 @@ class Augmented:
             os.cpu_count(), multiprocessing.get_context("spawn"), _open, (folder, augmentation)
         )
         steps, batch = shape
-        count = steps * batch
-        first = self._start(np.arange(count).reshape(shape) % len(labels))
-        image = self._finish(*first)[0][0]  # Not timed: the processes start.
+        first = self._start(np.arange(steps * batch).reshape(shape) % len(labels))
+        self._image = self._finish(*first)[0][0]  # Not timed: the processes start.
         began = time.monotonic()
         self._finish(*self._start(first[0]))
         self.seconds_a_step = (time.monotonic() - began) / steps
-        self.shapes = (
-            jax.ShapeDtypeStruct((count, *image.shape), image.dtype),
-            jax.ShapeDtypeStruct((count,), labels.dtype),
-        )
+
+    def shapes(self, count):
+        """What a call has for images and labels, as arrays or their shapes, where it takes `count` images."""
+        images = jax.ShapeDtypeStruct((count, *self._image.shape), self._image.dtype)
+        return images, jax.ShapeDtypeStruct((count,), self.labels.dtype)
 
     def calls(self, order):
         """For each array of indices `(steps, batch)`: augmented images, labels, and their places in these."""

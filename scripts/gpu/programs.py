@@ -84,7 +84,7 @@ def steps(model, optimizer, feed, shape):
         program,
         strongly_typed(variable.value for variable in model.trainable_variables),
         strongly_typed(variable.value for variable in optimizer.variables),
-        *feed.shapes,
+        *feed.shapes(shape[0] * shape[1]),
         jnp.zeros(shape, "int32"),
         jax.random.key(0),
         jnp.zeros(shape[0], "float32"),
