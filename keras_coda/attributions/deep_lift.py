@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
+from keras_coda import backend
 from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack, pulled_back
@@ -152,15 +153,10 @@ def _rescaled(f, inputs, references):
     return ops.where(small, y, _with_value(y, ops.multiply(multiplier, x)))
 
 
-@ops.custom_gradient
-def _with_finite_gradient(x):
-    """`x`, with 0 for gradients that are not finite, such as that of a root at 0, and 0 times infinity."""
-
-    def grad(*args, upstream=None):
-        gradient = args[0] if upstream is None else upstream
-        return ops.where(ops.isfinite(gradient), gradient, 0.0)
-
-    return x + 0.0, grad
+# `x`, with 0 for gradients that are not finite, such as that of a root at 0, and 0 times infinity.
+_with_finite_gradient = backend.custom_gradient(
+    lambda x: (x + 0.0, ()), lambda _, gradient: (ops.where(ops.isfinite(gradient), gradient, 0.0),)
+)
 
 
 def _multiplied(f, inputs, references):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_coda import backend
 from keras_coda.attributions.gradient import Gradient
 from keras_coda.attributions.pull_back import PullBack
 from keras_coda.linear_maps.views import view
@@ -52,13 +53,10 @@ class GuidedBackpropagation(Gradient):
         self._pull_back = PullBack(classifier, replace)
 
 
-@ops.custom_gradient
-def _guided_relu(x):
-    def grad(*args, upstream=None):
-        gradient = args[0] if upstream is None else upstream
-        return ops.where(x > 0, ops.relu(gradient), 0.0)
-
-    return ops.relu(x), grad
+_guided_relu = backend.custom_gradient(
+    lambda x: (ops.relu(x), (x,)),
+    lambda residuals, gradient: (ops.where(residuals[0] > 0, ops.relu(gradient), 0.0),),
+)
 
 
 def _replacement(operation, form):
