@@ -109,11 +109,10 @@ class ImageModel(keras.Model):
 
     def _check_shape(self, images):
         """Check images before Keras does: on JAX its error leaves the model without weights."""
-        if len(self.inputs) == 1:
-            expected, shape = self.inputs[0].shape, tuple(images.shape)
-            if expected[-1] == 1 and len(shape) == len(expected) - 1:
-                expected = expected[:-1]  # Keras adds this axis.
-            check_shape(self.name, expected, shape)
+        expected, shape = self.inputs[0].shape, tuple(images.shape)
+        if expected[-1] == 1 and len(shape) == len(expected) - 1:
+            expected = expected[:-1]  # Keras adds this axis.
+        check_shape(self.name, expected, shape)
 
 
 def _readable(array):
