@@ -69,8 +69,6 @@ def plot_curves(
     ax: Any,
     curves: Mapping[str, Any],
     published: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
-    ylabel: str = "mean probability of the class",
-    legend: bool = True,
     mark: str = "",
     published_as: str = "published",
 ) -> None:
@@ -81,8 +79,6 @@ def plot_curves(
         curves: dict from methods (or other labels) to tables with the columns x (share of the pixels), mean, low and
             high.
         published: dict from the same labels to `(x, y)`, x in percent.
-        ylabel: label of the y axis.
-        legend: whether there is a legend.
         mark, published_as: see `plot_boxes`.
     """
     published = {key: value for key, value in (published or {}).items() if key in curves}
@@ -96,12 +92,11 @@ def plot_curves(
         ax.plot(x, curve["mean"], linewidth=2 if own else 1.2, label=display_name(label), **style)
         if label in published:
             ax.plot(*published[label], linewidth=1, linestyle="--", **style)
-    ax.set(xlabel="pixels removed, %", ylabel=ylabel, ylim=(0, 1.02))
+    ax.set(xlabel="pixels removed, %", ylabel="mean probability of the class", ylim=(0, 1.02))
     ax.set_xlim(0, max(100 * curve["x"].max() for curve in curves.values()))
     if published:
         ax.plot([], [], color=GRAY, linewidth=1, linestyle="--", label=_published(mark, published_as))
-    if legend:
-        ax.legend(fontsize=6, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    ax.legend(fontsize=6, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     _finish(ax)
 
 

@@ -19,7 +19,6 @@ def plot_methods(
     maps: Mapping[str, np.ndarray],
     titles: Sequence[str],
     data_format: str = "channels_last",
-    size: int = 128,
 ) -> Any:
     """Plot images, and below each the maps of every method.
 
@@ -28,7 +27,6 @@ def plot_methods(
         maps: dict from methods to `(N, H, W)` maps. Each map has its own scale.
         titles: N strings, above the images.
         data_format: that of the images.
-        size: width of a panel in pixels.
 
     Returns:
         The `matplotlib.figure.Figure`.
@@ -36,7 +34,7 @@ def plot_methods(
     cells = [[image(pixels, data_format) for pixels in images]]
     cells += [[PANELS.get(method, attribution)(one) for one in of_method] for method, of_method in maps.items()]
     rows = ["", *map(display_name, maps)]
-    return plot_panels(cells, columns=titles, rows=rows, size=size, aspect=_aspect(maps))
+    return plot_panels(cells, columns=titles, rows=rows, aspect=_aspect(maps))
 
 
 def plot_grid(

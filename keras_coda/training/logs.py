@@ -134,6 +134,6 @@ def can_draw() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def first_of_each_class(labels: np.ndarray, count: int = IMAGES) -> np.ndarray:
-    """Indices of the first image of each class, for the first `count` of these images."""
-    return np.sort(np.unique(labels, return_index=True)[1])[:count]
+def first_of_each_class(labels: np.ndarray) -> np.ndarray:
+    """Indices of the first image of each class, for the first `IMAGES` of these images."""
+    return np.sort(np.unique(labels, return_index=True)[1])[:IMAGES]
