@@ -332,7 +332,7 @@ def parser():
     commands = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     command = add("demo", run_demo, DEMO)
-    command.add_argument("--preset", default="xs_coda_digits", help="a preset for digits (default: %(default)s)")
+    command.add_argument("--preset", default=DIGITS, help="a preset for digits (default: %(default)s)")
     out = pathlib.Path("keras-coda-demo")
     command.add_argument("--out", type=pathlib.Path, default=out, help="folder for the pictures (default: %(default)s)")
 
@@ -340,18 +340,14 @@ def parser():
     command.add_argument(
         "images", nargs="+", type=pathlib.Path, metavar="IMAGE", help="image files, or folders of them"
     )
-    command.add_argument(
-        "--preset", default="xs_coda_digits", help="a name, a folder or hf://user/repo (default: %(default)s)"
-    )
+    command.add_argument("--preset", default=DIGITS, help="a name, a folder or hf://user/repo (default: %(default)s)")
     command.add_argument("--target", help="name of the class to explain (default: the predicted one)")
     out = pathlib.Path("explanations")
     command.add_argument("--out", type=pathlib.Path, default=out, help="folder for the pictures (default: %(default)s)")
 
     command = add("explain-video", run_explain_video, EXPLAIN_VIDEO, EXPLAIN_VIDEO_EXAMPLES)
     command.add_argument("video", type=pathlib.Path, help="a video or animation, or a folder of images")
-    command.add_argument(
-        "--preset", default="xs_coda_digits", help="a name, a folder or hf://user/repo (default: %(default)s)"
-    )
+    command.add_argument("--preset", default=DIGITS, help="a name, a folder or hf://user/repo (default: %(default)s)")
     command.add_argument("--target", help="name of the class to explain (default: the one predicted for each frame)")
     out = pathlib.Path("explained.gif")
     command.add_argument("--out", type=pathlib.Path, default=out, help="file to write (default: %(default)s)")

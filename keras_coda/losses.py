@@ -97,7 +97,7 @@ def to_one_hot(labels: Tensor, classes: int) -> Tensor:
         labels = ops.reshape(labels, (-1, classes))
         if checked:
             return labels
-        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(labels.dtype)):
+        if not keras.backend.is_float_dtype(labels.dtype):
             labels = ops.cast(labels, keras.config.floatx())
         return ops.where(ops.abs(labels - 0.5) <= 0.5 + _ROUNDING, labels, math.nan)
     labels = ops.reshape(labels, (-1,))

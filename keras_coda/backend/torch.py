@@ -11,10 +11,9 @@ from keras import ops
 from torch._subclasses.fake_tensor import FakeTensor
 
 from keras_coda.backend import plain
+from keras_coda.backend.conventions import probe
 from keras_coda.backend.kernels import blocked_torch
 
-# Pixels along an axis of any size of the image that a graph is traced with; nothing of it stays in the file.
-_TRACED = 64
 cpu_kernels = blocked_torch
 
 
@@ -83,7 +82,7 @@ def _modes_kept(model):
 
 def sample_of(images):
     """Two images of ones for an `InputSpec`, to trace a graph with that takes images of any size."""
-    return ops.ones([2, *(_TRACED if size is None else size for size in images.shape[1:])], images.dtype)
+    return ops.ones([2, *probe(images.shape[1:])], images.dtype)
 
 
 def runs_on_cpu():

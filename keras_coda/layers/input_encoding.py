@@ -59,7 +59,7 @@ def to_unit_range(images: Tensor, check: bool = True) -> Tensor:
     """
     if check and (isinstance(images, np.ndarray) or backend.is_concrete(images)):
         check_unit_range(images)
-    if not keras.backend.is_int_dtype(keras.backend.standardize_dtype(images.dtype)):
+    if not keras.backend.is_int_dtype(images.dtype):
         return images
     return images.astype("float32") / 255.0 if isinstance(images, np.ndarray) else ops.cast(images, "float32") / 255.0
 
@@ -71,7 +71,7 @@ def _checked(images, training):
     readable = backend.is_concrete(images) and (not training or backend.runs_on_cpu())
     if readable:
         check_unit_range(images, tolerance)
-    if keras.backend.is_int_dtype(keras.backend.standardize_dtype(images.dtype)):
+    if keras.backend.is_int_dtype(images.dtype):
         tolerance = 0.0
     images = to_unit_range(images, check=False)
     if readable or len(images.shape) < 2:
