@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_coda import backend
 from keras_coda.attributions.classifier import Classifier
+from keras_coda.checks import check_positive
 from keras_coda.explanations import targets as classes_to_explain
 from keras_coda.explanations.snapshot import is_same, snapshot
 from keras_coda.linear_maps import Graph
@@ -46,8 +47,7 @@ class Attribution:
         return self
 
     def __init__(self, model: keras.Model, batch_size: int = 32, input: str = "encoded"):
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
+        check_positive(batch_size=batch_size)
         self.classifier = Classifier(model, input=input)
         self.input = input
         self.batch_size = batch_size

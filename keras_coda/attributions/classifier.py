@@ -5,7 +5,7 @@ import typing
 import keras
 import numpy as np
 
-from keras_coda.backend.conventions import check_images, check_outputs, check_shape
+from keras_coda.checks import check_images, check_outputs, check_shape
 from keras_coda.layers import InputEncoding, LogitScaling
 from keras_coda.layers.dau import DAU
 from keras_coda.layers.input_encoding import to_unit_range

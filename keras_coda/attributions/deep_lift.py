@@ -12,7 +12,7 @@ from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.pull_back import PullBack, pulled_back
 from keras_coda.backend.conventions import standardize_data_format
-from keras_coda.layers.dau_conv2d import pair
+from keras_coda.checks import pair
 from keras_coda.linear_maps.convolution import pooling_windows
 from keras_coda.linear_maps.known import known
 from keras_coda.linear_maps.steps import describe

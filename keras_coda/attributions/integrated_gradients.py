@@ -6,8 +6,8 @@ from numpy.typing import ArrayLike
 
 from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions.attribution import Attribution
-from keras_coda.attributions.masked import check_positive
 from keras_coda.attributions.pull_back import PullBack
+from keras_coda.checks import check_positive
 
 
 class IntegratedGradients(Attribution):

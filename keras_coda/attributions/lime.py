@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
-from keras_coda.attributions.masked import MaskedScores, check_positive
+from keras_coda.attributions.masked import MaskedScores
+from keras_coda.checks import check_positive
 from keras_coda.imports import Lazy
 from keras_coda.layers.input_encoding import to_unit_range
 

@@ -10,7 +10,7 @@ from keras import ops
 from keras_coda import backend
 from keras_coda.attributions.baseline import broadcast
 from keras_coda.attributions.classifier import Classifier, name_of
-from keras_coda.backend.conventions import check_outputs
+from keras_coda.checks import check_outputs
 from keras_coda.program import Program
 
 
@@ -99,10 +99,3 @@ class _Variants(keras.utils.PyDataset):
         if self.baseline is not None:
             masked += self.baseline[images] * (1 - mask)
         return ({"variants": masked, "targets": self.targets[images]},)
-
-
-def check_positive(**settings: Any) -> None:
-    """Raise a ValueError for an argument that is not a positive integer."""
-    for name, value in settings.items():
-        if not (isinstance(value, (int, np.integer)) and value >= 1):
-            raise ValueError(f"`{name}` must be a positive integer. Received: {value!r}")

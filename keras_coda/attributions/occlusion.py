@@ -5,8 +5,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_coda.attributions.attribution import Attribution
-from keras_coda.attributions.masked import MaskedScores, check_positive
+from keras_coda.attributions.masked import MaskedScores
 from keras_coda.attributions.patch_drops import PatchDrops
+from keras_coda.checks import check_positive
 
 
 class Occlusion(Attribution):

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
-from keras_coda.attributions.masked import MaskedScores, check_positive
+from keras_coda.attributions.masked import MaskedScores
+from keras_coda.checks import check_positive
 from keras_coda.imports import Lazy
 
 transform = Lazy("skimage.transform", "scikit-image")

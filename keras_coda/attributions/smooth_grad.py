@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from keras_coda.attributions.attribution import Attribution
-from keras_coda.attributions.masked import check_positive
 from keras_coda.attributions.pull_back import PullBack
+from keras_coda.checks import check_positive
 
 
 class SmoothGrad(Attribution):

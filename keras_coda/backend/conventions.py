@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import keras
-import numpy as np
 
 # A tensor of the active backend, or an array that Keras converts to one.
 Tensor: TypeAlias = Any
@@ -38,32 +37,6 @@ def fits(expected: Sequence[int | None], shape: Sequence[int | None]) -> bool:
 def probe(shape: Sequence[int | None]) -> list[int]:
     """A shape in which a size of a common image replaces each `None`, to try a model or file."""
     return [64 if size is None else size for size in shape]
-
-
-def check_shape(model_name: str, expected: tuple, shape: tuple) -> None:
-    """Raise a ValueError where images have another shape than a model's input, in which `None` is any size."""
-    if not fits(expected, shape):
-        raise ValueError(
-            f"Model {model_name!r} takes inputs of shape {tuple(expected)}. Received: shape {tuple(shape)}"
-        )
-
-
-def check_images(model_name: str, images: np.ndarray, dtype: str | None) -> None:
-    """Raise a ValueError where images are not finite, or a model's input of integers would round them to black."""
-    if not np.isfinite(np.sum(images, dtype="float64")):
-        raise ValueError("Images must be finite. Received: images with NaN or infinite values.")
-    takes_integers = dtype is not None and keras.backend.is_int_dtype(dtype)
-    if takes_integers and not np.array_equal(images, np.floor(images)):
-        raise ValueError(f"Model {model_name!r} takes images of {dtype}. Received: {images.dtype} ones with fractions")
-
-
-def check_outputs(model_name: str, outputs: np.ndarray) -> None:
-    """Raise a ValueError where a model's outputs are not finite."""
-    if not np.isfinite(outputs).all():
-        raise ValueError(
-            f"The outputs of model {model_name!r} for these images are NaN or infinite. Expected: finite ones. "
-            "CoDA-Nets give NaN for images outside of [0, 1]."
-        )
 
 
 def at_least_float32(dtype: str) -> str:

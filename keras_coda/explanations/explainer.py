@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.backend.conventions import check_images, check_outputs, check_shape
+from keras_coda.checks import check_images, check_outputs, check_shape
 from keras_coda.contractions import contraction
 from keras_coda.explanations import parts, targets
 from keras_coda.explanations.explanation import Explanation

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from keras_coda import plots
-from keras_coda.backend.conventions import check_shape, probe
+from keras_coda.backend.conventions import probe
+from keras_coda.checks import check_positive, check_shape
 from keras_coda.explanations.explainer import Explainer, explain
 from keras_coda.files import written_whole
 from keras_coda.images import check_kept, image_files, open_image, read_frame, read_image, to_pixels
@@ -93,8 +94,7 @@ def explain_video(
     elif not 0.01 <= frames_a_second <= 100:
         raise ValueError(f"`frames_a_second` must be a number in 0.01..100. Received: {frames_a_second!r}")
     step = math.ceil(frames_a_second / FASTEST_GIF) if path.suffix.lower() == ".gif" else 1
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
+    check_positive(batch_size=batch_size)
     graph = Graph.of(model)
     if len(graph.inputs) != 1:
         raise ValueError(f"Expected a model of one image. Received: {model.name!r}, of {len(graph.inputs)} inputs")

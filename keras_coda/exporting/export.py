@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from keras_coda.backend.conventions import probe
+from keras_coda.checks import pair
 from keras_coda.exporting import formats
 from keras_coda.exporting.explained_model import OUTPUTS, PROBABILITIES, ExplainedModel
 from keras_coda.files import beside, move_folder, written_whole
-from keras_coda.layers.dau_conv2d import pair
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.layout import data_format
 from keras_coda.version import __version__

@@ -6,17 +6,10 @@ import keras
 from keras import ops
 
 from keras_coda.backend.conventions import Tensor, move_axis, standardize_data_format
+from keras_coda.checks import pair
 from keras_coda.layers.dau import DAU
 from keras_coda.linear_maps import convolution
 from keras_coda.linear_maps.linear_map import LinearMap
-
-
-def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
-    """`value`, an integer or two, as two positive integers. Raises a ValueError, with `name`, for anything else."""
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    if len(values) != 2 or not all(isinstance(v, int) and v >= 1 for v in values):
-        raise ValueError(f"`{name}` must be a positive integer or two of them. Received: {value!r}")
-    return values
 
 
 @keras.saving.register_keras_serializable(package="keras_coda")

@@ -12,10 +12,10 @@ from keras import ops
 
 from keras_coda import backend
 from keras_coda.backend.conventions import Tensor, in_format, standardize_data_format
+from keras_coda.checks import pair
 from keras_coda.explanations import Explanation, explainer
 from keras_coda.layers import InputEncoding
 from keras_coda.layers import rescaling as rescalings
-from keras_coda.layers.dau_conv2d import pair
 from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.layers.logit_scaling import LOGIT_BIAS
 from keras_coda.linear_maps import Graph, follows_graph, linear_map_through

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_coda import backend
-from keras_coda.backend.conventions import check_shape
+from keras_coda.checks import check_shape
 from keras_coda.layers.input_encoding import check_unit_range
 from keras_coda.losses import OneVsRestCrossentropy, check_labels
 

@@ -106,7 +106,7 @@ def test_images_of_any_size(method):
 
 @pytest.mark.parametrize("batch_size", [0, -3])
 def test_refuses_batch_sizes(batch_size):
-    with pytest.raises(ValueError, match=f"`batch_size` must be positive. Received: {batch_size}"):
+    with pytest.raises(ValueError, match=f"`batch_size` must be a positive integer. Received: {batch_size}"):
         Gradient(tiny_models.linear(), batch_size=batch_size)
 
 

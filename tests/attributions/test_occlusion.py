@@ -300,7 +300,7 @@ def test_on_a_linear_model_a_patch_counts_what_its_pixels_contribute(data_format
         ({"stride": -1}, "`stride` must be a positive integer. Received: -1"),
         ({"patch": 2.5}, "`patch` must be a positive integer. Received: 2.5"),
         ({"patch": 2, "stride": 3}, "`stride` must be at most `patch`"),
-        ({"batch_size": 0}, "`batch_size` must be positive. Received: 0"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer. Received: 0"),
     ],
 )
 def test_bad_settings(settings, message):

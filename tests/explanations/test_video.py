@@ -244,7 +244,7 @@ def test_wrong_input_is_an_error_and_leaves_nothing(model, folder, tmp_path):
         explain_video(model, folder, out, frames_a_second=0)
     with pytest.raises(ValueError, match=r"frames_a_second.*Received: 0\.001"):
         explain_video(model, folder, out, frames_a_second=0.001)
-    with pytest.raises(ValueError, match=r"`batch_size` must be positive"):
+    with pytest.raises(ValueError, match=r"`batch_size` must be a positive integer"):
         explain_video(model, folder, out, batch_size=0)
     with pytest.raises(ValueError, match=r"takes inputs of shape \(5, 6, 3\). Received: shape \(5, 6\)"):
         explain_video(model, folder, out, image_shape=(5, 6))
