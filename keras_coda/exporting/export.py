@@ -7,13 +7,13 @@ import tempfile
 import keras
 import numpy as np
 
-from keras_coda.backend.conventions import probe
+from keras_coda.backend.conventions import channels_last, in_format, probe
 from keras_coda.checks import pair
 from keras_coda.exporting import formats
 from keras_coda.exporting.explained_model import OUTPUTS, PROBABILITIES, ExplainedModel
 from keras_coda.files import beside, move_folder, written_whole
 from keras_coda.linear_maps import Graph
-from keras_coda.linear_maps.layout import data_format
+from keras_coda.linear_maps.layout import data_format as format_of
 from keras_coda.version import __version__
 
 SIZE = ("height", "width")
@@ -116,9 +116,9 @@ def export(
             raise ValueError(f"`{name}` must be one of {known} for the format {form.name!r}. Received: {value!r}")
     names = _class_names(classes, model)
     explained = _explained(explain, names)
-    first = data_format(graph, graph.inputs[0]) == "channels_first"
-    image_size = _image_size(model, first)
-    shape = _image_shape(image_shape, model.input_shape[1:], image_size, first)
+    data_format = format_of(graph, graph.inputs[0])
+    image_size = _image_size(model, data_format)
+    shape = _image_shape(image_shape, model.input_shape[1:], image_size, data_format)
     module = form.load()
     explained_model = ExplainedModel(model, explained, probabilities, unit_range)
     explained_model.check(probe(shape))
@@ -130,11 +130,11 @@ def export(
         "image_size": image_size,
         "input_dtype": input_dtype,
         "value_range": [0, 255] if input_dtype == "uint8" else [0, 1] if explained_model.in_unit_range else None,
-        "data_format": "channels_first" if first else "channels_last",
+        "data_format": data_format,
         "probabilities": probabilities,
         "weights": weights,
-        "inputs": {"images": ["batch", *_named(shape, ("channels", *SIZE) if first else (*SIZE, "channels"))]},
-        "outputs": _outputs(explained_model, shape, explained, len(names)),
+        "inputs": {"images": ["batch", *_named(shape, in_format((*SIZE, "channels"), data_format))]},
+        "outputs": _outputs(explained_model, shape, data_format, explained, len(names)),
         "keras_coda_version": __version__,
     }
     signature = [keras.layers.InputSpec(shape=(None, *shape), dtype=input_dtype, name="images")]
@@ -209,9 +209,9 @@ def _class_names(classes, model):
     return names
 
 
-def _image_size(model, first):
+def _image_size(model, data_format):
     """Height and width of the training images, or `None` if unknown."""
-    taken = model.input_shape[2:] if first else model.input_shape[1:3]
+    *taken, _ = channels_last(model.input_shape[1:], data_format)
     size = getattr(model, "image_size", None)
     if size is None:
         return None if None in taken else [*taken]
@@ -237,10 +237,9 @@ def _explained(explain, names):
     return [int(i) for i in indices]
 
 
-def _image_shape(image_shape, taken, image_size, first):
+def _image_shape(image_shape, taken, image_size, data_format):
     if image_shape is None:
-        known = image_size or (None, None)
-        known = (None, *known) if first else (*known, None)
+        known = in_format((*(image_size or (None, None)), None), data_format)
         return [size if t is None else t for t, size in zip(taken, known, strict=True)]
     shape = [*image_shape] if np.iterable(image_shape) else []
     right = len(shape) == len(taken) and all(t in (None, s) for s, t in zip(shape, taken, strict=True))
@@ -251,12 +250,12 @@ def _image_shape(image_shape, taken, image_size, first):
     return [None if s is None else int(s) for s in shape]
 
 
-def _outputs(explained_model, shape, explained, count):
+def _outputs(explained_model, shape, data_format, explained, count):
     """The names of the outputs, each with its axes."""
     size = explained_model.map_size(shape)
     tried = probe(shape)
     # Axes of maps and images have the same names only if they always have the same lengths.
-    whole = explained_model.map_size(tried) in (tried[:2], tried[1:])
+    whole = explained_model.map_size(tried) == [*channels_last(tried, data_format)[:2]]
     size = _named(size, SIZE if whole else ("map_height", "map_width"))
     several = [] if explained == "predicted" else [len(explained)]
     axes = (["batch", *several, *size], ["batch", count], ["batch", count], ["batch", *several])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from keras_coda.backend.conventions import Tensor, move_axis, standardize_data_format
+from keras_coda.backend.conventions import Tensor, channels_last, in_format, move_axis, standardize_data_format
 from keras_coda.checks import pair
 from keras_coda.layers.dau import DAU
 from keras_coda.linear_maps import convolution
@@ -120,17 +120,14 @@ class DAUConv2D(DAU):
         return move_axis(outputs, -1, -3), first
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        shape = list(input_shape)
-        spatial = [axis for axis in (1, 2, 3) if axis != self.channel_axis % 4]
-        for axis, kernel, stride in zip(spatial, self.kernel_size, self.strides, strict=True):
-            shape[axis] = convolution.output_size(shape[axis], kernel, stride, self.padding)
-            if isinstance(shape[axis], int) and shape[axis] < 1:
-                raise ValueError(
-                    f"DAUConv2D with kernel_size={self.kernel_size} and padding={self.padding!r} finds no position "
-                    f"in images of shape {tuple(input_shape[1:])}."
-                )
-        shape[self.channel_axis] = self.filters
-        return tuple(shape)
+        axes = zip(channels_last(input_shape[1:], self.data_format)[:2], self.kernel_size, self.strides, strict=True)
+        sizes = [convolution.output_size(*axis, self.padding) for axis in axes]
+        if any(isinstance(size, int) and size < 1 for size in sizes):
+            raise ValueError(
+                f"DAUConv2D with kernel_size={self.kernel_size} and padding={self.padding!r} finds no position "
+                f"in images of shape {tuple(input_shape[1:])}."
+            )
+        return (input_shape[0], *in_format((*sizes, self.filters), self.data_format))
 
     def get_config(self) -> dict:
         config = super().get_config()

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_coda.backend.conventions import Tensor, standardize_data_format
+from keras_coda.backend.conventions import Tensor, channels_last, standardize_data_format
 from keras_coda.linear_maps.linear_map import LinearMap
 
 
@@ -56,7 +56,7 @@ class SumPooling2D(keras.layers.Layer):
         return outputs
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        return (input_shape[0], input_shape[3 if self.data_format == "channels_last" else 1])
+        return (input_shape[0], channels_last(input_shape[1:], self.data_format)[-1])
 
     def get_config(self) -> dict:
         return {**super().get_config(), "data_format": self.data_format}

@@ -1,7 +1,6 @@
 """The channel axis of an image in a model, told by the layers around it."""
 
-import keras
-
+from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.linear_maps.known import AUGMENTATION, known
 
 _PERMUTING = ("Permute", "Transpose", "Moveaxis", "Swapaxes")
@@ -64,7 +63,7 @@ def _told_by(operation):
 
 
 def _axis(data_format):
-    return 1 if (data_format or keras.config.image_data_format()) == "channels_first" else 3
+    return 1 if standardize_data_format(data_format) == "channels_first" else 3
 
 
 def _permutation(operation):

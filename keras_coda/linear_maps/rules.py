@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_coda.backend.conventions import move_axis
+from keras_coda.backend.conventions import channels_last, move_axis
 from keras_coda.linear_maps.by_gradient import linear_function, transposed
 from keras_coda.linear_maps.convolution import (
     convolve,
@@ -191,7 +191,7 @@ def dense(layer, inputs):
 
 def _size(layer, inputs):
     """Height and width of images in the layer's data format."""
-    return ops.shape(inputs)[2:4] if layer.data_format == "channels_first" else ops.shape(inputs)[1:3]
+    return channels_last(ops.shape(inputs)[1:], layer.data_format)[:2]
 
 
 def _convolution(layer, inputs, apply, transpose):
@@ -283,10 +283,11 @@ def max_pooling2d(layer, inputs):
 def global_max_pooling2d(layer, inputs):
     """Selects each channel's largest number, the first of equal ones."""
     height, width = _size(layer, inputs)
-    axes = (-2, -1) if layer.data_format == "channels_first" else (-3, -2)
+    first = layer.data_format == "channels_first"
+    axes = (-2, -1) if first else (-3, -2)
 
     def flat(image):
-        image = _in_channels_first(layer, image)
+        image = image if first else move_axis(image, -1, -3)
         return ops.reshape(image, (*ops.shape(image)[:-2], height * width))
 
     chosen = ops.one_hot(ops.argmax(flat(inputs), axis=-1), height * width, dtype=layer.compute_dtype)
@@ -299,13 +300,9 @@ def global_max_pooling2d(layer, inputs):
         u = ops.squeeze(u, axes) if layer.keepdims else u
         image = ops.expand_dims(u, -1) * chosen
         image = ops.reshape(image, (*ops.shape(image)[:-1], height, width))
-        return image if layer.data_format == "channels_first" else move_axis(image, -3, -1)
+        return image if first else move_axis(image, -3, -1)
 
     return _fixed(layer, inputs, apply, transpose)
-
-
-def _in_channels_first(layer, image):
-    return image if layer.data_format == "channels_first" else move_axis(image, -1, -3)
 
 
 def by_gradient(layer, inputs):

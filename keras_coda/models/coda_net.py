@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.backend.conventions import Tensor, in_format, standardize_data_format
+from keras_coda.backend.conventions import Tensor, channels_last, in_format, standardize_data_format
 from keras_coda.checks import pair
 from keras_coda.explanations import Explanation, explainer
 from keras_coda.layers import InputEncoding
@@ -302,7 +302,7 @@ class CoDANet(ImageModel):
 
     def _sizes_of(self, shape):
         """Height and width from the shape of an image or of a batch."""
-        return tuple(shape[-3:-1] if self.data_format == "channels_last" else shape[-2:])
+        return channels_last(shape[-3:], self.data_format)[:2]
 
     def _check_size(self, images):
         """Warn about images of another size than the training images."""

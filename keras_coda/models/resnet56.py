@@ -73,8 +73,7 @@ class ResNet56(keras.Model):
 
         def shrink(x, added):
             x = x[:, ::2, ::2] if last else x[:, :, ::2, ::2]
-            padding = [(0, 0), (0, 0), (0, 0), (0, added)] if last else [(0, 0), (0, added), (0, 0), (0, 0)]
-            return ops.pad(x, padding)
+            return ops.pad(x, [(0, 0), *in_format([(0, 0), (0, 0), (0, added)], data_format)])
 
         images = keras.Input(image_shape, name="images", dtype=policy.compute_dtype)
         x = activate(convolve(images, WIDTHS[0]))

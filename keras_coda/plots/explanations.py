@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.files import written_whole
 from keras_coda.imports import Lazy
 from keras_coda.layers.input_encoding import to_unit_range
@@ -401,7 +402,7 @@ def _finite(name, array):
 
 
 def _channels_last(array, data_format):
-    first = (data_format or keras.config.image_data_format()) == "channels_first"
+    first = standardize_data_format(data_format) == "channels_first"
     return np.moveaxis(array, -3, -1) if first and array.ndim >= 3 else array
 
 
