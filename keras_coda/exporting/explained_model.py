@@ -1,5 +1,7 @@
 """A model that returns its explanation with its predictions, in one graph."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -39,7 +41,13 @@ class ExplainedModel(keras.Model):
         ValueError: contributions come from several tensors, so that there would be several maps.
     """
 
-    def __init__(self, model, explained="predicted", probabilities="sigmoid", unit_range=False):
+    def __init__(
+        self,
+        model: keras.Model,
+        explained: str | Sequence[int] = "predicted",
+        probabilities: str = "sigmoid",
+        unit_range: bool = False,
+    ) -> None:
         # Keras' dtype policy of now may be another one than the model's.
         super().__init__(name=f"{model.name}_explained", autocast=False)
         self.targets = [PREDICTED] if explained == "predicted" else [*explained]

@@ -1,8 +1,11 @@
 """`export` writes a model and its explanation to one file."""
 
+import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,19 +26,19 @@ SAVED_MODEL = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "asset
 
 
 def export(
-    model,
-    path,
-    explain="predicted",
+    model: keras.Model,
+    path: str | os.PathLike,
+    explain: str | Sequence[int | str] = "predicted",
     *,
-    classes=None,
-    image_shape=None,
-    input_dtype="float32",
-    unit_range=False,
-    weights="float32",
-    probabilities="sigmoid",
-    format=None,
-    **kwargs,
-):
+    classes: Sequence[str] | None = None,
+    image_shape: Sequence[int | None] | None = None,
+    input_dtype: str = "float32",
+    unit_range: bool = False,
+    weights: str = "float32",
+    probabilities: str = "sigmoid",
+    format: str | None = None,
+    **kwargs: Any,
+) -> pathlib.Path:
     """Write a model to a file that returns an exact explanation with every prediction.
 
     From `images (N, H, W, C)` the file computes, in float32:

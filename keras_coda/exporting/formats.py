@@ -3,7 +3,9 @@
 import dataclasses
 import importlib
 import json
+import os
 import pathlib
+from typing import Any
 
 import keras
 
@@ -78,7 +80,7 @@ FORMATS = {
 """All formats by name."""
 
 
-def find(path, name=None):
+def find(path: str | os.PathLike, name: str | None = None) -> Format:
     """Return the `Format` called `name`, by default the one that the path's suffix names.
 
     Raises:
@@ -106,7 +108,7 @@ def find(path, name=None):
     return form
 
 
-def metadata_of(path):
+def metadata_of(path: str | os.PathLike) -> dict[str, Any]:
     """Read the metadata of an exported file: class names, shapes, the value range and more.
 
     Args:
