@@ -261,7 +261,10 @@ class Classifier:
             )
 
     def check_activation(self, activation: typing.Any, source: typing.Any) -> None:
-        """The same before an activation is applied in a compiled graph, which is no guess where it is another one."""
+        """`require_logits` for the outputs of sources, before a compiled program applies `activation`.
+
+        One that is not the guessed one was chosen by the user, and is not checked.
+        """
         if activation is self.activation and not self._is_certain:
             self.require_logits(self.outputs(source))
 
@@ -299,7 +302,9 @@ def _single_output(model):
 
 
 def _activation(graph, classes):
-    """The name of the function from outputs to probabilities, by the last operation that changes values; if certain."""
+    """`(name, certain)`: the name of the function from outputs to probabilities, told by the last operation that
+    changes values; and whether it is known and not guessed.
+    """
     made_by = {number: step for step in graph.steps for number in step.results}
     # A softmax of one number is 1.
     usual = "softmax" if classes > 1 else "sigmoid"

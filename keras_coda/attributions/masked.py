@@ -27,6 +27,7 @@ class MaskedScores(Program):
     def __init__(self, classifier: Classifier, activation: Any):
         super().__init__(f"{classifier.model.name}_masked")
         self.classifier = classifier
+        # So that Keras finds the weights.
         self.network = classifier.network
         self.activation = keras.activations.get(activation)
 

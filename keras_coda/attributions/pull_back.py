@@ -29,6 +29,7 @@ class PullBack(Program):
     def __init__(self, classifier: Classifier, replace: Callable | None = None):
         super().__init__(f"{classifier.model.name}_gradients")
         self.classifier = classifier.in_float32()
+        # So that Keras finds the weights.
         self.network = self.classifier.network
         self._replace = replace
 

@@ -35,7 +35,7 @@ def fits(expected: Sequence[int | None], shape: Sequence[int | None]) -> bool:
 
 
 def probe(shape: Sequence[int | None]) -> list[int]:
-    """A shape in which a size of a common image replaces each `None`, to try a model or file."""
+    """The shape with 64, the size of a common image, in place of each `None`: to try a model or file with."""
     return [64 if size is None else size for size in shape]
 
 

@@ -62,7 +62,9 @@ class DeviceImages:
 
 
 def _windows(pixels, numbers, height, width):
-    """The same, of the pixels `(N H W, C)` of all images, and the four numbers of each window, `(4, n)`."""
+    """`DeviceImages.taken` of tensors: `pixels (N H W, C)` of all images, and `numbers (4, n)`: image, row, column and
+    flip of each window.
+    """
     indices, tops, lefts, flipped = ops.unstack(numbers[..., None, None], axis=0)
     columns = ops.arange(width, dtype="int32")
     columns = lefts + ops.where(flipped == 1, width - 1 - columns, columns)
