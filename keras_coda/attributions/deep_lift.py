@@ -8,8 +8,8 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_coda import backend
-from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions.attribution import Attribution
+from keras_coda.attributions.baseline import broadcast
 from keras_coda.attributions.pull_back import PullBack, pulled_back
 from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.checks import pair
@@ -63,7 +63,7 @@ class DeepLIFT(Attribution):
         self._multipliers = _Multipliers(self.classifier)
 
     def _attribute(self, images, source, targets, verbose):
-        baseline = baselines.broadcast(self.baseline, source, self.classifier)
+        baseline = broadcast(self.baseline, source, self.classifier)
         multipliers = self._multipliers.gradients(source, targets, self.batch_size, verbose, baseline=baseline)
         return multipliers * (source - baseline)[:, None]
 

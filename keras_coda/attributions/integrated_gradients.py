@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_coda.attributions import baseline as baselines
 from keras_coda.attributions.attribution import Attribution
+from keras_coda.attributions.baseline import broadcast
 from keras_coda.attributions.pull_back import PullBack
 from keras_coda.checks import check_positive
 
@@ -49,7 +49,7 @@ class IntegratedGradients(Attribution):
 
     def _attribute(self, images, source, targets, verbose):
         nodes, weights = np.polynomial.legendre.leggauss(self.steps)  # on [-1, 1]
-        baseline = baselines.broadcast(self.baseline, source, self.classifier)
+        baseline = broadcast(self.baseline, source, self.classifier)
         difference = source - baseline
 
         def points(images, numbers):

@@ -15,7 +15,6 @@ from keras_coda.presets import hub, weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.facts import to_json
 from keras_coda.presets.files import CONFIG, FILES, METADATA, WEIGHTS
-from keras_coda.presets.hub import explained, patiently
 from keras_coda.presets.loading import load, metadata
 from keras_coda.presets.model_card import PICTURE, model_card
 from keras_coda.presets.names import resolve
@@ -113,18 +112,18 @@ def _told(what, upload, *arguments):
     except PresetError:
         raise
     except Exception as error:  # the client and its HTTP library raise errors of many types
-        raise explained(error, what) from error
+        raise hub.explained(error, what) from error
 
 
 def _upload(api, folder, repo_id, revision, private, message, kind="model"):
     sdk = {"space_sdk": "gradio"} if kind == "space" else {}
-    patiently(api.create_repo, repo_id, private=private, exist_ok=True, repo_type=kind, **sdk)
+    hub.patiently(api.create_repo, repo_id, private=private, exist_ok=True, repo_type=kind, **sdk)
     if private and not api.repo_info(repo_id, repo_type=kind).private:
         raise PresetError(
             f"Expected a private repository, as private=True says. Received: {repo_id!r}, a {kind} that is public"
         )
     if revision is not None:
-        patiently(api.create_branch, repo_id, branch=revision, exist_ok=True)
+        hub.patiently(api.create_branch, repo_id, branch=revision, exist_ok=True)
     commit = api.upload_folder(
         repo_id=repo_id, folder_path=folder, revision=revision, commit_message=message, repo_type=kind
     )
