@@ -9,7 +9,7 @@ import warnings
 
 from keras_coda import data, recipes
 from keras_coda.backend.conventions import fits
-from keras_coda.training.photo_recipes import recipe_for_photos, start_shape
+from keras_coda.training.photo_recipes import adapted, recipe_for_photos, start_shape
 
 RECIPE = """\
 Prints a recipe as JSON, or the names of all recipes. You can edit a recipe and pass it to `keras-coda train`. For a
@@ -75,7 +75,7 @@ def _recipe_for_images(arguments):
     print(photos.summary(), file=sys.stderr, flush=True)
     # The summary has already named the problems.
     warnings.simplefilter("ignore", data.PhotosWarning)
-    return recipe_for_photos(photos, arguments.start) if base is None else _for(photos, base)
+    return recipe_for_photos(photos, arguments.start) if base is None else adapted(base, photos)
 
 
 def run_recipe(arguments: argparse.Namespace) -> None:
@@ -90,18 +90,3 @@ def run_recipe(arguments: argparse.Namespace) -> None:
             f"--start {arguments.start}, --images {arguments.images} and recipe {arguments.recipe}"
         )
     print(json.dumps(dataclasses.asdict(recipe_of(arguments)), indent=2))
-
-
-def _for(photos, recipe):
-    """Adapt a recipe for other data to these photos."""
-    model = dict(recipe.model)
-    if "filters" in model:
-        model["filters"] = [*model["filters"][:-1], len(photos.classes)]
-    return dataclasses.replace(
-        recipe,
-        name=photos.folder.resolve().name.replace(" ", "_"),
-        description=f"Photos of {len(photos.classes)} classes, by the recipe {recipe.name}.",
-        dataset=f"{photos.folder}/",
-        model=model,
-        image_shape=list(photos.image_shape),
-    )

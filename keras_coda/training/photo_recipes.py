@@ -1,5 +1,6 @@
 """Recipes for folders of photos."""
 
+import dataclasses
 import math
 import os
 from typing import Any
@@ -79,11 +80,9 @@ def recipe_for_photos(photos: Photos, start: str | os.PathLike | None = None, na
                 f"{start} is for images of {shape}. Expected: Photos(folder, image_shape={shape}). "
                 f"Received: {photos.image_shape}"
             )
-    title = (photos.folder.resolve().name if name is None else name).replace(" ", "_")
     return Recipe(
-        name=title,
+        **_of_folder(photos, name),
         description=f"Photos of {len(photos.classes)} classes{origin}.",
-        dataset=f"{photos.folder}/",
         model=model,
         learning_rate=_RATE if start is None else _RATE_OF_A_START,
         batch_size=128 if count >= _LARGE else 32,
@@ -91,8 +90,26 @@ def recipe_for_photos(photos: Photos, start: str | os.PathLike | None = None, na
         optimizer={"name": "keras_coda>Muon", "weight_decay": 0.3},
         schedule={"decay": "linear"},
         augmentation={"flip": True, "crop_padding": max(1, side // 16)},
-        image_shape=list(photos.image_shape),
     )
+
+
+def adapted(recipe: Recipe, photos: Photos) -> Recipe:
+    """A recipe for other data, for a folder of photos."""
+    model = dict(recipe.model)
+    if "filters" in model:
+        model["filters"] = [*model["filters"][:-1], len(photos.classes)]
+    description = f"Photos of {len(photos.classes)} classes, by the recipe {recipe.name}."
+    return dataclasses.replace(recipe, **_of_folder(photos), description=description, model=model)
+
+
+def _of_folder(photos, name=None):
+    """What every recipe takes from the folder."""
+    name = photos.folder.resolve().name if name is None else name
+    return {
+        "name": name.replace(" ", "_"),
+        "dataset": f"{photos.folder}/",
+        "image_shape": list(photos.image_shape),
+    }
 
 
 def start_shape(preset):
