@@ -23,7 +23,7 @@ from keras_coda.training import logs, time_limit
 from keras_coda.training.callbacks import Callbacks, StopOnNaN
 from keras_coda.training.options import Options
 from keras_coda.training.replica import Replica
-from keras_coda.training.resizing import ResizingCoDANet, SetScale, epochs_of
+from keras_coda.training.resizing import ResizingCoDANet, SetScale, stages_of
 from keras_coda.training.schedule import learning_rate
 from keras_coda.training.state import State
 
@@ -201,7 +201,7 @@ def fit(run, dataset, others=()):
     if run.options.logs is not None and first:
         callbacks += _logs(run, dataset, state, epochs, watch)
     if recipe.stages:
-        stages = [*epochs_of(recipe.stages, epochs)]
+        stages = [*stages_of(recipe.stages, epochs)]
         for stage in stages:
             say(f"Epochs {stage.first + 1} to {stage.end}: images of {stage.scale:g} times their height and width")
         callbacks.append(SetScale(stages))
@@ -293,7 +293,7 @@ def _steps_in_time(run, dataset, batches, deadline):
         return steps
 
     def needed(epochs):
-        stages = ((timed[stage.scale], stage.end - stage.first) for stage in epochs_of(run.recipe.stages, epochs))
+        stages = ((timed[stage.scale], stage.end - stage.first) for stage in stages_of(run.recipe.stages, epochs))
         return sum(start + count * len(batches) * step / time_limit.PLANNED for (start, step), count in stages)
 
     epochs = next((epochs for epochs in range(run.epochs, 0, -1) if needed(epochs) <= left), None)

@@ -14,7 +14,7 @@ from keras_coda.linear_maps import follows_graph
 from keras_coda.models import CoDANet
 
 
-class Epochs(NamedTuple):
+class Stage(NamedTuple):
     """A part of a training: from epoch `first` to before `end`, images have `scale` times their height and width."""
 
     first: int
@@ -22,7 +22,7 @@ class Epochs(NamedTuple):
     scale: float
 
 
-def epochs_of(stages: Sequence[dict[str, float]], epochs: int) -> Iterator[Epochs]:
+def stages_of(stages: Sequence[dict[str, float]], epochs: int) -> Iterator[Stage]:
     """The epochs of each stage, from first to last. The last one has at least one epoch, others may have none.
 
     Args:
@@ -30,19 +30,19 @@ def epochs_of(stages: Sequence[dict[str, float]], epochs: int) -> Iterator[Epoch
         epochs: integer, number of epochs of the training.
 
     Yields:
-        `Epochs`, without stages that have none.
+        A `Stage` for each that has epochs.
 
     Example:
 
-    >>> [*epochs_of([{"scale": 0.5, "share": 0.7}, {"scale": 1, "share": 0.3}], epochs=10)]
-    [Epochs(first=0, end=7, scale=0.5), Epochs(first=7, end=10, scale=1)]
+    >>> [*stages_of([{"scale": 0.5, "share": 0.7}, {"scale": 1, "share": 0.3}], epochs=10)]
+    [Stage(first=0, end=7, scale=0.5), Stage(first=7, end=10, scale=1)]
     """
     stages = stages or [{"scale": 1, "share": 1}]
     shares = itertools.accumulate(stage["share"] for stage in stages)
     ends = [min(round(epochs * share), epochs - 1) for share in shares]
     for first, end, stage in zip([0, *ends], [*ends[:-1], epochs], stages, strict=False):
         if first < end:
-            yield Epochs(first, end, stage["scale"])
+            yield Stage(first, end, stage["scale"])
 
 
 def resized(images: Tensor, height: int, width: int) -> Tensor:
@@ -116,10 +116,10 @@ class SetScale(keras.callbacks.Callback):
     """Sets the scale of a `ResizingCoDANet` at the start of each stage.
 
     Args:
-        stages: list of `Epochs`.
+        stages: list of `Stage`.
     """
 
-    def __init__(self, stages: Sequence[Epochs]) -> None:
+    def __init__(self, stages: Sequence[Stage]) -> None:
         super().__init__()
         self.stages = stages
 

@@ -11,7 +11,7 @@ from keras import ops
 from small_models import CLASSES, IMAGE_SHAPE, TEMPERATURE, small_coda_net
 
 from keras_coda import OneVsRestCrossentropy
-from keras_coda.training.resizing import Epochs, ResizingCoDANet, SetScale, epochs_of, resized
+from keras_coda.training.resizing import ResizingCoDANet, SetScale, Stage, resized, stages_of
 
 STAGES = [{"scale": 0.5, "share": 0.5}, {"scale": 0.75, "share": 0.3}, {"scale": 1, "share": 0.2}]
 
@@ -19,7 +19,7 @@ STAGES = [{"scale": 0.5, "share": 0.5}, {"scale": 0.75, "share": 0.3}, {"scale":
 @pytest.mark.one_backend
 @given(epochs=st.integers(1, 300))
 def test_stages_share_the_epochs(epochs):
-    found = [*epochs_of(STAGES, epochs)]
+    found = [*stages_of(STAGES, epochs)]
     assert found[0].first == 0
     assert found[-1].end == epochs
     assert found[-1].scale == 1
@@ -28,7 +28,7 @@ def test_stages_share_the_epochs(epochs):
     count = {stage.scale: stage.end - stage.first for stage in found}
     for stage in STAGES:
         assert count.get(stage["scale"], 0) == pytest.approx(epochs * stage["share"], abs=1)
-    assert [*epochs_of([], epochs)] == [(0, epochs, 1)]
+    assert [*stages_of([], epochs)] == [(0, epochs, 1)]
 
 
 @pytest.mark.parametrize("size", [(32, 25), (48, 40), (64, 50), (1, 7)])
@@ -79,7 +79,7 @@ def resizing():
 def test_each_stage_has_its_scale():
     model = resizing()
     model.compile(keras.optimizers.SGD(0.0), OneVsRestCrossentropy())
-    callback, scales = SetScale([Epochs(0, 2, 0.5), Epochs(2, 3, 0.75), Epochs(3, 5, 1)]), []
+    callback, scales = SetScale([Stage(0, 2, 0.5), Stage(2, 3, 0.75), Stage(3, 5, 1)]), []
     callback.set_model(model)
     for epoch in [*range(5), 2]:  # the last as after a resume
         callback.on_epoch_begin(epoch)
