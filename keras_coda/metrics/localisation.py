@@ -44,7 +44,7 @@ def shares(maps: Any, size: int) -> np.ndarray:
     return np.divide(of_cells, total, out=np.zeros_like(of_cells), where=total > 0)
 
 
-def check_finite(maps: np.ndarray) -> None:
-    """Raise a ValueError for maps with NaN or infinite values."""
+def check_finite(maps: np.ndarray, what: str = "`maps`") -> None:
+    """Raise a ValueError for maps with NaN or infinite values, which the error calls `what`."""
     if not np.isfinite(maps).all():
-        raise ValueError("`maps` must be finite. Received: maps with NaN or infinite values.")
+        raise ValueError(f"{what} must be finite. Received: maps with NaN or infinite values.")

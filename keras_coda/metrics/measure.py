@@ -14,7 +14,7 @@ from keras_coda.imports import Lazy
 from keras_coda.metrics import pieces
 from keras_coda.metrics.grids import assemble, draw_grids
 from keras_coda.metrics.insertion_deletion import blur
-from keras_coda.metrics.localisation import localisation
+from keras_coda.metrics.localisation import check_finite, localisation
 from keras_coda.metrics.pixel_removal import RankedPixels
 from keras_coda.metrics.protocol import Protocol
 from keras_coda.metrics.results import CURVES, FILE, LOCALISATION, Results
@@ -144,11 +144,7 @@ def _measure(files, name, method, kind, pixel_axes, piece, verbose):
         maps = method.maps(images, targets)
         seconds = (time.perf_counter() - began) / len(filled)
         maps = keras.ops.convert_to_numpy(maps)[: len(items)]
-        if not np.isfinite(maps).all():
-            raise ValueError(
-                f"Method {name!r} must give finite maps. Received: NaN or infinite values "
-                f"for {kind.name} {items[0]} to {items[-1]}"
-            )
+        check_finite(maps, f"Maps of method {name!r} for {kind.name} {items[0]} to {items[-1]}")
         tables = kind.scores(items, images[: len(items)], maps)
         pieces.write(path, pd.concat(tables).assign(method=name, seconds=seconds)[_COLUMNS])
         progress.update(number)

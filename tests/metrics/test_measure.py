@@ -267,7 +267,7 @@ class TestEvaluate:
 
     def test_names_the_method_that_gives_nan(self, tmp_path, model, data):
         methods = {"good": Method(), "bad": Method(1, fails_at=3, value=np.nan)}
-        with pytest.raises(ValueError, match=r"Method 'bad' must give finite maps.*grids 2 to 3"):
+        with pytest.raises(ValueError, match=r"Maps of method 'bad' for grids 2 to 3 must be finite"):
             metrics.measure(model, *data, methods, tmp_path, **SETTINGS)
 
     def test_names_the_method_whose_maps_have_another_size(self, tmp_path, model, data):
