@@ -87,22 +87,23 @@ class Subject:
             ValueError: the name is unknown, or a .keras file is given without a data set.
         """
         path, folder = pathlib.Path(handle), None
-        if path.suffix == ".keras":
-            if dataset is None:
-                raise ValueError(f"A .keras file does not say what data it is for. Expected: a data set with {path}")
-            model, name = keras.saving.load_model(path, compile=False), path.stem
-            shape = model.input_shape[1:]
-        else:
+        is_preset = path.suffix != ".keras"
+        if is_preset:
             facts = presets.metadata(handle)
             model, name, shape = presets.load(handle), facts["name"], facts["image_shape"]
             dataset = facts["dataset"] if dataset is None else dataset
             if is_path(handle) and dataset == facts["dataset"]:
                 folder = path
+        else:
+            if dataset is None:
+                raise ValueError(f"A .keras file does not say what data it is for. Expected: a data set with {path}")
+            model, name = keras.saving.load_model(path, compile=False), path.stem
+            shape = model.input_shape[1:]
         classifier = Classifier(model)
         loaded = data.load(dataset, data_dir, channels_last(shape, classifier.data_format))
-        if unit_range or (path.suffix != ".keras" and classifier.encoding is None):
+        if unit_range or (is_preset and classifier.encoding is None):
             loaded = loaded._replace(x_test=to_unit_range(np.asarray(loaded.x_test), check=False))
-        if path.suffix != ".keras" and data.dataset.is_photos(dataset) and list(loaded.classes) != facts["classes"]:
+        if is_preset and data.dataset.is_photos(dataset) and list(loaded.classes) != facts["classes"]:
             raise ValueError(
                 f"{dataset} must have the classes of {name}, {facts['classes']}. Received: {loaded.classes}"
             )
