@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_coda.attributions.classifier import Classifier
-from keras_coda.layers.input_encoding import TOLERANCE
+from keras_coda.layers.unit_range import TOLERANCE
 
 
 def broadcast(baseline: ArrayLike, source: np.ndarray, classifier: Classifier) -> np.ndarray:

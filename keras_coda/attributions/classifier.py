@@ -8,7 +8,7 @@ import numpy as np
 from keras_coda.checks import check_images, check_outputs, check_shape
 from keras_coda.layers import InputEncoding, LogitScaling
 from keras_coda.layers.dau import DAU
-from keras_coda.layers.input_encoding import to_unit_range
+from keras_coda.layers.unit_range import to_unit_range
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.layout import channel_axis
 from keras_coda.linear_maps.views import view

@@ -9,7 +9,7 @@ from keras_coda.attributions.attribution import Attribution
 from keras_coda.attributions.masked import MaskedScores
 from keras_coda.checks import check_positive
 from keras_coda.imports import Lazy
-from keras_coda.layers.input_encoding import to_unit_range
+from keras_coda.layers.unit_range import to_unit_range
 
 linear_model = Lazy("sklearn.linear_model", "scikit-learn")
 pairwise = Lazy("sklearn.metrics", "scikit-learn")

@@ -13,7 +13,8 @@ from keras_coda.contractions import contraction
 from keras_coda.explanations import parts, targets
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.explanations.snapshot import is_same, snapshot
-from keras_coda.layers.input_encoding import InputEncoding, to_unit_range
+from keras_coda.layers.input_encoding import InputEncoding
+from keras_coda.layers.unit_range import to_unit_range
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.known import AUGMENTATION, known
 from keras_coda.linear_maps.layout import channel_axis

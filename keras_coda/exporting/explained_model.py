@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_coda.explanations.explainer import Explainer
 from keras_coda.explanations.targets import PREDICTED
-from keras_coda.layers.input_encoding import to_unit_range
+from keras_coda.layers.unit_range import to_unit_range
 
 PROBABILITIES = ("sigmoid", "softmax")
 # In alphabetical order, because every backend sorts the entries of a dict.

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_coda.attributions import Classifier
 from keras_coda.imports import Lazy
-from keras_coda.layers.input_encoding import to_unit_range
+from keras_coda.layers.unit_range import to_unit_range
 from keras_coda.metrics.localisation import check_finite
 
 feature = Lazy("skimage.feature", "scikit-image")

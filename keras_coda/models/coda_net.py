@@ -16,8 +16,8 @@ from keras_coda.checks import pair
 from keras_coda.explanations import Explanation, explainer
 from keras_coda.layers import InputEncoding
 from keras_coda.layers import rescaling as rescalings
-from keras_coda.layers.input_encoding import to_unit_range
 from keras_coda.layers.logit_scaling import LOGIT_BIAS
+from keras_coda.layers.unit_range import to_unit_range
 from keras_coda.linear_maps import Graph, follows_graph, linear_map_through
 from keras_coda.losses import to_one_hot
 from keras_coda.models import class_names as names_of_classes

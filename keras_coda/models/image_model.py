@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_coda import backend
 from keras_coda.checks import check_shape
-from keras_coda.layers.input_encoding import check_unit_range
+from keras_coda.layers.unit_range import check_unit_range
 from keras_coda.losses import OneVsRestCrossentropy, check_labels
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.files import written_whole
 from keras_coda.imports import Lazy
-from keras_coda.layers.input_encoding import to_unit_range
+from keras_coda.layers.unit_range import to_unit_range
 
 if TYPE_CHECKING:
     from keras_coda.explanations import Explanation

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_coda.attributions import Attribution
-from keras_coda.layers.input_encoding import check_unit_range
+from keras_coda.layers.unit_range import check_unit_range
 from keras_coda.metrics.grids import assemble
 from keras_coda.reports.subject import Subject
 

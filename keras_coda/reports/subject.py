@@ -11,7 +11,7 @@ from keras_coda import data, presets
 from keras_coda.attributions import Classifier
 from keras_coda.backend.conventions import channels_last
 from keras_coda.layers import LogitScaling
-from keras_coda.layers.input_encoding import to_unit_range
+from keras_coda.layers.unit_range import to_unit_range
 from keras_coda.metrics.selection import confidence_of, outputs_of
 from keras_coda.presets.names import is_path
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_coda import backend, data, presets
-from keras_coda.layers.input_encoding import check_unit_range
+from keras_coda.layers.unit_range import check_unit_range
 from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet, transfer
 from keras_coda.presets.saving import check_target, remove_left

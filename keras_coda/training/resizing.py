@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_coda.backend.conventions import Tensor
-from keras_coda.layers.input_encoding import to_unit_range
+from keras_coda.layers.unit_range import to_unit_range
 from keras_coda.linear_maps import follows_graph
 from keras_coda.models import CoDANet
 

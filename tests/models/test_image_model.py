@@ -10,7 +10,7 @@ import pytest
 from small_models import CLASSES, copy, small_coda_net
 
 from keras_coda import OneVsRestCrossentropy
-from keras_coda.layers.input_encoding import check_unit_range
+from keras_coda.layers.unit_range import check_unit_range
 from keras_coda.models import image_model
 
 BATCHES, BATCH = 3, 2
