@@ -5,9 +5,9 @@ import typing
 import keras
 import numpy as np
 
+from keras_coda.attributions.probabilities import activation_of
 from keras_coda.checks import check_images, check_outputs, check_shape
-from keras_coda.layers import InputEncoding, LogitScaling
-from keras_coda.layers.dau import DAU
+from keras_coda.layers import InputEncoding
 from keras_coda.layers.unit_range import to_unit_range
 from keras_coda.linear_maps import Graph
 from keras_coda.linear_maps.layout import channel_axis
@@ -15,15 +15,6 @@ from keras_coda.linear_maps.views import view
 from keras_coda.program import Program
 
 INPUTS = ("encoded", "image")
-# Functions that return probabilities, and the same as operations of `keras.ops`, which have no public classes.
-_PROBABILITIES = tuple(
-    getattr(module, name)
-    for module in (keras.activations, keras.ops)
-    for name in ("softmax", "sigmoid", "hard_sigmoid", "sparsemax", "sparse_sigmoid")
-)
-_PROBABILITY_OPERATIONS = ("Softmax", "Sigmoid", "HardSigmoid", "Sparsemax", "SparseSigmoid")
-# Layers and operations that do not change values.
-_PASSED = ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast", "Copy", "Identity", "Dropout", "GetItem")
 
 
 class Part(Program):
@@ -91,7 +82,7 @@ class Classifier:
         self.data_format = "channels_first" if axis == 1 else "channels_last"
         last = self.data_format == "channels_last"
         self.channel_axis, self.pixel_axes = (-1, (-3, -2)) if last else (-3, (-2, -1))
-        name, certain = _activation(walk, self.classes) if activation is None else (activation, True)
+        name, certain = activation_of(walk, self.classes) if activation is None else (activation, True)
         self.activation = keras.activations.get(name)
         self._is_certain = certain
 
@@ -299,48 +290,3 @@ def _single_output(model):
             f"Received: {tuple(inputs[0].shape)} to {tuple(outputs[0].shape)}"
         )
     return outputs[0]
-
-
-def _activation(graph, classes):
-    """`(name, certain)`: the name of the function from outputs to probabilities, told by the last operation that
-    changes values; and whether it is known and not guessed.
-    """
-    made_by = {number: step for step in graph.steps for number in step.results}
-    # A softmax of one number is 1.
-    usual = "softmax" if classes > 1 else "sigmoid"
-
-    def of(number):
-        step: typing.Any = made_by.get(number)
-        operation = None if step is None else step.operation
-        if isinstance(operation, LogitScaling):
-            return "sigmoid", True
-        if _makes_probabilities(operation):
-            return "linear", True
-        if _changes_nothing(operation):
-            return of(step.sources[0])
-        if isinstance(operation, (keras.layers.Average, keras.layers.Concatenate)):
-            # Several heads have one function if they all have it.
-            found = {of(source) for source in step.sources}
-            return found.pop() if len(found) == 1 else (usual, False)
-        # Layers with weights and without an activation give logits.
-        has_weights = isinstance(operation, (keras.layers.Dense, keras.layers.Conv2D, DAU))
-        return usual, has_weights and getattr(operation, "activation", None) in (None, keras.activations.linear)
-
-    return of(graph.outputs[0])
-
-
-def _changes_nothing(operation):
-    return type(operation).__name__ in _PASSED or (
-        isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.linear
-    )
-
-
-def _makes_probabilities(operation):
-    if isinstance(operation, keras.layers.Softmax):
-        return True
-    if not isinstance(operation, keras.Layer):
-        return type(operation).__name__ in _PROBABILITY_OPERATIONS
-    activation = getattr(operation, "activation", None)
-    if isinstance(activation, keras.Layer):
-        return _makes_probabilities(activation)
-    return any(activation is function for function in _PROBABILITIES)
