@@ -10,7 +10,7 @@ from keras import ops
 from keras_coda import backend
 from keras_coda.checks import check_images, check_outputs, check_shape
 from keras_coda.contractions import contraction
-from keras_coda.explanations import parts, targets
+from keras_coda.explanations import own_maps, parts, targets
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.explanations.snapshot import is_same, snapshot
 from keras_coda.layers.input_encoding import InputEncoding
@@ -224,7 +224,7 @@ class Explainer(Program):
         """Compare the `linear_map` of users' own layers with their `call`, once."""
         if not self._is_compared:
             first = [array[:2] for array in images]
-            parts.compare(self._parts.before, self._parts.explained, first, self.piecewise_linear)
+            own_maps.compare(self._parts.before, self._parts.explained, first, self.piecewise_linear)
         self._is_compared = True
 
     def call(self, inputs):
