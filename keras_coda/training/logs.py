@@ -13,9 +13,9 @@ from PIL import Image
 
 from keras_coda import plots
 from keras_coda.explanations import explain
-from keras_coda.explanations.video import write_animation
 from keras_coda.files import written_whole
 from keras_coda.training.callbacks import StopOnNaN
+from keras_coda.videos import write_animation
 
 TABLE, MAPS = "training.csv", "maps"
 IMAGES = 4
