@@ -20,12 +20,13 @@ from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet, transfer
 from keras_coda.recipes import Recipe
 from keras_coda.training import logs, time_limit
-from keras_coda.training.callbacks import Callbacks, StopOnNaN
+from keras_coda.training.callback_list import Callbacks
 from keras_coda.training.options import Options
 from keras_coda.training.replica import Replica
 from keras_coda.training.resizing import ResizingCoDANet, SetScale, stages_of
 from keras_coda.training.schedule import learning_rate
 from keras_coda.training.state import State
+from keras_coda.training.stop_on_nan import StopOnNaN
 
 # Fewer bytes of training images are kept in a device's memory. TinyImageNet has 1.2e9.
 MOST_ON_DEVICE = 2**31

@@ -14,7 +14,7 @@ from PIL import Image
 from keras_coda import plots
 from keras_coda.explanations import explain
 from keras_coda.files import written_whole
-from keras_coda.training.callbacks import StopOnNaN
+from keras_coda.training.stop_on_nan import StopOnNaN
 from keras_coda.videos import write_animation
 
 TABLE, MAPS = "training.csv", "maps"

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from keras_coda import backend
-from keras_coda.training import callbacks as callbacks_module
-from keras_coda.training.callbacks import Callbacks, StopOnNaN
+from keras_coda.training import callback_list
+from keras_coda.training.callback_list import Callbacks
+from keras_coda.training.stop_on_nan import StopOnNaN
 
 
 class Loss:
@@ -26,7 +27,7 @@ class Device:
 
     def __init__(self, monkeypatch, seconds):
         self.seconds, self.now, self.busy_until, self.readings = seconds, 0.0, 0.0, 0
-        monkeypatch.setattr(callbacks_module, "time", self)
+        monkeypatch.setattr(callback_list, "time", self)
 
     def monotonic(self):
         return self.now

@@ -1,11 +1,8 @@
-"""Callbacks that read the loss about once a second, not after every step."""
+"""The list of callbacks of a training, for which the loss is read about once a second, not after every step."""
 
 import time
 
 import keras
-import numpy as np
-
-from keras_coda import backend
 
 # Time between two readings of the logs.
 SECONDS = 1.0
@@ -49,35 +46,3 @@ class Callbacks(keras.callbacks.CallbackList):
         in_a_second = int(self._unread * SECONDS / max(now - self._since, 1e-9))
         self._at_once = max(1, min(2 * self._at_once, in_a_second))
         self._since, self._unread = now, 0
-
-
-class StopOnNaN(keras.callbacks.Callback):
-    """Stops a training when a NaN or infinite loss is read, see `Callbacks`.
-
-    Where several processes train together, they read the loss at different steps, and Keras' `TerminateOnNaN` would
-    stop them at different steps. Here they stop at the end of the epoch. The weights are checked then, too: the last
-    step may make them NaN after a finite loss.
-
-    Attributes:
-        finite: whether the loss has been finite, and the weights at the end of each epoch.
-    """
-
-    finite = True
-
-    def on_train_batch_end(self, batch, logs=None):
-        ends = backend.process()[1] == 1 or batch + 1 == self.params["steps"]
-        if ends and logs and not np.isfinite(logs["loss"]):
-            self._stop()
-
-    def on_epoch_end(self, epoch, logs=None):
-        loss = float((logs or {}).get("loss", 0.0))
-        if not (np.isfinite(loss) and all(map(_is_finite, self.model.get_weights()))):
-            self._stop()
-
-    def _stop(self):
-        self.finite = False
-        self.model.stop_training = True
-
-
-def _is_finite(array):
-    return bool(np.isfinite(array.astype("float32")).all())
