@@ -1,5 +1,6 @@
 """Contributions of a model's input, or of an inner layer, to any of its units (paper, eq. 6 to 8)."""
 
+import dataclasses
 import types
 from typing import Any
 
@@ -21,6 +22,19 @@ from keras_coda.linear_maps.layout import channel_axis
 from keras_coda.linear_maps.steps import needs_pieces
 from keras_coda.linear_maps.views import view
 from keras_coda.program import Program
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """A model as it was when it was split. (Of a tuple, Keras would track the layers as the explainer's own.)"""
+
+    graph: Graph  # of the whole model
+    settings: Any  # of its layers
+    contractions: list[str]  # that were chosen
+    before: Graph  # from the inputs to the sources
+    explained: Graph  # from the sources to the explained outputs
+    channel_axes: list[int]  # of each source
+    pieces: tuple[str, ...]  # names of the layers that are linear in pieces
 
 
 class Explainer(Program):
@@ -81,7 +95,6 @@ class Explainer(Program):
         """Split the model, as it is now, into the parts before and after the sources."""
         before, explained = parts.split(self.model, graph, self._ends.layer, self._ends.source)
         settings = snapshot(graph.operations)
-        channels = [channel_axis(graph, number) for number in explained.inputs]
         if self._policy is not None:
             # Views leave the layers as they are. Both parts share the view of a layer.
             views: dict = {}
@@ -95,13 +108,13 @@ class Explainer(Program):
         pieces = ()
         if self.piecewise_linear:
             pieces = tuple(dict.fromkeys(s.name for s in explained.steps if needs_pieces(s.operation)))
-        self._parts = types.SimpleNamespace(
+        self._parts = _Parts(
             graph=graph,
             settings=settings,
             contractions=_contractions(),
             before=before,
             explained=explained,
-            channels=channels,
+            channel_axes=[channel_axis(graph, number) for number in explained.inputs],
             pieces=pieces,
         )
         self._is_compared = False
@@ -147,10 +160,10 @@ class Explainer(Program):
         self._follow_changes()
         images = self._standardize(images)
         explained = self._parts.explained
-        sources = self._source_specs([keras.KerasTensor(array.shape, str(array.dtype)) for array in images])
+        sources = self.source_specs([keras.KerasTensor(array.shape, str(array.dtype)) for array in images])
         shape = explained.run(sources, _spec_of)[0].shape
         indices, several = targets.to_flat_indices(target, len(images[0]), shape[1:])
-        self._compare(images)
+        self.compare_own_maps(images)
         inputs = {"images": images if len(images) > 1 else images[0], "targets": indices}
         results = self.predict(inputs, batch_size=batch_size, verbose=verbose)
         check_outputs(self.model.name, results["logits"])
@@ -202,12 +215,17 @@ class Explainer(Program):
             images[index] = array
         return images
 
-    def _source_specs(self, inputs):
+    def source_specs(self, inputs: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
         """The shapes and dtypes of the sources, for those of the model's inputs: lists of `keras.KerasTensor`."""
         return self._parts.before.run(inputs, _spec_of)
 
     @property
-    def _takes_unit_range(self):
+    def channel_axes(self) -> list[int]:
+        """The channel axis of each source."""
+        return self._parts.channel_axes
+
+    @property
+    def takes_unit_range(self) -> bool:
         """Whether float images must be in [0, 1]: the model is a CoDA-Net, or begins with an `InputEncoding`."""
         return getattr(self.model, "scales_integers", False) or self._is_encoded_first(self._parts.graph.inputs[0])
 
@@ -220,7 +238,7 @@ class Explainer(Program):
             for step in taken_by
         )
 
-    def _compare(self, images):
+    def compare_own_maps(self, images: list[np.ndarray]) -> None:
         """Compare the `linear_map` of users' own layers with their `call`, once."""
         if not self._is_compared:
             first = [array[:2] for array in images]
@@ -234,7 +252,7 @@ class Explainer(Program):
             inputs: dictionary of `images`, and `targets`: int32 `(N, K)`, indices into the flattened outputs.
         """
         explained, images = self._parts.explained, inputs["images"]
-        sources = self._parts.before.run(images if isinstance(images, (list, tuple)) else [images])
+        sources = self._parts.before.run([*images] if isinstance(images, (list, tuple)) else [images])
         logits, W = explained.linear_map(sources, self.piecewise_linear)
         logits = ops.cast(logits, "float32")
         flat = ops.reshape(logits, (ops.shape(logits)[0], -1))
@@ -259,7 +277,7 @@ class Explainer(Program):
         maps = [
             # Images have 5 axes here: batch, targets, and their own three.
             ops.sum(c, axis=axis + 1) if len(c.shape) == 5 else c
-            for c, axis in zip(contributions, self._parts.channels, strict=True)
+            for c, axis in zip(contributions, self._parts.channel_axes, strict=True)
         ]
         return {
             "logits": logits,

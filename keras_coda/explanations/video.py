@@ -99,7 +99,7 @@ def explain_video(
     if classes is not None and len(classes) != model.output_shape[-1]:
         raise ValueError(f"`classes` must be {model.output_shape[-1]} names. Received: {len(classes)} names")
     _check_sources(explainer, image_shape, data_format)
-    unit_range = unit_range or explainer._takes_unit_range
+    unit_range = unit_range or explainer.takes_unit_range
     as_integers = keras.backend.is_int_dtype(model.inputs[0].dtype) or not unit_range
 
     def explained():
@@ -135,8 +135,8 @@ def explain_video(
 def _check_sources(explainer, image_shape, data_format):
     """Raise an error where contributions are not of one image of the frame's size, as in a hybrid."""
     shape = (1, *probe(image_shape))
-    axes, channels = explainer._parts.channels, 1 if data_format == "channels_first" else 3
-    sources = explainer._source_specs([keras.KerasTensor(shape, explainer.model.inputs[0].dtype)])
+    axes, channels = explainer.channel_axes, 1 if data_format == "channels_first" else 3
+    sources = explainer.source_specs([keras.KerasTensor(shape, explainer.model.inputs[0].dtype)])
     found = [tuple(source.shape) for source in sources]
     sizes = [(*s[:axis], *s[axis + 1 :]) for s, axis in zip(found, axes, strict=True)]
     if sizes != [(*shape[:channels], *shape[channels + 1 :])] or found[0][axes[0]] not in (1, 2, 3, 6):

@@ -54,8 +54,8 @@ class ExplainedModel(keras.Model):
         self.several = explained != "predicted"
         self.probabilities = probabilities
         self.explainer = Explainer(model)
-        self.in_unit_range = unit_range or self.explainer._takes_unit_range
-        sources = len(self.explainer._parts.channels)
+        self.in_unit_range = unit_range or self.explainer.takes_unit_range
+        sources = len(self.explainer.channel_axes)
         if sources != 1:
             raise ValueError(
                 "Expected a model with one source of contributions, such as one `InputEncoding` of all images. "
@@ -75,7 +75,7 @@ class ExplainedModel(keras.Model):
             NotDynamicLinearError: a layer is not dynamic linear, or a user's own `linear_map` is not that of `call`.
         """
         images = np.random.default_rng(0).random((2, *image_shape), "float32")
-        self.explainer._compare([images])
+        self.explainer.compare_own_maps([images])
         self(images[:1])
 
     def map_size(self, image_shape):
@@ -84,8 +84,8 @@ class ExplainedModel(keras.Model):
         A value is `None` if it depends on the images. Maps have the size of the images, except in a hybrid network,
         where they have the size of the stem's features.
         """
-        [source] = self.explainer._source_specs([keras.KerasTensor((None, *image_shape))])
-        return [size for axis, size in enumerate(source.shape) if axis not in (0, self.explainer._parts.channels[0])]
+        [source] = self.explainer.source_specs([keras.KerasTensor((None, *image_shape))])
+        return [size for axis, size in enumerate(source.shape) if axis not in (0, self.explainer.channel_axes[0])]
 
     def call(self, images):
         images = to_unit_range(images, check=False) if self.in_unit_range else ops.cast(images, "float32")
