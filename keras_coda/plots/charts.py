@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from keras_coda.imports import Lazy
-from keras_coda.plots.explanations import DPI, GRAY, INK
 from keras_coda.plots.methods import COLOURS, display_name
+from keras_coda.plots.style import DPI, GRAY, INK
 
 matplotlib_figure = Lazy("matplotlib.figure", "matplotlib")
 colours = Lazy("matplotlib.colors", "matplotlib")

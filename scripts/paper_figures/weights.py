@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_coda import plots
 from keras_coda.plots.panels import attribution, image, plot_panels, weights
+from keras_coda.plots.style import MINUS
 
 COLUMNS = ["image", "weights, label", "contributions", "weights, other", "contributions"]
 
@@ -33,7 +34,7 @@ def draw(subjects):
             for k in range(2):
                 row.append(weights(explanation.weights[i, k], maps[k], subject.data_format))
                 row.append(attribution(maps[k], limit))
-                logit = f"logit {subject.outputs[index, pairs[i, k]]:.1f}".replace("-", plots.explanations.MINUS)
+                logit = f"logit {subject.outputs[index, pairs[i, k]]:.1f}".replace("-", MINUS)
                 above += [f"{subject.classes[pairs[i, k]]}\n{logit}", None]
             cells.append(row)
             titles.append(above)

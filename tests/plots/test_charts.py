@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from keras_coda import plots
-from keras_coda.plots import charts, galleries, panels
+from keras_coda.plots import charts, galleries, panels, style
 
 pytestmark = pytest.mark.one_backend
 
@@ -86,7 +85,7 @@ def test_a_panel_may_be_missing_and_titles_have_one_or_two_lines():
     figure = panels.plot_panels([[panel, None], [panel, panel]], titles=[["a\nb", None], [None, "c"]])
     assert len(figure.axes) == 3
     assert [ax.get_title().split("\n")[0] for ax in figure.axes] == ["a", "", "c"]
-    assert figure.dpi == plots.explanations.DPI
+    assert figure.dpi == style.DPI
 
 
 def test_titles_are_no_formulas():
