@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from keras_coda import CoDANet, cli, data, presets, training
+from keras_coda.data import photo_images
 from keras_coda.data import photos as photos_module
-from keras_coda.data.photos import Fact, PhotoImages
+from keras_coda.data.photo_images import PhotoImages
+from keras_coda.data.photos import Fact
 from keras_coda.decoding import decoded
 from keras_coda.files import sha256
 from keras_coda.images import read_image
@@ -336,16 +338,16 @@ def test_large_jpeg_files_are_decoded_small_and_one_at_a_time(tmp_path, monkeypa
 
     def seen_decoded(*arguments):
         image = decoded(*arguments)
-        seen.append((image.size, photos_module._one_at_a_time.locked()))
+        seen.append((image.size, photo_images._one_at_a_time.locked()))
         return image
 
-    monkeypatch.setattr(photos_module, "decoded", seen_decoded)
+    monkeypatch.setattr(photo_images, "decoded", seen_decoded)
     smooth = picture(0, (8, 8)).resize((640, 640), Image.Resampling.BICUBIC)
     smooth.save(tmp_path / "large.jpg", quality=95)
     with Image.open(tmp_path / "large.jpg") as file:
         want = np.asarray(file.resize((32, 32), Image.Resampling.BICUBIC), int)
     for most, locked in ((640 * 640, False), (640 * 640 - 1, True)):
-        monkeypatch.setattr(photos_module, "MANY_PIXELS", most)
+        monkeypatch.setattr(photo_images, "MANY_PIXELS", most)
         got = PhotoImages([tmp_path / "large.jpg"], (32, 32, 3))[0]
         assert np.abs(got - want).max() <= 4
         assert seen.pop() == ((80, 80), locked)  # an eighth, which has twice the needed pixels

@@ -6,92 +6,32 @@ import hashlib
 import os
 import pathlib
 import sys
-import threading
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from keras_coda.data.stored_images import StoredImages, threads
-from keras_coda.decoding import TOO_LARGE, decoded, fitted, opened
+from keras_coda.data.photo_images import FORMATS, PhotoImages, in_turn
+from keras_coda.decoding import TOO_LARGE, opened
 from keras_coda.files import sha256
 from keras_coda.text import printable
 
-FORMATS = ("JPEG", "PNG", "WEBP")
 # The parts of a data set, by the names that their folders may have.
 PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 # Photos are scaled to this side, from this median of their shorter sides on.
 SIDES = {0: 32, 48: 64, 160: 128}
-# Files with more pixels are decoded one at a time, to limit the memory.
-MANY_PIXELS = 2**24
 # Seconds between two lines on the progress of reading.
 SECONDS = 5.0
 # An image is near-constant below this standard deviation (of 255), taken at this size.
 CONSTANT, THUMBNAIL = 2.0, 32
-_one_at_a_time = threading.Lock()
 
 
 class PhotosWarning(UserWarning):
     """Problems in a folder of photos: files that were left out, copies, images without content."""
-
-
-class PhotoImages(StoredImages):
-    """Image files that can be indexed like a uint8 array `(N, H, W, C)`.
-
-    Each is cropped about its centre to the aspect ratio of `(H, W)` and scaled by bicubic interpolation, exactly as
-    `keras-coda explain` does. Several threads decode. Decoded images are not cached.
-
-    Args:
-        paths: the files.
-        image_shape: `(H, W, C)`; C is 1 or 3.
-
-    Example:
-
-    >>> images = keras_coda.data.load("photos/").x_train
-    >>> images[:8].shape
-    (8, 128, 128, 3)
-    """
-
-    def __init__(self, paths: Iterable[pathlib.Path], image_shape: Sequence[int]) -> None:
-        self.paths = list(paths)
-        self.shape = (len(self.paths), *image_shape)
-
-    def __getitem__(self, indices):
-        chosen = np.arange(len(self))[indices]
-        taken = [self.paths[index] for index in np.atleast_1d(chosen)]
-        pixels = np.empty((len(taken), *self.shape[1:]), self.dtype)
-        for number, image in enumerate(threads().map(self._cut, taken)):
-            pixels[number] = image
-        return pixels if chosen.ndim else pixels[0]
-
-    def whole(self, indices: Iterable[int]) -> list[np.ndarray]:
-        """Some images before the crop: uint8 arrays that just cover `(H, W)`, and at most twice as much.
-
-        Longer images are cropped about their centre to twice the height or width.
-
-        Args:
-            indices: integers, the places of the images.
-        """
-        return list(threads().map(self._covering, [self.paths[index] for index in indices]))
-
-    def _cut(self, path):
-        _, height, width, channels = self.shape
-        image = fitted(_read(path, channels, max(height, width)), height, width)
-        return np.asarray(image).reshape(height, width, channels)
-
-    def _covering(self, path):
-        _, height, width, channels = self.shape
-        image = _read(path, channels, max(height, width))
-        scale = max(height / image.height, width / image.width)
-        rows, columns = (
-            min(max(side, round(scale * length)), 2 * side)
-            for side, length in ((height, image.height), (width, image.width))
-        )
-        return np.asarray(fitted(image, rows, columns)).reshape(rows, columns, channels)
 
 
 class Photos:
@@ -335,7 +275,7 @@ def _fact_of_state(path, size, modified, most_pixels):
     try:
         with opened(path, FORMATS) as image:
             stored = image.size  # before decoding, which changes it
-            thumbnail = _in_turn(image, 3, THUMBNAIL).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+            thumbnail = in_turn(image, 3, THUMBNAIL).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
         digest = sha256(path)
     except Image.UnidentifiedImageError:
         return "no JPEG, PNG or WebP image"
@@ -347,21 +287,6 @@ def _fact_of_state(path, size, modified, most_pixels):
         return f"damaged: {error or type(error).__name__}"
     deviation = np.asarray(thumbnail, "float32").std(axis=(0, 1)).max()
     return Fact(digest, stored, bool(deviation < CONSTANT))
-
-
-def _in_turn(image, channels, side):
-    if image.width * image.height <= MANY_PIXELS:
-        return decoded(image, channels, side)
-    with _one_at_a_time:
-        return decoded(image, channels, side)
-
-
-def _read(path, channels, side):
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            return _in_turn(image, channels, side)
-    except Exception as error:
-        raise OSError(f"{path} can no longer be read: {error}. Expected: the file that was there at first") from error
 
 
 def _copies(facts):
