@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 import keras_coda
-from keras_coda import attributions, cli, data, exporting, metrics, presets, recipes, reports, training
+from keras_coda import attributions, cli, data, explanations, exporting, metrics, presets, recipes, reports, training
 from keras_coda._keras_backend import BACKENDS
+from keras_coda.commands import demo
 from keras_coda.images import read_image
 from keras_coda.presets.names import bundled
 
@@ -62,7 +63,7 @@ def test_the_demo_classifies_explains_and_draws_with_no_other_backend(tmp_path):
 
 @pytest.mark.one_backend
 def test_the_demo_takes_other_networks_than_coda_nets(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "MOST_EXPLAINED", 200)
+    monkeypatch.setattr(demo, "MOST_EXPLAINED", 200)
     model = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
     folder = presets.save(model, tmp_path / "linear", dataset="digits", classes=list("0123456789"))
     assert cli.main(["demo", "--preset", str(folder), "--out", str(tmp_path / "out")]) == 0
@@ -451,7 +452,7 @@ def test_presets_of_other_networks_get_images_in_the_unit_range(tmp_path, monkey
     folder = presets.save(model, tmp_path / "linear", classes=["a", "b"], dataset="noise")
     given, exported = [], []
     monkeypatch.setattr(exporting, "export", lambda m, *_, **settings: given.append(settings) or exported.append(m))
-    monkeypatch.setattr(cli, "explain_video", lambda *arguments, **settings: given.append(settings))
+    monkeypatch.setattr(explanations, "explain_video", lambda *arguments, **settings: given.append(settings))
     options = ["--input-dtype", "uint8", "--weights", "int8"]
     assert cli.main(["export", str(folder), "linear.onnx", *options]) == 0
     assert cli.main(["explain-video", "frames", "--preset", str(folder)]) == 0
@@ -479,8 +480,8 @@ def test_help_teaches(command, capsys):
     assert max(map(len, printed.splitlines())) <= 120
     words = " ".join(printed.split())
     if not command:
-        for description in (cli.DEMO, cli.EXPLAIN, cli.EXPLAIN_VIDEO, cli.EVALUATE, cli.PRESETS, cli.TRAIN):
-            assert " ".join(description.split()) in words
+        for module in cli.COMMANDS.values():
+            assert " ".join(module.DESCRIPTION.split()) in words
     if command == ["evaluate"]:
         for name in attributions.published("cifar10"):
             assert name in words

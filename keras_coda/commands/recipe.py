@@ -1,4 +1,4 @@
-"""The recipes of the commands `keras-coda train` and `keras-coda recipe`, for data sets and for folders of photos."""
+"""The command `keras-coda recipe`, and the recipes of `keras-coda train`: for data sets and for folders of photos."""
 
 import argparse
 import dataclasses
@@ -11,17 +11,42 @@ from keras_coda import data, recipes
 from keras_coda.backend.conventions import fits
 from keras_coda.training.photo_recipes import adapted, recipe_for_photos, start_shape
 
-RECIPE = """\
+DESCRIPTION = """\
 Prints a recipe as JSON, or the names of all recipes. You can edit a recipe and pass it to `keras-coda train`. For a
 folder of photos, network, image size and epochs depend on the size and number of the photos. Problems of the folder are
 printed on the error output."""
 
-RECIPE_EXAMPLES = """\
+EXAMPLES = """\
 examples:
   keras-coda recipe
   keras-coda recipe xs_coda_cifar10 > mine.json
   keras-coda recipe --images photos/ > mine.json
   keras-coda train mine.json --out my_photos"""
+
+
+def add_arguments(command):
+    """Add the arguments of `keras-coda recipe` to its parser."""
+    command.add_argument(
+        "recipe", nargs="?", help="a name or JSON file (default with --images: one by their size and number)"
+    )
+    add_images(command)
+    command.add_argument(
+        "--start", help="a preset to start from, whose network and image shape are taken, not a recipe's"
+    )
+
+
+def run(arguments):
+    """Print a recipe, or all names."""
+    given = arguments.recipe, arguments.images, arguments.size, arguments.freeze, arguments.start
+    if all(value is None for value in given):
+        print("\n".join(recipes.built_in()))
+        return
+    if arguments.start is not None and (arguments.images is None or arguments.recipe is not None):
+        raise ValueError(
+            "--start is for --images without a recipe here: the network is that of the preset. Received: "
+            f"--start {arguments.start}, --images {arguments.images} and recipe {arguments.recipe}"
+        )
+    print(json.dumps(dataclasses.asdict(recipe_of(arguments)), indent=2))
 
 
 def add_images(command: argparse.ArgumentParser) -> None:
@@ -76,17 +101,3 @@ def _recipe_for_images(arguments):
     # The summary has already named the problems.
     warnings.simplefilter("ignore", data.PhotosWarning)
     return recipe_for_photos(photos, arguments.start) if base is None else adapted(base, photos)
-
-
-def run_recipe(arguments: argparse.Namespace) -> None:
-    """Print a recipe, or all names."""
-    given = arguments.recipe, arguments.images, arguments.size, arguments.freeze, arguments.start
-    if all(value is None for value in given):
-        print("\n".join(recipes.built_in()))
-        return
-    if arguments.start is not None and (arguments.images is None or arguments.recipe is not None):
-        raise ValueError(
-            "--start is for --images without a recipe here: the network is that of the preset. Received: "
-            f"--start {arguments.start}, --images {arguments.images} and recipe {arguments.recipe}"
-        )
-    print(json.dumps(dataclasses.asdict(recipe_of(arguments)), indent=2))

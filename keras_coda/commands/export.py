@@ -4,14 +4,15 @@ import pathlib
 
 from keras_coda import exporting, presets
 from keras_coda.backend.conventions import channels_last, in_format
+from keras_coda.commands.output import say
 from keras_coda.exporting.export import INPUT_DTYPES
 
-EXPORT = """\
+DESCRIPTION = """\
 Writes a preset to a file for other programs. The file returns an exact explanation with every prediction. Formats are
 .onnx, .tflite (LiteRT), .pt2 (torch.export), or a folder (SavedModel). docs/export.md says which formats each Keras
 backend can write, and which packages that needs. An existing file is replaced."""
 
-EXPORT_EXAMPLES = """\
+EXAMPLES = """\
 examples:
   keras-coda export ./my_photos my_photos.onnx
   keras-coda export xs_coda_cifar10 cifar10.onnx --explain cat dog --weights float16"""
@@ -36,7 +37,7 @@ def add_arguments(command):
 
 
 def run(arguments):
-    """Export a preset. Returns the line to print."""
+    """Export a preset."""
     facts = presets.metadata(arguments.preset)
     shape, data_format, explain = facts["image_shape"], facts["data_format"], arguments.explain
     if arguments.size is not None:
@@ -52,4 +53,4 @@ def run(arguments):
         unit_range=True,
         weights=arguments.weights,
     )
-    return f"Wrote {path}: {' x '.join(map(str, shape))} images to {len(facts['classes'])} classes, with their maps"
+    say(f"Wrote {path}: {' x '.join(map(str, shape))} images to {len(facts['classes'])} classes, with their maps")
