@@ -81,7 +81,7 @@ class Batches(keras.utils.PyDataset):
             # The device prepares the batch while this thread goes on.
             return self._batch(self._order, self._epoch, number)
         if self._process_id != os.getpid():
-            # Own threads, since Keras' workers would serve batches that were prepared in the order of the epoch before.
+            # Kept by hand: Keras' workers would serve batches that were prepared in the order of the epoch before.
             # New ones after a fork, since the threads of the parent process do not run here.
             self._threads, self._prepared, self._process_id = ThreadPoolExecutor(AHEAD), {}, os.getpid()
         batch = self._prepared.pop(number, None) or self._prepare(number)

@@ -39,6 +39,7 @@ class Adam(keras.optimizers.Adam):
     ):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, name=name, **kwargs)
 
+    # Kept by hand: Keras adds epsilon to the root of the second moment before its bias correction.
     def update_step(self, gradient, variable, learning_rate):
         dtype = variable.dtype
         index = self._get_variable_index(variable)

@@ -66,6 +66,7 @@ class Muon(keras.optimizers.Muon):
             return super()._should_use_adamw(variable)
         return any(re.search(keyword, variable.path) for keyword in self.exclude_layers)
 
+    # Kept by hand: Keras takes variables of two axes only.
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         # `variable` may be TensorFlow's own, under `tf.distribute`.

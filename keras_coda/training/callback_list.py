@@ -11,9 +11,9 @@ SECONDS = 1.0
 class Callbacks(keras.callbacks.CallbackList):
     """Keras' list of callbacks for `fit`, but the logs of steps are read about once a second.
 
-    Keras reads them after every step, and the host then waits for the device. Here the callbacks get no logs after most
-    steps. At the end of an epoch they get the logs of the whole epoch, as usual. The host is at most about a second
-    ahead of the device.
+    Kept by hand: Keras reads them after every step, and the host then waits for the device. Here the callbacks get no
+    logs after most steps. At the end of an epoch they get the logs of the whole epoch, as usual. The host is at most
+    about a second ahead of the device.
 
     Args:
         callbacks: list of `keras.callbacks.Callback`.

@@ -25,7 +25,7 @@ FRAMES_A_SECOND = 2.5
 class Table(keras.callbacks.Callback):
     """Writes the history of a `State` to a CSV file, with a row per epoch.
 
-    Keras' `CSVLogger` appends to its file. After a kill it would write the repeated epochs a second time.
+    Kept by hand: Keras' `CSVLogger` appends to its file. After a kill it would write the repeated epochs a second time.
 
     Args:
         state: the `State`, which must come earlier in the list of callbacks.

@@ -12,7 +12,7 @@ BY = ("step", "epoch")
 class WarmUp(schedules.LearningRateSchedule):
     """A schedule with a warm-up: in its first steps the learning rate grows to that of another schedule.
 
-    Of Keras' schedules `CosineDecay` alone has a warm-up.
+    Kept by hand: of Keras' schedules `CosineDecay` alone has a warm-up.
 
     Args:
         schedule: the `LearningRateSchedule` after the warm-up. During it, its learning rate is multiplied by a factor

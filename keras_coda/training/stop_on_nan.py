@@ -9,9 +9,9 @@ from keras_coda import backend
 class StopOnNaN(keras.callbacks.Callback):
     """Stops a training when a NaN or infinite loss is read, see `Callbacks`.
 
-    Where several processes train together, they read the loss at different steps, and Keras' `TerminateOnNaN` would
-    stop them at different steps. Here they stop at the end of the epoch. The weights are checked then, too: the last
-    step may make them NaN after a finite loss.
+    Kept by hand: where several processes train together, they read the loss at different steps, and Keras'
+    `TerminateOnNaN` would stop them at different steps. Here they stop at the end of the epoch. The weights are checked
+    then, too: the last step may make them NaN after a finite loss.
 
     Attributes:
         finite: whether the loss has been finite, and the weights at the end of each epoch.
