@@ -101,10 +101,11 @@ def test_labels_that_are_no_classes_are_an_error_or_nan(logits, kind):
         OneVsRestCrossentropy()(keras.ops.convert_to_tensor(labels), logits)
 
 
+@pytest.mark.parametrize("function", ["is_concrete", "runs_on_cpu"])
 @pytest.mark.parametrize("kind", WRONG)
-def test_in_a_compiled_graph_wrong_labels_are_nan(monkeypatch, logits, kind):
-    """Compiled code cannot raise errors. The losses of all other images stay the same."""
-    monkeypatch.setattr("keras_coda.backend.is_concrete", lambda tensor: False)
+def test_in_a_compiled_graph_and_on_a_gpu_wrong_labels_are_nan(monkeypatch, logits, kind, function):
+    """Compiled code cannot raise errors, and a GPU is not waited for. The losses of all other images stay the same."""
+    monkeypatch.setattr(f"keras_coda.backend.{function}", lambda *_: False)
     labels = keras.ops.convert_to_tensor(np.asarray(WRONG[kind], "float32" if "." in str(WRONG[kind]) else "int32"))
     losses = keras.ops.convert_to_numpy(OneVsRestCrossentropy(reduction="none")(labels, logits))
     values = np.asarray(WRONG[kind], "float64")

@@ -225,6 +225,8 @@ def test_probabilities_get_no_second_softmax(make):
     with pytest.raises(ValueError, match=message):
         RISE(model, masks=2)(images, 1)
     np.testing.assert_array_equal(Classifier(model, "linear").probabilities(outputs), outputs)
+    logits = np.array([[0.5, -0.5], [0.5, 1.5]], "float32")  # not all of them in [0, 1]
+    np.testing.assert_allclose(Classifier(model).probabilities(logits)[0] @ [1, -np.e], 0, atol=1e-6)
     assert RISE(model, masks=2, activation="linear")(images, 1).shape == (2, 12, 10)
 
 
@@ -267,13 +269,13 @@ def test_a_model_with_a_call_of_its_own_is_refused():
         Classifier(Own(inner.inputs, inner.outputs))
 
 
-@pytest.mark.parametrize("method", [RISE, Gradient])
-def test_outputs_that_are_not_finite_are_an_error(method):
+@pytest.mark.parametrize(("method", "target"), [(RISE, None), (RISE, 1), (Gradient, None)])
+def test_outputs_that_are_not_finite_are_an_error(method, target):
     inputs = keras.Input(IMAGE_SHAPE)
     x = layers.GlobalAveragePooling2D(data_format="channels_last")(inputs)
     model = keras.Model(inputs, layers.Dense(2)(x / 0.0))
     with pytest.raises(ValueError, match=r"outputs of model .* are NaN or infinite"):
-        method(model)(tiny_models.images())
+        method(model)(tiny_models.images(), target)
 
 
 def test_any_number_of_images_of_a_model_with_a_fixed_one():

@@ -28,6 +28,15 @@ def test_are_those_of_the_explainer_and_sum_to_the_logit(coda_net):
     np.testing.assert_allclose(got.sum((2, 3, 4)) + explanation.bias, logits, rtol=1e-4)
 
 
+def test_as_many_images_at_once_as_asked_for(coda_net, monkeypatch):
+    method, sizes = coda_net[1], []
+    explain = method._explainer.explain
+    monkeypatch.setattr(method, "batch_size", 1)
+    monkeypatch.setattr(method._explainer, "explain", lambda *args: sizes.append(args[2]) or explain(*args))
+    assert method(tiny_models.images()).shape == (2, 12, 10, 6)
+    assert sizes == [1]
+
+
 def test_of_a_linear_model_are_its_input_times_gradient():
     model, images = tiny_models.linear(), tiny_models.images()
     np.testing.assert_allclose(

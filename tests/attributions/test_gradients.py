@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tiny_models
 from keras import layers
+from small_models import small_coda_net
 from tiny_models import CLASSES, IMAGE_SHAPE, draw_weights
 
 import keras_coda
@@ -16,7 +17,7 @@ from keras_coda.attributions import (
     IntegratedGradients,
     SmoothGrad,
 )
-from keras_coda.layers import LogitScaling, SumPooling2D
+from keras_coda.layers import InputEncoding, LogitScaling, SumPooling2D
 
 TARGETS = np.array([[1, 3], [0, 2]])
 
@@ -80,6 +81,15 @@ def test_gradients_of_unlikely_classes_do_not_vanish_in_float16(method):
     assert (error <= 0.02 * largest).all()
 
 
+def test_gradients_of_a_high_temperature_do_not_vanish_in_float16():
+    """Also those in the encoded image, which a CoDA-Net has in float16."""
+    exact, model = (small_coda_net(temperature=1e6, dtype=dtype) for dtype in ("float32", "mixed_float16"))
+    model.set_weights(exact.get_weights())
+    images = np.random.default_rng(0).random((2, *model.input_shape[1:]), "float32")
+    want, got = (Gradient(network)(images, "all") for network in (exact, model))
+    np.testing.assert_allclose(got, want, atol=0.01 * np.abs(want).max())
+
+
 class Block(layers.Layer):
     """A residual block as one layer."""
 
@@ -102,6 +112,12 @@ def test_layers_that_cannot_compute_in_float32_stay_in_float16(dtype, kind):
     maps = Gradient(model)(tiny_models.images(), 1)
     assert np.isfinite(maps).all()
     assert np.abs(maps).max() > 0
+
+
+def test_outputs_that_do_not_depend_on_the_image_have_no_gradient():
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = layers.Dense(CLASSES)(keras.ops.zeros_like(layers.Flatten(data_format="channels_last")(inputs)))
+    np.testing.assert_array_equal(Gradient(keras.Model(inputs, x))(tiny_models.images(), "all"), 0)
 
 
 def test_targets_come_in_parts():
@@ -183,6 +199,17 @@ def test_integrated_gradients_refuse(settings, message):
         IntegratedGradients(two_layers("tanh"), **settings)(tiny_models.images())
 
 
+def test_a_baseline_has_the_range_of_the_sources():
+    """[0, 1] after an encoding, and 0..255 before a layer that divides by 255."""
+    with pytest.raises(ValueError, match=r"`baseline` must be in \[0, 1\].* Received: values from 0 to 255"):
+        IntegratedGradients(tiny_models.coda_net(), baseline=[0, 0, 0, 255, 255, 255])(tiny_models.images())
+    stack = [layers.Rescaling(1 / 255), InputEncoding("channels_last"), SumPooling2D("channels_last")]
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), *stack])
+    images = 255 * tiny_models.images()
+    got = IntegratedGradients(model, steps=1, baseline=100.0, input="image")(images, 1)
+    np.testing.assert_allclose(got[..., 1], (images[..., 1] - 100) / 255, atol=1e-5)
+
+
 # SmoothGrad.
 
 
@@ -254,6 +281,14 @@ def test_guided_backpropagation_of_two_layers(form):
     plain = in_numpy(model, images, TARGETS, lambda hidden, gradient: gradient * (hidden > 0))
     assert np.abs(plain - want).max() > 0.01
     np.testing.assert_allclose(Gradient(model)(images, TARGETS), plain, atol=1e-6)
+
+
+def test_guided_backpropagation_passes_nothing_at_zero():
+    """As the gradient of ReLU; black pixels are 0."""
+    flat = layers.Flatten(data_format="channels_last")
+    model = draw_weights(keras.Sequential([keras.Input(IMAGE_SHAPE), layers.ReLU(), flat, layers.Dense(CLASSES)]))
+    black = np.zeros((1, *IMAGE_SHAPE), "float32")
+    np.testing.assert_array_equal(GuidedBackpropagation(model)(black, "all"), 0)
 
 
 @pytest.mark.parametrize("form", FUSED_RELUS)

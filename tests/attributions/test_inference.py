@@ -195,7 +195,7 @@ def test_layers_of_augmentation_do_not_tell_the_channel_axis():
     model = draw_weights(keras.Sequential([keras.Input((3, 12, 10)), *stack]))
     images = np.moveaxis(tiny_models.images(), -1, 1)
     assert keras_coda.explain(model, images).contribution_map.shape == (2, 12, 10)
-    assert Classifier(model).data_format == "channels_first"
+    assert [Classifier(model, input=input).data_format for input in ("encoded", "image")] == ["channels_first"] * 2
 
 
 @pytest.mark.parametrize("make", [functional, sequential])

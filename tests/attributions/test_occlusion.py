@@ -103,9 +103,11 @@ def test_windows_of_a_coda_net(layout, patch, stride, batch_size):
         np.testing.assert_allclose(got[i, k], want, atol=2e-5 * np.abs(want).max())
 
 
-def test_windows_of_the_image_itself():
+@pytest.mark.parametrize("layout", ["symmetric", "even kernels"])
+def test_windows_of_the_image_itself(layout):
+    """Patches reach over the border, where even kernels see the zeros around the image."""
     images, baseline = images_of_chain(), np.array([0.2, 0.4, 0.6])
-    method = Occlusion(chain(CHAINS["symmetric"]), patch=4, stride=3, baseline=baseline, input="image")
+    method = Occlusion(chain(CHAINS[layout]), patch=4, stride=3, baseline=baseline, input="image")
     expect_windows(method)
     want = one_by_one(method.classifier, images[1], 2, 4, 3, baseline)
     np.testing.assert_allclose(method(images, 2)[1], want, atol=2e-5 * np.abs(want).max())

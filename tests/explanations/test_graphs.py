@@ -143,14 +143,14 @@ def test_two_inputs(rng, drawn):
     images, other = keras.Input(SHAPE, name="images"), keras.Input((4,), name="other")
     x = SumPooling2D(**LAST)(dau(3, drawn)(InputEncoding(**LAST)(images)))
     y = DAUDense(3, 2, a_initializer=drawn, b_initializer=drawn, bias_initializer=drawn)(other)
-    model = set_weights(keras.Model([images, other], layers.Dense(2)(layers.Concatenate()([x, y]))), drawn)
+    model = set_weights(keras.Model([images, other], layers.Dense(2)(layers.Concatenate()([y, x]))), drawn)
     arrays = [rng.random((3, *SHAPE), "float32"), rng.standard_normal((3, 4)).astype("float32")]
     explanation = keras_coda.explain(model, arrays, "all")
     assert_exact(explanation, model.predict(arrays, verbose=0))
     net = reference.Affine(arrays[1], reference.encode(arrays[0]))
     y, x = net.inputs()
     convolution, dense = daus(model)
-    joined = np.concatenate([net.dau(x, convolution).sum((1, 2)), net.dau(y, dense)], axis=1)
+    joined = np.concatenate([net.dau(y, dense), net.dau(x, convolution).sum((1, 2))], axis=1)
     kernel, bias = model.layers[-1].get_weights()
     assert_equal_to_float64(explanation, net, net.shift(np.einsum("nik,io->nok", joined, kernel), bias))
     # In the order in which the tensors come: the input, then what the encoding makes.
@@ -161,6 +161,10 @@ def test_two_inputs(rng, drawn):
     assert explanation.relative_residual.max() < 1e-4
     with pytest.raises(ValueError, match=r"takes 2 inputs. Received: 1"):
         keras_coda.explain(model, arrays[:1])
+    with pytest.raises(ValueError, match=r"as many images of each input. Received: \[3, 2\] of them"):
+        keras_coda.explain(model, [arrays[0], arrays[1][:2]])
+    with pytest.raises(ValueError, match=r"inputs \['images', 'other'\] of model .*. Received: \['images'\]"):
+        keras_coda.explain(model, {"images": arrays[0]})
 
 
 def test_one_output_of_several(rng, drawn):
@@ -247,11 +251,23 @@ class Marked(keras.Model):
 
 
 class Wrong(layers.Layer):
+    """The outputs of its linear map differ from those of its call."""
+
+    def __init__(self, difference, **kwargs):
+        super().__init__(name="wrong", **kwargs)
+        self.difference = difference
+
     def call(self, inputs):
-        return 2.0 * inputs
+        return inputs
 
     def linear_map(self, inputs):
-        return inputs, keras_coda.LinearMap(lambda v: v, lambda u: u)
+        return inputs + ops.cast(self.difference, inputs.dtype), keras_coda.LinearMap(lambda v: v, lambda u: u)
+
+
+def patched(layer):
+    call = layer.call
+    layer.call = lambda inputs: 2.0 * call(inputs)
+    return layer
 
 
 def with_layer(layer, cls=keras.Model):
@@ -272,11 +288,29 @@ def quantized():
             lambda: with_layer(Standardized(2, 3, **LAST)),
             r"\(Standardized\) .* its own `convolution_op`, unlike Conv2D",
         ),
+        (lambda: with_layer(patched(layers.Conv2D(2, 3, **LAST))), r"\(Conv2D\) .* its own `call`, unlike Conv2D"),
         (lambda: with_layer(layers.Identity(), Preprocessing), r"\(Preprocessing\) has its own `call`"),
-        (lambda: with_layer(Wrong(name="wrong")), "'wrong' .* something else than its `linear_map`.* difference of"),
+        (lambda: patched(with_layer(layers.Identity())), r"\(Functional\) has its own `call`"),
+        (lambda: with_layer(Wrong(1.0)), "'wrong' .* something else than its `linear_map`.* difference of 1,"),
+        (
+            lambda: with_layer(Wrong(0.003 * np.eye(5, 3))),
+            "'wrong' .* difference of 0.003, where the largest output is 1",
+        ),
+        (lambda: with_layer(Wrong(np.nan)), "'wrong' .* difference of nan,"),
+        (lambda: with_layer(patched(dau(2, keras.initializers.Ones()))), r"\(DAUConv2D\) computes something else"),
         (quantized, r"'rounded' .* It is quantized"),
     ],
-    ids=["convolution_op", "call", "linear_map", "quantized"],
+    ids=[
+        "convolution_op",
+        "call of one layer",
+        "call",
+        "call of one model",
+        "linear_map",
+        "linear_map in a few numbers",
+        "linear_map of NaN",
+        "call of a DAU layer",
+        "quantized",
+    ],
 )
 def test_what_is_not_the_models_own_is_refused(make, message):
     model = make()
@@ -290,21 +324,64 @@ def test_a_call_that_is_marked(rng):
     np.testing.assert_allclose(keras_coda.explain(model, images, "all").logits, images.sum((1, 2)), rtol=1e-5)
 
 
+class Negative(keras.Operation):
+    """A user's own operation, of a name that Keras has, too."""
+
+    def call(self, x):
+        return ops.square(x)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
+        (lambda x: Negative()(x), r"\(Negative\) is not dynamic linear"),
         (lambda x: ops.flip(x, axis=0), "axis=0. Expected: it leaves the batch axis"),
         (lambda x: ops.expand_dims(x, -3), "axis=-3. Expected: it leaves the batch axis"),
         (lambda x: x[..., 0, :], "the index .* Expected: it leaves the batch axis"),
         (lambda x: ops.pad(x, [(0, 0), (1, 1)], constant_values=1.0), "constant_values=1.0. Expected: .* adds nothing"),
         (lambda x: x + ops.ones((2, 4)), r"A constant with a batch axis .* Received: shape \(2, 4\)"),
+        (lambda x: ops.transpose(x, (1, 0)), r"axes=\(1, 0\). Expected: it leaves the batch axis"),
+        (lambda x: ops.reshape(x, (-1, 2)), r"newshape=\(-1, 2\). Expected: it leaves the batch axis"),
+        (lambda x: ops.tile(x, (1, 1, 2)), r"repeats=.* Expected: it leaves the batch axis"),
+        (
+            lambda x: ops.image.resize(
+                ops.reshape(x, (-1, 2, 2, 1)), (4, 2), pad_to_aspect_ratio=True, fill_value=1.0, **LAST
+            ),
+            "fill_value=1.0. Expected: .* adds nothing",
+        ),
+        (lambda x: ops.concatenate([x, ops.ones((2, 4))], axis=-1), "concatenates tensors with constants"),
+        (lambda x: ops.concatenate([x, x], axis=0), "concatenated along the batch axis"),
     ],
-    ids=["flip", "expand_dims", "index", "pad", "constant"],
+    ids=[
+        "own",
+        "flip",
+        "expand_dims",
+        "index",
+        "pad",
+        "constant",
+        "transpose",
+        "reshape",
+        "tile",
+        "resize",
+        "concatenate",
+        "concatenate images",
+    ],
 )
 def test_operations_that_are_no_map_of_each_image_are_refused(operation, message):
     inputs = keras.Input((4,))
     with pytest.raises(NotDynamicLinearError, match=message):
         keras_coda.explain(keras.Model(inputs, operation(inputs)), np.ones((2, 4)))
+
+
+def test_a_model_within_a_model_takes_the_dtype_of_its_input(rng):
+    """Integers become floats before the encoding, which therefore does not divide them."""
+    inner = keras.Sequential([keras.Input((2, 2, 1)), InputEncoding(**LAST), layers.Flatten(), layers.Dense(2)])
+    inputs = keras.Input((2, 2, 1), dtype="uint8")
+    model, images = keras.Model(inputs, inner(inputs)), rng.integers(0, 2, (3, 2, 2, 1)).astype("uint8")
+    assert_exact(keras_coda.explain(model, images, "all"), model.predict(images, verbose=0))
 
 
 def test_settings_made_later_are_explained(rng, drawn):

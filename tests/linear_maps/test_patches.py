@@ -12,6 +12,7 @@ from keras_coda.linear_maps import convolution
 
 CASES = {
     "odd kernel": ((3, 3), (1, 1), "symmetric"),
+    "even kernel, as many zeros after as before": ((2, 4), (1, 1), "symmetric"),
     "kernel and strides that differ along the axes": ((2, 3), (3, 2), "valid"),
     "even kernel, more zeros after than before": ((4, 2), (2, 1), "same"),
     "pixels that no position sees": ((1, 1), (2, 3), "valid"),
@@ -64,6 +65,20 @@ def test_patches_and_their_gradient(rng, case):
     assert relative_error(gradient, transposed) < 1e-6
     got = evaluate(lambda u: convolution.patches_transpose(u, kernel_size, strides, padding, SHAPE[1:3]), flat)
     assert relative_error(got, transposed) < 1e-6
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_convolution_is_the_product_of_each_patch_with_the_kernel(rng, case):
+    kernel_size, strides, padding = CASES[case]
+    images, kernel = (rng.standard_normal(s).astype("float32") for s in (SHAPE, (*kernel_size, 3, 2)))
+    flat = kernel.reshape(-1, 2)
+    got = evaluate(lambda x, k: convolution.convolve(x, k, strides, padding), images, kernel)
+    want = evaluate(lambda x: convolution.patches(x, kernel_size, strides, padding), images) @ flat
+    assert relative_error(got, want) < 1e-6
+    settings = strides, padding, SHAPE[1:3]
+    transposed = evaluate(lambda u, k: convolution.convolve_transpose(u, k, *settings), got, kernel)
+    want = evaluate(lambda v: convolution.patches_transpose(v, kernel_size, *settings), got @ flat.T)
+    assert relative_error(transposed, want) < 1e-6
 
 
 def test_patches_of_several_batches(rng):

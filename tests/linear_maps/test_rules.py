@@ -119,6 +119,26 @@ def test_map_of_a_layer(rng, drawn, name):
     assert_map_of(layer, x, other, evaluate(layer, other))
 
 
+@pytest.mark.one_backend
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.RandomFlip(),
+        layers.RandomTranslation(0.5, 0.5),
+        layers.RandomRotation(0.5),
+        layers.RandomZoom(0.5),
+        layers.RandomContrast(0.5),
+        layers.RandomBrightness(0.5),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_layers_of_augmentation_do_nothing(rng, layer):
+    x, _ = inputs(rng, IMAGE)
+    outputs, W = linear_map(layer, x)
+    assert outputs is x
+    assert W @ x is W.T @ x is x
+
+
 def test_rescaling_of_each_channel_follows_the_setting_of_keras(rng):
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")
@@ -185,6 +205,15 @@ def test_large_images_in_half_precision():
     )
     np.testing.assert_allclose(outputs, [[1]])
     np.testing.assert_allclose(WTu.astype("float64") * 300**2, x, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "want"), [(SumPooling2D("channels_last"), 90000), (LogitScaling(1.0, bias=1e5), 100001)]
+)
+def test_outputs_in_float32_of_inputs_in_float16(layer, want):
+    """Larger than the largest float16."""
+    outputs = evaluate(lambda x: linear_map(layer, x)[0], np.ones((1, 300, 300, 1), "float16"))
+    np.testing.assert_allclose(outputs, want)
 
 
 @pytest.mark.parametrize(

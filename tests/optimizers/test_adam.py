@@ -68,6 +68,13 @@ def test_in_double_precision(gradients):
     np.testing.assert_allclose(got, adam(np.zeros(11), gradients, rate=2.0**-10), rtol=1e-6)
 
 
+def test_gradients_in_float16_are_not_squared_there():
+    """Their squares would be 0, and the step a thousand times as long."""
+    gradient, variable = np.full(3, 1e-5, "float16"), keras.Variable(np.zeros(3), dtype="float32")
+    optimizers.Adam(1e-3).apply([keras.ops.convert_to_tensor(gradient)], [variable])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), adam(np.zeros(3), [gradient])[0], rtol=1e-5)
+
+
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="PyTorch is there on its backend alone.")
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_it_is_that_of_pytorch(gradients, settings):

@@ -88,6 +88,8 @@ def test_muon_is_its_definition(rng, size, nesterov, dtype, tolerance):
         optimizer.apply([keras.ops.convert_to_tensor(g, "float32") for g in gradients], variables)
         reference.step(gradients, [axes_of_patches(v) for v in variables], rate=0.05 * (1 - step / 4))
     assert_close(values(variables), reference.kernels, tolerance)
+    # What is asked for in bfloat16 is not as exact as float32.
+    assert dtype == "float32" or relative_error(values(variables)[0], reference.kernels[0]) > 1e-4
 
 
 def test_the_update_of_a_kernel_turns_all_directions_alike(rng):
