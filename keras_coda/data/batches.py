@@ -21,8 +21,8 @@ class Batches(keras.utils.PyDataset):
     a weight of 0, and the weights of the others are larger than 1, so that weighted means stay the same. All other
     weights are 1.
 
-    The order of an epoch depends on the seed and the number of the epoch alone, and the augmentation of an image also on
-    its place in this order. Neither depends on earlier batches, nor on the number of devices and processes.
+    The order of an epoch depends on the seed and the number of the epoch alone, and the augmentation of an image also
+    on its place in this order. Neither depends on earlier batches, nor on the number of devices and processes.
 
     Batches can also be taken in worker processes, forked or not, such as those of a PyTorch `DataLoader`.
 
