@@ -225,8 +225,8 @@ class Job:
         is_last = number == len(self.stages) - 1
         following = None if is_last else self.compiler.submit(self.prepare, number + 1, feed)
         speed = {"compiled_in": round(compiled, 1), "images_a_second": round(batch / a_step)}
-        if feed.seconds_a_step:
-            speed["augmented_a_second"] = round(batch / feed.seconds_a_step)
+        if feed.seconds_an_image:
+            speed["augmented_a_second"] = round(1 / feed.seconds_an_image)
         self.say(stage=number + 1, size=stage.size, steps_a_call=chunk, **speed)
         if number == 0 and len(self.rates) > 1:
             self.rate = self.best_rate(program, a_step, feed)
@@ -294,7 +294,7 @@ class Job:
         jax.block_until_ready(program(*arguments))
         began = time.monotonic()
         jax.block_until_ready(program(*arguments))
-        return max((time.monotonic() - began) / self.chunk, feed.seconds_a_step)
+        return max((time.monotonic() - began) / self.chunk, self.batch * feed.seconds_an_image)
 
     def best_rate(self, program, a_step, feed):
         """The learning rate with the lowest loss after a short training from the start, in which it falls to 0."""

@@ -388,10 +388,10 @@ def test_the_options_of_evaluate_reach_it(tmp_path, monkeypatch):
     monkeypatch.setattr(reports, "Published", str)
     monkeypatch.setattr(reports.Subject, "load", lambda *arguments: given.append(arguments) or subject)
     monkeypatch.setattr(reports, "methods_of", lambda *arguments: given.append(arguments) or {})
-    command = f"""evaluate mine --dataset other --data-dir here --unit-range --methods rise --settings tinyimagenet
+    command = """evaluate mine --dataset other --data-dir here --unit-range --methods rise --settings tinyimagenet
         --metrics deletion --grid-size 2 --grids 5 --images 6 --points 7 --sanity 8 --seed 9 --batch-size 10
-        --published scores.json --out {tmp_path}"""
-    assert cli.main(command.split()) == 2
+        --published scores.json --out"""
+    assert cli.main([*command.split(), str(tmp_path)]) == 2
     protocol = metrics.Protocol(metrics=["deletion"], grid_size=2, grids=5, removed=6, points=7, seed=9)
     assert given == [
         ("mine", "other", "here", True),

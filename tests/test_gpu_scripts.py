@@ -601,6 +601,14 @@ def test_batches_that_do_not_fit_into_the_memory_are_halved(load, tiny, tmp_path
 
 
 @needs_jax
+@pytest.mark.parametrize("batch", [4, 2])
+def test_a_step_takes_at_least_the_time_of_its_images(load, batch):
+    job = types.SimpleNamespace(chunk=3, batch=batch, weights=(), variables=(), few_steps=lambda feed, call: ())
+    feed = types.SimpleNamespace(seconds_an_image=100.0)
+    assert load("gpu_train").Job.seconds_a_step(job, lambda *_: 0, feed) == 100 * batch
+
+
+@needs_jax
 def test_a_preset_has_no_accuracy_of_smaller_images(load, tiny, tmp_path, monkeypatch):
     train, save, saved = load("gpu_train"), presets.save, []
 

@@ -3,6 +3,7 @@
 from keras_coda.backend.conventions import standardize_data_format
 from keras_coda.linear_maps.known import AUGMENTATION, known
 
+_FORMATS = (None, "channels_first", "channels_last")
 _PERMUTING = ("Permute", "Transpose", "Moveaxis", "Swapaxes")
 _RESHAPING = ("Reshape", "Flatten", "ExpandDims", "Squeeze", "GetItem", "Ravel")
 
@@ -57,7 +58,8 @@ def _after(graph, number, order):
 
 def _told_by(operation):
     # Keras gives every layer of augmentation a `data_format`, also those that treat all axes alike.
-    if known(operation) is AUGMENTATION or not hasattr(operation, "data_format"):
+    # Users' own layers can have formats of other names.
+    if known(operation) is AUGMENTATION or getattr(operation, "data_format", "") not in _FORMATS:
         return None
     return _axis(operation.data_format)
 

@@ -211,7 +211,8 @@ def _add_examples(page, examples):
         galleries.plot_methods(examples.images, examples.maps, examples.titles, examples.data_format),
         "For some classes the image on which the model is most confident, and the map of each method: red for, blue "
         "against the class. Each map has its own scale."
-        + " RISE has only positive values, from the least in blue to the largest in red." * ("rise" in examples.maps),
+        + " RISE has only positive values, from the least in blue to the largest in red."
+        * ("rise" in examples.maps),
     )
     if examples.grid is not None:
         page.picture(

@@ -26,10 +26,10 @@ class OnDevice:
 
     Attributes:
         flip, crop_padding: the augmentation that is left to the program.
-        seconds_a_step: seconds in which a step's images are ready.
+        seconds_an_image: seconds of the processor in which an image is ready.
     """
 
-    seconds_a_step = 0.0
+    seconds_an_image = 0.0
 
     def __init__(self, images, labels, augmentation):
         self.images, self.labels = jax.numpy.asarray(images), jax.numpy.asarray(labels)
@@ -72,7 +72,7 @@ class Augmented:
         self._image = self._finish(*first)[0][0]  # Not timed: the processes start.
         began = time.monotonic()
         self._finish(*self._start(first[0]))
-        self.seconds_a_step = (time.monotonic() - began) / steps
+        self.seconds_an_image = (time.monotonic() - began) / (steps * batch)
 
     def shapes(self, count):
         """What a call has for images and labels, as arrays or their shapes, where it takes `count` images."""
