@@ -78,10 +78,8 @@ class Unrolled:
         _check_built(model)
         if node is not None:
             sources = self._as_taken(model, sources, node)
-        if isinstance(model, keras.Sequential):
-            for layer in model.layers:
-                sources = self.apply(layer, sources)
-            return sources
+        # Keras keeps a Sequential's own graph there, as of models that it contains.
+        model = getattr(model, "_functional", model)
         numbers = {id(tensor): number for tensor, number in zip(model.inputs, sources, strict=True)}
         by_depth = model._nodes_by_depth
         for node in (node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]):
@@ -108,8 +106,10 @@ class Unrolled:
             )
         for number, given, wanted in zip(sources, node.input_tensors, model.inputs, strict=True):
             if given.dtype != wanted.dtype and not getattr(model, "scales_integers", False):
-                # Never to a lower precision, since `explain(dtype=...)` may ask for a higher one.
-                dtype = keras.backend.result_type(given.dtype, wanted.dtype)
+                dtype = wanted.dtype
+                if keras.backend.is_float_dtype(dtype):
+                    # Never to a lower precision, since `explain(dtype=...)` may ask for a higher one.
+                    dtype = keras.backend.result_type(given.dtype, dtype)
                 cast = ops.cast(keras.KerasTensor(given.shape, given.dtype), dtype)._keras_history.operation
                 step = Step(cast, [number], self.numbers(1))
                 self.steps.append(step)
@@ -119,7 +119,7 @@ class Unrolled:
 
 
 def _check_built(model):
-    if not model.built:
+    if not model.built or not getattr(model, "inputs", None):
         raise NotDynamicLinearError(
             f"Model {model.name!r} is not built, so that its layers have no weights yet. Expected: a built model. Give "
             "it an `Input`, or call it on images."

@@ -488,6 +488,27 @@ def test_integers_before_the_source(rng, drawn):
     assert_exact(keras_coda.explain(model, x, "all", source="source"), model.predict(x, verbose=0))
 
 
+@pytest.mark.parametrize("functional", [True, False], ids=["functional", "sequential"])
+def test_a_nested_model_of_integers_rounds(rng, drawn, functional):
+    inputs = keras.Input((4,), dtype="int32")
+    source = layers.Identity(name="source")(ops.cast(inputs, "float32"))
+    inner = keras.Model(inputs, layers.Dense(2, kernel_initializer=drawn)(source))
+    outer = keras.Input((4,))
+    model = keras.Model(outer, inner(outer)) if functional else keras.Sequential([outer, inner])
+    x = 9 * rng.random((3, 4), "float32")
+    with pytest.raises(NotDynamicLinearError, match=r"rounds float32 to int32, .* Expected: a float dtype"):
+        keras_coda.explain(model, x)
+    assert_exact(keras_coda.explain(model, x, "all", source="source"), model.predict(x, verbose=0))
+
+
+def test_a_nested_model_of_another_rank_is_refused(rng):
+    """Keras adds the axis."""
+    inner = keras.Sequential([keras.Input((4, 1)), layers.Flatten(), layers.Dense(2)], name="inner")
+    model = keras.Sequential([keras.Input((4,)), inner])
+    with pytest.raises(NotDynamicLinearError, match=r"'inner' .* Expected: as many tensors, of as many axes"):
+        keras_coda.explain(model, rng.random((3, 4), "float32"))
+
+
 def two_sources(drawn):
     inputs = keras.Input((4,))
     first = layers.Dense(2, kernel_initializer=drawn, name="a")(inputs)
