@@ -72,7 +72,7 @@ def is_exporting(tensor):
 def export_onnx(model, path, signature, **arguments):
     """Write a model as an ONNX file, see `plain.export_onnx`, with an error that says what jax2onnx can write."""
     try:
-        return plain.export_onnx(model, path, signature, **arguments)
+        plain.export_onnx(model, path, signature, **arguments)
     except Exception as error:
         if isinstance(error, ImportError):
             raise

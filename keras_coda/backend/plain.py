@@ -59,15 +59,10 @@ def export_onnx(model, path, signature, **arguments):
         signature: a list of the `keras.layers.InputSpec` of its input.
         **arguments: of `keras.Model.export`.
 
-    Returns:
-        Whether the graph was traced with one size of images, and may hold it, where it is to take any. Never here:
-        sizes are symbols.
-
     Raises:
         ValueError: the backend cannot write the model.
     """
     model.export(path, format="onnx", input_signature=signature, **arguments)
-    return False
 
 
 def records_gradients(tensor):

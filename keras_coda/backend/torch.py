@@ -43,7 +43,8 @@ def export_onnx(model, path, signature, **arguments):
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", module=r"torch\b")
         if None not in images.shape[1:]:
-            return plain.export_onnx(model, path, signature, **arguments)
+            plain.export_onnx(model, path, signature, **arguments)
+            return
         torch.onnx.export(
             model,
             (sample_of(images),),
@@ -53,7 +54,6 @@ def export_onnx(model, path, signature, **arguments):
             dynamo=False,
             **arguments,
         )
-    return True
 
 
 @contextlib.contextmanager

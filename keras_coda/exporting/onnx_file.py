@@ -36,7 +36,8 @@ def write(model, path, signature, weights, **arguments):
             f"An ONNX file holds at most {MOST_BYTES:,} bytes of weights. Received: {needed:,} bytes. The formats "
             "'tf_saved_model' and 'torch' hold more"
         )
-    if backend.export_onnx(model, str(path), signature, **arguments):
+    backend.export_onnx(model, str(path), signature, **arguments)
+    if None in signature[0].shape[1:]:
         _check_sizes(model, path, signature[0])
 
 
@@ -59,7 +60,11 @@ def finish(path, facts):
 
 
 def _check_sizes(model, path, spec):
-    """Raise an error if the graph depends on the traced size. Keras' padding on PyTorch can cause this."""
+    """Raise an error if the graph is not right for every size.
+
+    Keras' padding on PyTorch can be that of the traced size. TensorFlow leaves padding to onnxruntime, which takes a
+    negative one for some.
+    """
     images = [_images(spec, others) for others in OTHER_SIZES]
     wanted, cause = [model(some) for some in images], None
     try:
@@ -69,8 +74,8 @@ def _check_sizes(model, path, spec):
         right, cause = False, error
     if not right:
         raise ValueError(
-            "A layer of this model, such as one with padding='same' and strides larger than its kernel, can only be "
-            "written to ONNX for images of one size: name it, such as image_shape=(32, 32, 3). "
+            "A layer of this model, such as one with padding='same' and strides, can only be written to ONNX for "
+            "images of one size: name it, such as image_shape=(32, 32, 3). "
             f"Received: image_shape={tuple(spec.shape[1:])}, and from onnxruntime: {cause or 'other results'}"
         ) from cause
 

@@ -32,9 +32,12 @@ def output_size(size, kernel, stride, padding):
     return (size + around - kernel) // stride + 1
 
 
-def _at_least_zero(value):
-    """The larger of 0 and a size. Sizes are integers, or tensors where TensorFlow's graphs do not know them."""
-    return max(value, 0) if isinstance(value, int) else ops.maximum(value, 0)
+def _zeros(size, kernel, stride):
+    """The number of zeros around an axis with padding "same"."""
+    zeros = (output_size(size, kernel, stride, "same") - 1) * stride + kernel - size
+    # Where kernels leave gaps it may be negative, by less than a stride, and is 0 then. There is no maximum of whatever
+    # stands for a size in a graph.
+    return zeros if kernel >= stride else zeros * ((zeros + stride) // stride)
 
 
 def pad_before(size, kernel, stride, padding):
@@ -43,16 +46,13 @@ def pad_before(size, kernel, stride, padding):
         return 0
     if padding == "symmetric" or stride == 1:
         return (kernel - 1) // 2
-    around = (output_size(size, kernel, stride, "same") - 1) * stride + kernel - size
-    # Where kernels leave no gaps it is not negative, and graphs of any size do without a maximum.
-    return (around if kernel >= stride else _at_least_zero(around)) // 2
+    return _zeros(size, kernel, stride) // 2
 
 
 def around(size, kernel, stride, padding):
-    """The numbers of zeros before the first pixel of an axis, and after the last one that a kernel meets."""
+    """The numbers of zeros before the first pixel of an axis, and after the last one."""
     before = pad_before(size, kernel, stride, padding)
-    count = output_size(size, kernel, stride, padding)
-    return before, _at_least_zero((count - 1) * stride + kernel - before - size)
+    return before, _zeros(size, kernel, stride) - before if padding == "same" else before
 
 
 def convolve(inputs: Tensor, kernel: Tensor, strides: Sequence[int], padding: str) -> Tensor:

@@ -116,16 +116,35 @@ def test_any_size(model, images, tmp_path, form):
             FORMATS[form].load()._check_sizes(other, path, spec)
 
 
+def padded(image_shape, kernel, strides):
+    """A model with padding "same"."""
+    inputs = keras.Input(image_shape)
+    x = keras_coda.layers.InputEncoding()(inputs)
+    for k, stride in zip(kernel, strides, strict=True):
+        x = keras_coda.DAUConv2D(CLASSES, k, 2, strides=stride, padding="same")(x)
+    return keras.Model(inputs, keras_coda.layers.SumPooling2D()(x))
+
+
+ANY_OR_ONE = [pytest.param((None, None, 3), id="any"), pytest.param((8, 6, 3), id="one")]
+
+
+@pytest.mark.parametrize("form", QUICKEST)
+@pytest.mark.parametrize("image_shape", ANY_OR_ONE[1:] if BACKEND == "jax" else ANY_OR_ONE)
+def test_strides_larger_than_the_kernel(images, tmp_path, form, image_shape):
+    model = padded(image_shape, [2], [3])
+    path = keras_coda.export(model, tmp_path / f"model{FORMATS[form].suffix}")
+    for some in (images, images[:, 1:, :5]) if image_shape[0] is None else (images,):
+        check(RUN[form](path, some), keras_coda.explain(model, some))
+
+
 @needs_onnx
-@pytest.mark.skipif(BACKEND != "torch", reason="other backends keep no size")
+@pytest.mark.skipif(BACKEND == "jax", reason="jax2onnx takes no such padding for images of any size")
 def test_one_size_only(tmp_path):
-    """Keras' own padding on PyTorch is traced with the size of one image."""
-    inputs = keras.Input((None, None, 3))
-    x = keras_coda.DAUConv2D(3, 2, 2, strides=3, padding="same")(keras_coda.layers.InputEncoding()(inputs))
-    model = keras.Model(inputs, keras_coda.layers.SumPooling2D()(x))
+    """What only one of the exporters gets wrong, see `_check_sizes`."""
+    kernel, strides = ([1], [4]) if BACKEND == "tensorflow" else ([1, 2], [2, 3])
     path = tmp_path / "model.onnx"
     with pytest.raises(ValueError, match=r"ONNX for images of one size: name it.*\(None, None, 3\)"):
-        keras_coda.export(model, path)
+        keras_coda.export(padded((None, None, 3), kernel, strides), path)
     assert not path.exists()
 
 
