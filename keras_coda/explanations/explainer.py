@@ -262,7 +262,7 @@ class Explainer(Program):
         chosen = ops.cast(inputs["targets"], "int32")
         chosen = ops.where(chosen == targets.PREDICTED, ops.cast(predicted, "int32"), chosen)
 
-        one_hot = ops.one_hot(ops.transpose(chosen), ops.shape(flat)[-1])  # (K, N, outputs)
+        one_hot = ops.one_hot(ops.transpose(chosen), ops.shape(flat)[-1], dtype="float32")  # (K, N, outputs)
         # Rows of W(x) (paper, eq. 7), and contributions (eq. 8).
         rows, bias = W.pull_back(ops.reshape(one_hot, (ops.shape(chosen)[1], *ops.shape(logits))))
         weights = [ops.cast(ops.swapaxes(row, 0, 1), "float32") for row in rows]

@@ -63,6 +63,18 @@ def test_any_chain_of_layers(images, drawn):
     np.testing.assert_allclose(got.contributions, want.contributions, atol=1e-6)
 
 
+def test_keras_precision_may_be_another(images):
+    """That of new models, which is set after this one was made. Keras rounds the images to it."""
+    model = small_coda_net(dtype="float32")
+    want = model.predict(images, verbose=0)
+    keras.config.set_floatx("float16")
+    try:
+        got = keras_coda.explain(model, images, dtype="float32")
+    finally:
+        keras.config.set_floatx("float32")
+    np.testing.assert_allclose(got.logits, want, atol=1e-3)
+
+
 def test_unknown_precision(images):
     with pytest.raises(ValueError, match="half"):
         small_coda_net().explain(images, dtype="half")
