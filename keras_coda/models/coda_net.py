@@ -390,7 +390,7 @@ class CoDANet(ImageModel):
             return loss
         penalty = self.linear_map_penalty(x, y, sample_weight)
         self._penalty_tracker.update_state(penalty)
-        return loss + self.penalty / backend.replicas() * penalty
+        return loss + ops.cast(self.penalty / backend.replicas() * penalty, loss.dtype)
 
     def linear_map_penalty(self, x: Tensor, y: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """The mean absolute entry of W(x) / T, the map from the input to the logits (paper, eq. 10), differentiable.

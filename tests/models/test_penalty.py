@@ -39,6 +39,18 @@ def test_all_classes(images):
     np.testing.assert_allclose(got, rows_of(model, integers / 255).mean(), rtol=1e-5)
 
 
+def test_keras_precision_may_be_another(images):
+    """In which Keras computes the loss."""
+    model = small_coda_net(penalty=1.0, penalized_classes="all", dtype="float32")
+    keras.config.set_floatx("float16")
+    try:
+        model.compile(loss=OneVsRestCrossentropy())
+        loss = model.compute_loss(images, np.array([0, 1]), model(images))
+    finally:
+        keras.config.set_floatx("float32")
+    assert np.isfinite(ops.convert_to_numpy(loss))
+
+
 def test_the_target_and_one_other_class_of_each_image(images):
     model = small_coda_net(penalty=1.0, seed=5)
     targets = np.array([1, 3])
