@@ -23,7 +23,7 @@ def _checked(images, training):
     if keras.backend.is_int_dtype(images.dtype):
         tolerance = 0.0
     images = to_unit_range(images, check=False)
-    if readable or len(images.shape) < 2:
+    if readable or keras.backend.standardize_dtype(images.dtype) == "bool" or len(images.shape) < 2:
         return images
     axes = tuple(range(1, len(images.shape)))
     low, high = (extreme(images, axis=axes, keepdims=True) for extreme in (ops.min, ops.max))

@@ -494,6 +494,12 @@ def test_integer_images_in_another_precision():
     assert_complete(explanation, explanation.logits)
 
 
+def test_images_of_booleans(rng):
+    model, images = small_coda_net(), rng.random((2, *IMAGE_SHAPE)) > 0.5
+    want = model.explain(images.astype("float32"), "all")
+    np.testing.assert_allclose(model.explain(images, "all").contributions, want.contributions, atol=1e-6)
+
+
 @pytest.mark.parametrize("of_input", [True, False])
 def test_any_number_of_images_of_a_model_with_a_fixed_one(rng, of_input):
     steps = [layers.Flatten(), layers.Dense(2)]
