@@ -182,7 +182,9 @@ class Explainer(Program):
     def _standardize(self, images):
         """The images as arrays, one for each input of the model, of the dtype that it takes."""
         expected = getattr(self.model, "inputs", None) or [None]
-        names = [getattr(tensor, "name", "images") for tensor in expected]
+        by_key = getattr(self.model, "_inputs_struct", None)
+        # Keras takes a dictionary by its keys, also where its tensors have other names.
+        names = sorted(by_key) if isinstance(by_key, dict) else [getattr(x, "name", "images") for x in expected]
         if isinstance(images, dict):
             if set(images) != set(names):
                 raise ValueError(f"Expected the inputs {names} of model {self.model.name!r}. Received: {list(images)}")

@@ -167,6 +167,17 @@ def test_two_inputs(rng, drawn):
         keras_coda.explain(model, {"images": arrays[0]})
 
 
+@pytest.mark.one_backend
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+@pytest.mark.parametrize("keys", ["ba", "cd"])
+def test_inputs_by_keys_that_are_not_their_names(rng, keys):
+    first, second = (keras.Input((3,), name=name) for name in "ab")
+    outputs = layers.Dense(2)(layers.Concatenate()([DAUDense(2, 2)(first), DAUDense(2, 2)(second)]))
+    model = keras.Model(dict(zip(keys, (first, second), strict=True)), outputs)
+    inputs = {key: rng.random((4, 3), "float32") for key in keys}
+    assert relative_error(keras_coda.explain(model, inputs, "all").logits, model.predict(inputs, verbose=0)) < 1e-6
+
+
 def test_one_output_of_several(rng, drawn):
     inputs = keras.Input((4,))
     heads = [layers.Dense(2, name="first")(inputs), layers.Dense(3, name="second")(inputs)]
