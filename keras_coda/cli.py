@@ -1,6 +1,7 @@
 """The command line, `keras-coda`: its parser, and how it ends."""
 
 import argparse
+import functools
 import pathlib
 import re
 import sys
@@ -37,8 +38,11 @@ COMMANDS = {
 }
 
 
-def show_warning(message, category, filename, lineno, file=None, line=None):
-    """Show a warning of this package as one line for each of its own, and others as Python does."""
+def show_warning(said, message, category, filename, lineno, file=None, line=None):
+    """Show a warning of this package as one line for each of its own, and others as Python does. Each is said once."""
+    if str(message) in said:
+        return
+    said.add(str(message))
     if pathlib.Path(filename).is_relative_to(pathlib.Path(__file__).parent):
         for text in str(message).splitlines():
             complain(text)
@@ -73,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     backend.keep_compiled()
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = show_warning
+            warnings.showwarning = functools.partial(show_warning, set())
             return parsed.run(parsed) or 0
     except KeyboardInterrupt:
         print("keras-coda: interrupted", file=sys.stderr)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import types
+import warnings
 
 import keras
 import numpy as np
@@ -166,6 +167,17 @@ def test_wrong_input_is_one_line_on_stderr_and_leaves_nothing(tmp_path, capsys):
         assert printed.err.count("\n") == 1
         assert "Traceback" not in printed.err
     assert not out.exists()
+
+
+@pytest.mark.one_backend
+def test_a_warning_is_said_once(capsys, monkeypatch):
+    def run(_):
+        for line in (1, 2):
+            warnings.warn_explicit("two\nlines", UserWarning, cli.__file__, line)
+
+    monkeypatch.setattr(cli.COMMANDS["presets"], "run", run)
+    assert cli.main(["presets"]) == 0
+    assert capsys.readouterr().err.splitlines() == ["keras-coda: two", "keras-coda: lines"]
 
 
 def test_pictures_never_take_the_place_of_images(digit_files, tmp_path, capsys):
