@@ -68,9 +68,9 @@ def measure(
         `Results` of these methods.
 
     Raises:
-        ValueError: the directory belongs to other settings, another model or other images; a method's map has NaN or
-            another size than the image (the method is named); the model does not take grids; an argument is not of this
-            form.
+        ValueError: the directory belongs to other settings, another model or other images, or another evaluation writes
+            to it now; a method's map has NaN or another size than the image (the method is named); the model does not
+            take grids; an argument is not of this form.
 
     Example:
 
@@ -98,26 +98,27 @@ def measure(
         pieces.OUTPUTS: outputs.tolist(),
         pieces.PROBABILITIES: keras.ops.convert_to_numpy(probabilities).tolist(),
     }
-    files = pieces.Pieces(directory, content)
-    kinds: list[_Grids | _Images] = []
-    if LOCALISATION in protocol.metrics:
-        size, count, confidence, seed = protocol.grid_size, protocol.grids, protocol.confidence, protocol.seed
-        if not files.continues:
-            # Kept, since the outputs that they are chosen by differ in their last digits between machines.
-            drawn = draw_grids(classifier, images, labels, size, count, confidence, seed, batch_size)
-            pieces.write(files.directory / pieces.GRIDS, pd.DataFrame(drawn))
-        kinds.append(_Grids(classifier, images, labels, files.grids(), size))
-    curves = [metric for metric in CURVES if metric in protocol.metrics]
-    if curves:
-        ranked = RankedPixels(classifier, batch_size)
-        kinds.append(_Images(ranked, images[: protocol.removed], labels[: protocol.removed], curves, protocol))
-    paths = []
-    # Make all methods before the first one runs. One that refuses this model then does so now, and not after hours.
-    for name, method in {name: make(classifier.model) for name, make in methods.items()}.items():
-        for kind in kinds:
-            paths += _measure(files, name, method, kind, classifier.pixel_axes, protocol.piece, verbose)
-    pieces.join(paths, files.directory / FILE)
-    return Results.load(directory)
+    with pieces.alone(directory):
+        files = pieces.Pieces(directory, content)
+        kinds: list[_Grids | _Images] = []
+        if LOCALISATION in protocol.metrics:
+            size, count, confidence, seed = protocol.grid_size, protocol.grids, protocol.confidence, protocol.seed
+            if not files.continues:
+                # Kept, since the outputs that they are chosen by differ in their last digits between machines.
+                drawn = draw_grids(classifier, images, labels, size, count, confidence, seed, batch_size)
+                pieces.write(files.directory / pieces.GRIDS, pd.DataFrame(drawn))
+            kinds.append(_Grids(classifier, images, labels, files.grids(), size))
+        curves = [metric for metric in CURVES if metric in protocol.metrics]
+        if curves:
+            ranked = RankedPixels(classifier, batch_size)
+            kinds.append(_Images(ranked, images[: protocol.removed], labels[: protocol.removed], curves, protocol))
+        paths = []
+        # Make all methods before the first one runs. One that refuses this model then does so now, and not after hours.
+        for name, method in {name: make(classifier.model) for name, make in methods.items()}.items():
+            for kind in kinds:
+                paths += _measure(files, name, method, kind, classifier.pixel_axes, protocol.piece, verbose)
+        pieces.join(paths, files.directory / FILE)
+        return Results.load(directory)
 
 
 def _measure(files, name, method, kind, pixel_axes, piece, verbose):

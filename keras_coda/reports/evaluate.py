@@ -81,26 +81,30 @@ def evaluate(
     # Each method is made once, so that nothing is compiled again for the examples.
     made = {name: make(subject.model) for name, make in methods.items()}
     sanity = min(sanity, len(subject.images))
-    # Before hours of work, since it refuses a folder with the checks of other images.
-    checks = _sanity_pieces(subject, directory, sanity, protocol.seed) if sanity else None
-    results = metrics.measure(
-        subject.model,
-        subject.images,
-        subject.labels,
-        {name: lambda model, method=method: method for name, method in made.items()},
-        directory,
-        protocol,
-        batch_size=batch_size,
-        verbose=verbose,
-    )
-    table = _sanity(subject, methods, made, checks, sanity, protocol.seed, verbose) if checks else None
-    evaluation = Evaluation(_facts(subject, made, results, protocol, sanity), results, table)
-    with written_whole(directory / FACTS) as file:
-        json.dump(evaluation.facts, file, indent=1)
-    pictures = examples.make(subject, made, shown, protocol.grid_size if "localisation" in protocol.metrics else None)
-    title = f"How well attributions explain {subject.name}"
-    report.write(directory / REPORT, title, evaluation, pictures, published)
-    return evaluation
+    # A lock beside that of `measure`, which is free again while the rest is written.
+    with pieces.alone(directory, ".evaluate.lock"):
+        # Before hours of work, since it refuses a folder with the checks of other images.
+        checks = _sanity_pieces(subject, directory, sanity, protocol.seed) if sanity else None
+        results = metrics.measure(
+            subject.model,
+            subject.images,
+            subject.labels,
+            {name: lambda model, method=method: method for name, method in made.items()},
+            directory,
+            protocol,
+            batch_size=batch_size,
+            verbose=verbose,
+        )
+        table = _sanity(subject, methods, made, checks, sanity, protocol.seed, verbose) if checks else None
+        evaluation = Evaluation(_facts(subject, made, results, protocol, sanity), results, table)
+        with written_whole(directory / FACTS) as file:
+            json.dump(evaluation.facts, file, indent=1)
+        pictures = examples.make(
+            subject, made, shown, protocol.grid_size if "localisation" in protocol.metrics else None
+        )
+        title = f"How well attributions explain {subject.name}"
+        report.write(directory / REPORT, title, evaluation, pictures, published)
+        return evaluation
 
 
 def methods_of(

@@ -259,6 +259,28 @@ class TestEvaluate:
         with pytest.raises(ValueError, match=r"Received: \{'outputs'"):
             metrics.measure(halved, images, labels, {"a": Method()}, tmp_path, **SETTINGS)
 
+    @pytest.mark.one_backend
+    def test_of_two_at_a_time_in_one_folder_the_second_is_refused(self, tmp_path, model, data):
+        """A second evaluation, of another model, starts before the first one has a piece."""
+        pytest.importorskip("fcntl")
+
+        class Meanwhile(Method):
+            def maps(self, images, targets):
+                if not self.calls:
+                    with pytest.raises(ValueError, match="Another evaluation writes to"):
+                        metrics.measure(other, *data, {"a": Method(), "b": Method()}, tmp_path / "two", **SETTINGS)
+                return super().maps(images, targets)
+
+        other = colour_model(scale=1.1)
+        alone = metrics.measure(model, *data, {"a": Method(), "b": Method()}, tmp_path / "one", **SETTINGS)
+        (tmp_path / "two").mkdir()
+        (tmp_path / "two" / ".lock").touch()  # as a killed process leaves it
+        first = metrics.measure(model, *data, {"a": Meanwhile(), "b": Method()}, tmp_path / "two", **SETTINGS)
+        pd.testing.assert_frame_equal(scores(first), scores(alone))
+        assert {path.name for path in (tmp_path / "two").iterdir()} == {
+            path.name for path in (tmp_path / "one").iterdir()
+        }
+
     def test_takes_a_classifier(self, tmp_path, model, data):
         classifier = Classifier(model, activation="sigmoid")
         results = metrics.measure(classifier, *data, {"a": InputXGradient}, tmp_path, metrics=["deletion"], **SETTINGS)

@@ -188,6 +188,28 @@ def test_the_facts_of_the_sanity_check_are_what_was_done(tmp_path, monkeypatch):
 
 
 @pytest.mark.one_backend
+def test_of_two_at_a_time_in_one_folder_the_second_is_refused(tmp_path):
+    """Also when all scores are measured, and the sanity check or the report is not."""
+    pytest.importorskip("fcntl")
+    subject = reports.Subject(cnn(), digits(2))
+    settings = {"metrics": ["deletion"], "removed": 1, "points": 3, "shown": 0, "verbose": 0}
+    refused = []
+
+    def method(model):
+        if model is not subject.model:
+            with pytest.raises(ValueError, match="Another evaluation writes to"):
+                reports.evaluate(subject, tmp_path, {"b": attributions.Gradient}, **settings)
+            refused.append(model)
+        return attributions.Gradient(model)
+
+    evaluation = reports.evaluate(subject, tmp_path, {"a": method}, sanity=1, **settings)
+    assert len(refused) == 2
+    assert list(reports.Evaluation.load(tmp_path).results.table["method"].unique()) == ["a"]
+    assert evaluation.sanity is not None
+    assert not [path.name for path in tmp_path.rglob("*lock")]
+
+
+@pytest.mark.one_backend
 def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_path):
     box = {"mean": 0.4321, "median": 0.4, "q25": 0.3, "q75": 0.5}
     content = {
