@@ -130,7 +130,13 @@ def read(path):
 def table(path):
     """The rows of a piece as a DataFrame, or `None` if it is missing or damaged."""
     text = read(path)
-    return None if text is None else pd.read_csv(io.StringIO(text))
+    return None if text is None else read_table(io.StringIO(text))
+
+
+def read_table(source):
+    """A table with its names as they were written: pandas would take "null" for no value, and "1" for a number."""
+    names = dict.fromkeys(("metric", "method", "mode", "layer"), str)
+    return pd.read_csv(source, dtype=names, keep_default_na=False, na_values={"x": [""]})
 
 
 def join(paths, path):

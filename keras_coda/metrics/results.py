@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_coda.imports import Lazy
 from keras_coda.metrics.insertion_deletion import auc
+from keras_coda.metrics.pieces import read_table
 
 pd = Lazy("pandas", "pandas")
 stats = Lazy("scipy.stats", "scipy")
@@ -59,9 +60,7 @@ class Results:
         path = pathlib.Path(directory) / FILE
         if not path.is_file():
             raise ValueError(f"Expected a directory with {FILE}, of a finished evaluation. Received: {directory}")
-        return cls(
-            pd.read_csv(path, dtype={"metric": str, "method": str}, keep_default_na=False, na_values={"x": [""]})
-        )
+        return cls(read_table(path))
 
     def summary(self, confidence_level: float = 0.95) -> Any:
         """The mean score of each method by each metric, with confidence intervals by bootstrap.

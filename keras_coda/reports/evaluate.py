@@ -18,7 +18,7 @@ from keras_coda.imports import Lazy
 from keras_coda.metrics import pieces
 from keras_coda.metrics.sanity_check import MODES, sanity_check
 from keras_coda.reports import examples, report
-from keras_coda.reports.evaluation import FACTS, INPUT, SANITY, Evaluation
+from keras_coda.reports.evaluation import CHECKED, FACTS, INPUT, SANITY, Evaluation
 from keras_coda.reports.published_scores import Published
 from keras_coda.reports.subject import Subject
 from keras_coda.settings import settings_of
@@ -199,7 +199,7 @@ def _facts(subject, made, results, protocol, sanity):
         facts["part of the pixels removed"] = protocol.fraction
         facts["points of a curve"] = protocol.points
     if sanity:
-        facts["images of the sanity check"] = sanity
+        facts[CHECKED] = sanity
     post_hoc = [method for method in made.values() if not isinstance(method, attributions.Contributions)]
     inputs = {method.input for method in post_hoc if hasattr(method, "input")}
     return {

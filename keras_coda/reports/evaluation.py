@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_coda.imports import Lazy
 from keras_coda.metrics import Results
+from keras_coda.metrics.pieces import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
-else:
-    pd = Lazy("pandas", "pandas")
 
 FACTS = "evaluation.json"
 SANITY = "sanity.csv"
 # Key of what post-hoc methods explain: "encoded", "image", or both. See `keras_coda.attributions.Attribution`.
 INPUT = "input of post-hoc methods"
+# Key of the number of images of the sanity check, if there was one.
+CHECKED = "images of the sanity check"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -58,10 +58,11 @@ class Evaluation:
         results = Results.load(directory)
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
+            # There may be one of a former run with other methods.
+            sanity = read_table(path.with_name(SANITY)) if CHECKED in facts else None
         except (OSError, ValueError) as error:
             raise ValueError(f"Expected a folder that `keras-coda evaluate` left. Received: {directory}") from error
-        sanity = path.with_name(SANITY)
-        return cls(facts, results, pd.read_csv(sanity) if sanity.exists() else None)
+        return cls(facts, results, sanity)
 
     @functools.cached_property
     def summary(self) -> "pd.DataFrame":

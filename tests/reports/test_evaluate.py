@@ -210,6 +210,31 @@ def test_of_two_at_a_time_in_one_folder_the_second_is_refused(tmp_path):
 
 
 @pytest.mark.one_backend
+def test_names_in_a_sanity_check_stay_as_they_are(tmp_path):
+    names, layers = ["null", "1", "NA"], ["original", "nan", "2"]
+    model = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Conv2D(2, 3, name="2")])
+    model.add(keras.layers.GlobalAveragePooling2D())
+    model.add(keras.layers.Dense(10, name="nan"))
+    methods = dict.fromkeys(names, attributions.Gradient)
+    settings = {"metrics": ["deletion"], "removed": 1, "points": 3, "shown": 0, "verbose": 0}
+    evaluation = reports.evaluate(reports.Subject(model, digits(2)), tmp_path, methods, sanity=1, **settings)
+    for table in (evaluation.sanity, reports.Evaluation.load(tmp_path).sanity):
+        assert list(table["method"].unique()) == names
+        assert list(table["layer"].unique()) == layers
+        assert not table.isna().any(axis=None)
+
+
+@pytest.mark.one_backend
+def test_an_evaluation_without_a_sanity_check_has_none_of_a_former_one(tmp_path):
+    subject = reports.Subject(cnn(), digits(2))
+    settings = {"metrics": ["deletion"], "removed": 1, "points": 3, "shown": 0, "verbose": 0}
+    reports.evaluate(subject, tmp_path, {"a": attributions.Gradient}, sanity=1, **settings)
+    assert list(reports.Evaluation.load(tmp_path).sanity["method"].unique()) == ["a"]
+    assert reports.evaluate(subject, tmp_path, {"b": attributions.Gradient}, **settings).sanity is None
+    assert reports.Evaluation.load(tmp_path).sanity is None
+
+
+@pytest.mark.one_backend
 def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_path):
     box = {"mean": 0.4321, "median": 0.4, "q25": 0.3, "q75": 0.5}
     content = {
