@@ -41,8 +41,9 @@ class Published:
         try:
             self._content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
             self.source = self._content["source"]
+            _check_text(self.source)
             for metric in SECTIONS:
-                self.protocol(metric)
+                _check_text(self.protocol(metric))
                 for scores in (self.scores(metric), self.by_temperature(metric)):
                     for value in scores.values():
                         _check(metric, value)
@@ -67,5 +68,12 @@ class Published:
 
 def _check(metric, value):
     numbers = [value[key] for key in ("mean", "median", "q25", "q75")] if metric == "localisation" else value
-    if not np.isfinite(np.asarray(numbers, "float64")).all():
+    if not (isinstance(numbers, list) and numbers and all(isinstance(number, int | float) for number in numbers)):
+        raise ValueError(f"expected one number or more. Received: {numbers!r}")
+    if not np.isfinite(numbers).all():
         raise ValueError(f"not finite: {numbers}")
+
+
+def _check_text(value):
+    if not isinstance(value, str):
+        raise ValueError(f"expected a text. Received: {value!r}")

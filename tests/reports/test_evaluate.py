@@ -283,6 +283,38 @@ def test_published_scores_stand_beside_the_measured_ones(subject, folder, tmp_pa
             reports.Published(path)
 
 
+@pytest.mark.one_backend
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"curve": 0.5},
+        {"curve": "0.5"},
+        {"curve": []},
+        {"curve": [[0.5, 0.4]]},
+        {"curve": ["0.5"]},
+        {"curve": [float("nan")]},
+        {"mean": "0.5"},
+        {"mean": [0.5]},
+        {"source": None},
+        {"protocol": 1},
+    ],
+    ids=str,
+)
+def test_published_scores_that_cannot_be_drawn_are_refused(tmp_path, wrong):
+    def content(curve=(0.5, 0.4), mean=0.5, source="a paper", protocol="as there"):
+        box = {"mean": mean, "median": 0.5, "q25": 0.4, "q75": 0.6}
+        sections = {"localisation": {"gradient": box}, "pixel_removal": {"gradient": curve}}
+        others = {"protocol": protocol, "own_maps_by_temperature": {}}
+        return {"source": source, **{name: {"temperature_1000": of, **others} for name, of in sections.items()}}
+
+    path = tmp_path / "published.json"
+    path.write_text(json.dumps(content()))
+    reports.Published(path)
+    path.write_text(json.dumps(content(**wrong)))
+    with pytest.raises(ValueError, match=r"published\.json is no JSON file of published scores"):
+        reports.Published(path)
+
+
 def cnn(classes=10, channels=1):
     return keras.Sequential(
         [
