@@ -28,7 +28,7 @@ class LogitScaling(keras.layers.Layer):
         Any.
 
     Raises:
-        ValueError: `temperature` is not positive.
+        ValueError: `temperature` is not positive, or infinite.
 
     Example:
 
@@ -38,8 +38,8 @@ class LogitScaling(keras.layers.Layer):
 
     def __init__(self, temperature: float = 1.0, bias: float = LOGIT_BIAS, **kwargs):
         super().__init__(**kwargs)
-        if not temperature > 0:
-            raise ValueError(f"`temperature` must be positive. Received: {temperature!r}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"`temperature` must be positive and finite. Received: {temperature!r}")
         self.temperature = float(temperature)
         self.bias = float(bias)
 

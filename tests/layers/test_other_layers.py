@@ -98,9 +98,9 @@ def test_logit_scaling():
     np.testing.assert_allclose(LogitScaling()(x), x + np.log(0.1 / 0.9), rtol=1e-6)
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan])
-def test_logit_scaling_needs_a_positive_temperature(temperature):
-    with pytest.raises(ValueError, match=f"`temperature` must be positive. Received: {temperature}"):
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
+def test_logit_scaling_needs_a_positive_and_finite_temperature(temperature):
+    with pytest.raises(ValueError, match=f"`temperature` must be positive and finite. Received: {temperature}"):
         LogitScaling(temperature)
 
 

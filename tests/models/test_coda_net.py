@@ -199,7 +199,7 @@ def test_parts_are_functional_models(images):
         ({"filters": [3, 0, 4]}, "must be a positive integer. Received: 0"),
         ({"ranks": [3, 2.5, 4]}, "`rank` must be a positive integer. Received: 2.5"),
         ({"kernel_sizes": [3, 3, "one"]}, "`kernel_size` must be a positive integer.* Received: 'one'"),
-        ({"temperature": 0.0}, "`temperature` must be positive. Received: 0.0"),
+        ({"temperature": 0.0}, "`temperature` must be positive and finite. Received: 0.0"),
         ({"rescaling": "l1"}, "`rescaling` must be one of .* Received: 'l1'"),
         ({"penalty": -1.0}, "`penalty` must not be negative. Received: -1.0"),
         ({"penalty": float("nan")}, "`penalty` must not be negative. Received: nan"),
