@@ -12,8 +12,8 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 def _configured():
     """The backend that Keras would use: KERAS_BACKEND, then its configuration file, then TensorFlow."""
-    if "KERAS_BACKEND" in os.environ:
-        return os.environ["KERAS_BACKEND"]
+    if named := os.environ.get("KERAS_BACKEND"):
+        return named
     home = pathlib.Path(os.environ.get("KERAS_HOME", pathlib.Path.home() / ".keras"))
     try:
         return json.loads((home / "keras.json").read_text())["backend"]
@@ -38,7 +38,7 @@ def choose():
             f"keras-coda needs a Keras backend, one of {', '.join(BACKENDS)}, and found none. "
             'Install one, for example: pip install "keras-coda[jax]"'
         )
-    if "KERAS_BACKEND" in os.environ:
+    if os.environ.get("KERAS_BACKEND"):
         raise ImportError(
             f"KERAS_BACKEND is {configured!r}, which is not installed. Installed: {', '.join(installed)}."
         )

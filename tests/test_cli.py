@@ -90,8 +90,11 @@ def test_without_keras_backend_the_installed_backend_is_taken(chosen, tmp_path):
     load += f"package.__path__ = [{os.path.dirname(cli.__file__)!r}]; sys.modules['keras_coda'] = package\n"
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
     environment["KERAS_HOME"] = str(tmp_path)
-    done = subprocess.run([sys.executable, "-c", load + hide], env=environment, capture_output=True, text=True)
-    assert done.stdout.strip() == chosen, done.stderr
+    for empty in ({}, {"KERAS_BACKEND": ""}):
+        done = subprocess.run(
+            [sys.executable, "-c", load + hide], env={**environment, **empty}, capture_output=True, text=True
+        )
+        assert (done.stdout.strip() or "tensorflow") == chosen, done.stderr
     done = subprocess.run(
         [sys.executable, "-c", load + hide.replace(f"name != {chosen!r}", "True")],
         env=environment,
