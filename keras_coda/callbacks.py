@@ -66,6 +66,7 @@ class Localisation(keras.callbacks.Callback):
         as_labels(self._targets.reshape(-1), self._targets.size, self._method.classifier.classes)
         images = self._images.reshape(*self._targets.shape, *self._images.shape[1:])
         self._grids = assemble(images, axes)
+        self._method.classifier.source(self._grids)  # raises the errors that would come after the first epoch
         self._last = None
 
     def on_epoch_end(self, epoch, logs=None):

@@ -80,6 +80,16 @@ def test_an_animation_that_fails_leaves_the_former_one(tmp_path):
     assert [*tmp_path.iterdir()] == [path]
 
 
+def test_localisation_refuses_a_model_of_images_of_another_size_before_it_trains(rng):
+    images, labels = rng.random((8, *IMAGE_SHAPE), "float32"), np.arange(8) % CLASSES
+    model = small_coda_net()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"Received: shape \(2, 10, 12, 3\)"):
+        fit(model, images, labels, callbacks.Localisation(images, labels, count=2), epochs=1)
+    for weights, former in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weights, former)
+
+
 def test_localisation_takes_tensors(rng):
     images, labels = rng.random((8, *IMAGE_SHAPE), "float32"), np.arange(8) % CLASSES
     curve, same = (
