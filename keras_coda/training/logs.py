@@ -14,6 +14,7 @@ from PIL import Image
 from keras_coda import plots
 from keras_coda.explanations import explain
 from keras_coda.files import written_whole
+from keras_coda.metrics.selection import as_labels
 from keras_coda.training.stop_on_nan import StopOnNaN
 from keras_coda.videos import write_animation
 
@@ -50,7 +51,7 @@ class Maps(keras.callbacks.Callback):
 
     Args:
         images: a few images, as the model takes them.
-        labels: integers, their classes.
+        labels: integers `(N,)` or `(N, 1)`, their classes.
         classes: names of the classes.
         directory: path of the folder for the pictures. Their animation is written beside it at the end, with the
             folder's name and .webp. Pictures of earlier trainings are removed.
@@ -121,8 +122,8 @@ class Maps(keras.callbacks.Callback):
         images, labels, classes = self._arguments
         data_format = getattr(self.model, "data_format", None)
         logits = self.model.predict(images, verbose=0)
-        if logits.shape[1:] == (1,):
-            labels = None  # With one class they are targets, see `keras_coda.losses.to_one_hot`.
+        # With one class they are targets, see `keras_coda.losses.to_one_hot`.
+        labels = None if logits.shape[1:] == (1,) else as_labels(labels, len(images), logits.shape[-1])
         explanation = explain(self.model, images, plots.target_and_strongest_other(logits, labels))
         plots.plot_explanation_gallery(
             images, explanation, classes, self._path(epoch), labels=labels, data_format=data_format

@@ -30,6 +30,21 @@ def test_maps_of_a_network_of_one_class(rng, tmp_path):
     assert len([*(tmp_path / "maps").iterdir()]) == 2
 
 
+def test_labels_of_maps_may_be_a_column(rng, tmp_path):
+    """Those of `keras.datasets.cifar10` are."""
+    images, labels = rng.random((4, *IMAGE_SHAPE), "float32"), np.arange(4)[::-1] % CLASSES
+    model, drawn = small_coda_net(), []
+    weights = model.get_weights()
+    for name, of_images in (("flat", labels), ("column", labels[:, np.newaxis])):
+        maps = callbacks.Maps(images[:2], of_images[:2], NAMES, tmp_path / name)
+        model.set_weights(weights)
+        fit(model, images, of_images, maps, epochs=1)
+        drawn.append((tmp_path / name / "epoch_00000.png").read_bytes())
+    assert drawn[0] == drawn[1]
+    with pytest.raises(ValueError, match="one integer label for each of 2 images"):
+        fit(small_coda_net(), images, labels, callbacks.Maps(images[:2], labels, NAMES, tmp_path / "more"), epochs=1)
+
+
 @pytest.mark.one_backend
 def test_a_training_resumed_with_other_images_ends_with_an_animation_of_these(rng, tmp_path):
     images, labels = rng.random((4, *IMAGE_SHAPE), "float32"), np.arange(4) % CLASSES
