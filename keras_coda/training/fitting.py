@@ -213,6 +213,8 @@ def fit(run, dataset, others=()):
         model.fit(pipeline, epochs=epochs, initial_epoch=state.epoch, shuffle=False, callbacks=callbacks)
     if not watch.finite:
         state.restore(model)
+    # `fit` ends with this, but not for restored weights: averages of weights (`use_ema`) take their place.
+    model.optimizer.finalize_variable_values(model.trainable_weights)
     trained = count.done / len(batches) if watch.finite else state.epoch
     return model, Fitted(int(trained) if trained == int(trained) else trained, watch.finite)
 

@@ -328,6 +328,27 @@ def test_a_training_that_diverges_ends_with_the_last_good_epoch(recipe, few_digi
         training.train(recipe, out, epochs=4, verbose=0)
 
 
+def test_averages_of_weights_are_kept_after_an_interruption_and_after_nan(recipe, tmp_path, monkeypatch):
+    averaged = {"name": "adam", "use_ema": True, "ema_momentum": 0.9}
+    recipe = dataclasses.replace(recipe, optimizer=averaged, schedule={"decay": "none"}, epochs=2)
+    whole, _ = training.train(recipe, tmp_path / "whole", verbose=0)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(by_recipe, "score", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(recipe, tmp_path / "preset", verbose=0)
+    resumed, _ = training.train(recipe, tmp_path / "preset", verbose=0)
+    monkeypatch.setattr(fitting, "Batches", Poisoned)
+    with pytest.raises(FloatingPointError, match=r"after epoch 2.*last_good"):
+        training.train(recipe, tmp_path / "nan", epochs=3, verbose=0)
+    for model in (resumed, presets.load(tmp_path / "nan.last_good")):
+        for got, want in zip(model.get_weights(), whole.get_weights(), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7)
+
+
 def test_what_is_not_finite_is_not_drawn(recipe, few_digits, tmp_path, monkeypatch):
     """Maps would be drawn after epochs 1, 2 and 3 of 3. After the third the network has NaN."""
     monkeypatch.setattr(fitting, "Batches", Poisoned)
