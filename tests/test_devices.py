@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_coda import backend, cli, presets, recipes, training
+from keras_coda import backend, cli, data, presets, recipes, training
 from keras_coda.data.batches import Batches
 
 PROGRAMS = pathlib.Path(__file__).with_name("on_devices.py")
@@ -132,3 +132,35 @@ def test_some_of_several_processes_cannot_train_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(backend, "device_count", lambda: 4)
     with pytest.raises(ValueError, match=r"`devices` must be all 4 of the 4 processes\. Received: 2"):
         training.train(recipes.load("xs_coda_digits"), tmp_path / "preset", devices=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("clipnorm", 1.0),
+        ("global_clipnorm", 1.0),
+        ("clipvalue", 0.5),
+        ("gradient_accumulation_steps", 2),
+        ("ema_overwrite_frequency", 3),
+        ("dtype", "mixed_float16"),
+    ],
+)
+def test_tensorflow_refuses_what_it_would_do_otherwise_on_several_devices(name, value, tmp_path, monkeypatch):
+    """Before the data are loaded."""
+
+    class Loaded(Exception):
+        pass
+
+    def load(*_):
+        raise Loaded
+
+    monkeypatch.setattr(backend, "device_count", lambda: 2)
+    monkeypatch.setattr(data, "load", load)
+    optimizer = {"name": "adam", "use_ema": True}
+    changes = {"dtype": value} if name == "dtype" else {"optimizer": {**optimizer, name: value}}
+    recipe = dataclasses.replace(recipes.load("xs_coda_digits"), **changes)
+    for devices in (None, 1, 2):
+        refused = devices == 2 and keras.backend.backend() == "tensorflow"
+        message = rf"one device, .*Received: {{'{name}': {value!r}}}, devices=2"
+        with pytest.raises(ValueError, match=message) if refused else pytest.raises(Loaded):
+            training.train(recipe, tmp_path / "preset", devices=devices)

@@ -15,6 +15,7 @@ _own = (importlib.import_module(f"{__name__}.{kind}{keras.backend.backend()}") f
 _active = types.SimpleNamespace(**{name: value for module in (plain, *_own) for name, value in vars(module).items()})
 
 average_gradients = _active.average_gradients
+check_optimizer = _active.check_optimizer
 compiled = _active.compiled
 cpu_kernels = _active.cpu_kernels
 custom_gradient = _active.custom_gradient

@@ -115,6 +115,16 @@ def replicas():
     return 1
 
 
+def check_optimizer(optimizer, dtype, devices):
+    """Raise a ValueError if a training on `devices` devices would not equal that on one. Here it always does.
+
+    Args:
+        optimizer: a Keras optimizer.
+        dtype: name of the dtype policy of the training.
+        devices: integer.
+    """
+
+
 def average_gradients(model):
     """Return a function that passes a loss through. Its gradients in `model` become means over all processes."""
     return lambda loss: loss

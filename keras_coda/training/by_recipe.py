@@ -60,8 +60,9 @@ def train(
         TypeError: `options` is no `Options`, or a setting is no field of it.
         ValueError: the data set, optimizer or schedule is unknown; images are NaN or out of range; `epochs` or
             `limit_minutes` is not positive, or too short; there are fewer devices, or they cannot share a batch
-            equally; or the state in the folder is damaged, belongs to another training, or is being written by another
-            process; or `directory` or the logs are within the folder of the photos.
+            equally, or (TensorFlow) not with this optimizer or dtype; or the state in the folder is damaged, belongs to
+            another training, or is being written by another process; or `directory` or the logs are within the folder
+            of the photos.
         PresetError: `directory` exists, and `overwrite` is false; the preset `start` does not exist, or its weights do
             not fit the recipe's network.
         FloatingPointError: the loss became NaN or infinite. The network after the last epoch before that is saved as
@@ -110,7 +111,7 @@ def train(
     if data.dataset.is_photos(recipe.dataset):
         _check_outside(recipe.dataset, directory, state, written)
     # Errors in the recipe are raised before the data set is loaded.
-    fitting.optimizer(recipe, steps=1)
+    backend.check_optimizer(fitting.optimizer(recipe, steps=1), recipe.dtype, devices or 1)
     fitting.augmentation(recipe)
     dataset = data.load(recipe.dataset, options.data_dir, recipe.image_shape)
     _check_images(dataset)

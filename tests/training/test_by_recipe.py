@@ -572,6 +572,15 @@ def test_a_network_trained_in_low_precision_is_saved_in_float32(recipe, few_digi
     assert 1e-5 < difference < 0.2  # low precision, with about the same training
 
 
+def test_one_device_by_its_number_is_the_default_one(recipe, tmp_path):
+    """Also where gradients are accumulated, which TensorFlow's strategy for several devices cannot do."""
+    optimizer = {"name": "sgd", "gradient_accumulation_steps": 2}
+    recipe = dataclasses.replace(recipe, optimizer=optimizer, learning_rate=0.5, epochs=1)
+    one, default = (training.train(recipe, tmp_path / str(n), devices=n, verbose=0)[0] for n in (1, None))
+    for got, want in zip(one.get_weights(), default.get_weights(), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
 def test_the_optimizer_is_the_recipes(recipe, few_digits, tmp_path):
     other = dataclasses.replace(recipe, optimizer={"name": "adamw", "weight_decay": 0.25})
     model, _ = training.train(other, tmp_path / "preset", epochs=1, verbose=0)
