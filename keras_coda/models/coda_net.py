@@ -389,8 +389,12 @@ class CoDANet(ImageModel):
         if not self.penalty:
             return loss
         penalty = self.linear_map_penalty(x, y, sample_weight)
-        self._penalty_tracker.update_state(penalty)
+        self._log_penalty(penalty, y_pred, sample_weight)
         return loss + ops.cast(self.penalty / backend.replicas() * penalty, loss.dtype)
+
+    def _log_penalty(self, penalty, y_pred, sample_weight):
+        # As Keras logs the loss: a mean over images, not over batches.
+        self._penalty_tracker.update_state(penalty, sample_weight=ops.shape(y_pred)[0])
 
     def linear_map_penalty(self, x: Tensor, y: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """The mean absolute entry of W(x) / T, the map from the input to the logits (paper, eq. 10), differentiable.

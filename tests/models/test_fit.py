@@ -101,3 +101,21 @@ def test_the_penalty_lowers_the_maps(colours):
     np.testing.assert_allclose(history[1]["penalty"][0], before / TEMPERATURE, rtol=1e-4)
     np.testing.assert_allclose(history[1]["loss"][0], history[0]["loss"][0] + 20 * before, rtol=1e-4)
     assert "penalty" not in history[0]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_without_the_penalty_is_the_cross_entropy(colours, weighted):
+    """In the logs, which are means over images, also if the last batch is small."""
+    images, labels = colours[0][:5] * np.array([1, 1, 1, 1, 0.1], "float32")[:, None, None, None], colours[1][:5]
+    weights = np.array([1, 2, 0.5, 1, 3]) if weighted else np.ones(5)
+    model = small_coda_net(**TWO_LAYERS, penalty=2.0, penalized_classes="all")
+    outputs, matrices = reference.coda_net(images, reference.layers_of(model))
+    logits, targets = outputs / TEMPERATURE + LOGIT_BIAS, np.eye(CLASSES)[labels]
+    cross_entropy = np.mean(np.logaddexp(0, logits) - targets * logits, axis=-1)
+    penalty = np.abs(matrices).reshape(5, -1).mean(axis=-1) / TEMPERATURE
+    model.compile(keras.optimizers.SGD(0.0), OneVsRestCrossentropy())
+    arguments = {"batch_size": 4, "sample_weight": weights if weighted else None, "verbose": 0}
+    fitted = {name: values[0] for name, values in model.fit(images, labels, **arguments).history.items()}
+    for logs in (fitted, model.evaluate(images, labels, **arguments, return_dict=True)):
+        np.testing.assert_allclose(logs["penalty"], np.mean(weights * penalty), rtol=1e-4)
+        np.testing.assert_allclose(logs["loss"] - 2 * logs["penalty"], np.mean(weights * cross_entropy), rtol=1e-4)
