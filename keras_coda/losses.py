@@ -20,6 +20,7 @@ class OneVsRestCrossentropy(keras.losses.BinaryCrossentropy):
 
     It is Keras' `BinaryCrossentropy`, and takes class labels as well. The output of the target class is maximised,
     those of all other classes are minimised. This aligns the weights of a CoDA-Net. The loss is the mean over classes.
+    For one class, `keras.metrics.BinaryAccuracy(threshold=0.0)` is the accuracy: "accuracy" counts logits above 0.5.
 
     Args:
         from_logits: whether predictions are logits, as those of a `CoDANet` are.

@@ -18,8 +18,9 @@ class Options:
             lower temperature. If its class names differ from those of the data, the last layer starts from random
             weights. Default: all weights are random.
         data_dir: see `keras_coda.data.load`.
-        logs: path of a folder for training.csv, with a row per epoch. On one device it also gets pictures of the
-            contribution maps of a few test images, if Matplotlib is installed (extra `evaluation`). Default: no logs.
+        logs: path of a folder for training.csv, with a row per epoch. Its learning rate is that after the epoch's last
+            step. On one device the folder also gets pictures of the contribution maps of a few test images, if
+            Matplotlib is installed (extra `evaluation`). Default: no logs.
         tensorboard: whether to write logs for TensorBoard as well (extra `tensorboard`).
         limit_minutes: time limit in minutes, from the call to the end of the evaluation. A few steps are timed, and as
             many are planned as fit, at most the recipe's, with the whole schedule in them. If steps turn out slower,

@@ -41,7 +41,7 @@ class State(keras.callbacks.Callback):
     Attributes:
         epoch: number of epochs that have been trained.
         steps: total number of steps of the training; `None` if there is no state yet, and then set by the caller.
-        history: a dict for each epoch with its number, seconds, learning rate and logs.
+        history: a dict for each epoch with its number, seconds, learning rate after its last step, and logs.
 
     Raises:
         ValueError: the state in the folder has another plan, or the last one is damaged; or the plan is no JSON data.
