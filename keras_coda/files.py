@@ -124,6 +124,8 @@ class Lock:
     def release(self):
         """Remove the file, so that others can lock it."""
         if self.taken:
+            if fcntl is None:
+                self._file.close()  # Windows does not remove open files.
             self._path.unlink(missing_ok=True)
             self._file.close()
             self.taken = False

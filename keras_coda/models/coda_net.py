@@ -1,5 +1,6 @@
 """Convolutional Dynamic Alignment Networks."""
 
+import math
 import os
 import pathlib
 import warnings
@@ -262,8 +263,8 @@ class CoDANet(ImageModel):
 
     @temperature.setter
     def temperature(self, value):
-        if not value > 0:
-            raise ValueError(f"`temperature` must be positive. Received: {value!r}")
+        if not 0 < value < math.inf:
+            raise ValueError(f"`temperature` must be positive and finite. Received: {value!r}")
         self._set_logits("temperature", float(value))
 
     @property

@@ -232,8 +232,9 @@ def test_a_temperature_that_is_set_later_is_saved(tmp_path, images, set_on):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded.predict(images, verbose=0), want, rtol=1e-5)
-    with pytest.raises(ValueError, match=r"`temperature` must be positive. Received: 0"):
-        model.temperature = 0
+    for value in (0, float("inf")):
+        with pytest.raises(ValueError, match=f"`temperature` must be positive and finite. Received: {value}"):
+            model.temperature = value
 
 
 def test_a_temperature_that_is_set_while_training(images):
