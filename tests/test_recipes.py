@@ -150,6 +150,7 @@ def test_an_unknown_name_is_refused():
     [
         ({"optimizer": {"name": "nonsense"}}, "nonsense"),
         ({"optimizer": {"name": "adam", "momentum": 1}}, "momentum"),
+        ({"optimizer": {"name": "adam", "clipnorm": "1"}}, r"\['clipnorm'\] must be numbers"),
         ({"schedule": {"decay": "fast"}}, "decay='fast'"),
         ({"schedule": {"decay": "steps", "factor": 0.5}}, "every=None"),
         ({"schedule": {"slope": 1}}, "slope"),

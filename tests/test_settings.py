@@ -19,7 +19,7 @@ def test_fields_replace_those_of_what_is_given():
 def test_training_takes_options_in_both_ways(tmp_path):
     recipe = recipes.load("xs_coda_digits")
     for arguments in ({"epochs": 0}, {"options": training.Options(epochs=0)}):
-        with pytest.raises(ValueError, match=r"`epochs` must be positive\. Received: 0"):
+        with pytest.raises(ValueError, match=r"`epochs` must be a positive integer\. Received: 0"):
             training.train(recipe, tmp_path / "preset", **arguments)
     with pytest.raises(TypeError, match=r"Expected a keras_coda\.training\.options\.Options, .*Received: 5"):
         training.train(recipe, tmp_path / "preset", 5)

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_coda import backend, data, presets
+from keras_coda.checks import check_positive
 from keras_coda.layers.unit_range import check_unit_range
 from keras_coda.losses import OneVsRestCrossentropy
 from keras_coda.models import CoDANet, transfer
@@ -77,14 +78,14 @@ def train(
     """
     began = time.monotonic()
     options = settings_of(Options, options, settings)
-    if options.epochs is not None and options.epochs < 1:
-        raise ValueError(f"`epochs` must be positive. Received: {options.epochs}")
+    if options.epochs is not None:
+        check_positive(epochs=options.epochs)
     devices = _device_count(options.devices, recipe.batch_size)
     limit = options.limit_minutes
-    if limit is not None and not (0 < limit < np.inf and devices is None):
+    if limit is not None and not (isinstance(limit, (int, float)) and 0 < limit < np.inf and devices is None):
         raise ValueError(
             "`limit_minutes` must be positive and finite, and is for one device. "
-            f"Received: limit_minutes={limit}, devices={devices}"
+            f"Received: limit_minutes={limit!r}, devices={devices}"
         )
     missing = [name for name in ("tensorboard", "tensorflow") if importlib.util.find_spec(name) is None]
     if options.tensorboard and (missing or options.logs is None):

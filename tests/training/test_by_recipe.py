@@ -291,8 +291,11 @@ def test_a_wrong_target_is_refused_before_training(recipe, tmp_path):
     (tmp_path / "preset" / "mine.txt").write_text("keep me")
     with pytest.raises(ValueError, match=r"preset.*exists"):
         training.train(recipe, tmp_path / "preset", verbose=0)
-    with pytest.raises(ValueError, match=r"`epochs` must be positive\. Received: 0"):
-        training.train(recipe, tmp_path / "other", epochs=0)
+    for epochs in (0, 1.5, "2"):
+        with pytest.raises(ValueError, match=f"`epochs` must be a positive integer. Received: {epochs!r}"):
+            training.train(recipe, tmp_path / "other", epochs=epochs)
+    with pytest.raises(ValueError, match=r"`limit_minutes` must be positive .*limit_minutes='1'"):
+        training.train(recipe, tmp_path / "other", limit_minutes="1")
     assert [path.name for path in tmp_path.rglob("*")] == ["preset", "mine.txt"]
 
 
