@@ -105,11 +105,11 @@ class Unrolled:
                 "as many axes, in the same structure, and no other arguments."
             )
         for number, given, wanted in zip(sources, node.input_tensors, model.inputs, strict=True):
-            if given.dtype != wanted.dtype and not getattr(model, "scales_integers", False):
-                dtype = wanted.dtype
-                if keras.backend.is_float_dtype(dtype):
-                    # Never to a lower precision, since `explain(dtype=...)` may ask for a higher one.
-                    dtype = keras.backend.result_type(given.dtype, dtype)
+            dtype = wanted.dtype
+            if keras.backend.is_float_dtype(dtype):
+                # Never to a lower precision, since `explain(dtype=...)` may ask for a higher one.
+                dtype = keras.backend.result_type(given.dtype, dtype)
+            if given.dtype != dtype and not getattr(model, "scales_integers", False):
                 cast = ops.cast(keras.KerasTensor(given.shape, given.dtype), dtype)._keras_history.operation
                 step = Step(cast, [number], self.numbers(1))
                 self.steps.append(step)

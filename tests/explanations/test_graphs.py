@@ -395,6 +395,19 @@ def test_a_model_within_a_model_takes_the_dtype_of_its_input(rng):
     assert_exact(keras_coda.explain(model, images, "all"), model.predict(images, verbose=0))
 
 
+@pytest.mark.one_backend
+def test_a_model_within_a_model_of_low_precision_is_known_to_encode_images(low_precision):
+    """Its float32 images are not cast before."""
+    with low_precision():
+        rest = [InputEncoding(**LAST), layers.Flatten(), DAUDense(2, rank=1)]
+        augmented = [keras.Sequential([layers.RandomFlip(**LAST)]), *rest]
+        for inner in (augmented, [keras.Sequential(rest)]):
+            model = keras.Sequential([keras.Input((2, 2, 3)), *inner])
+            assert keras_coda.Explainer(model).takes_unit_range
+            with pytest.raises(ValueError, match="between 0 and 1|0, 1"):
+                keras_coda.explain(model, 2 * np.ones((1, 2, 2, 3), "float32"), 0)
+
+
 def test_settings_made_later_are_explained(rng, drawn):
     """A compiled graph is of the model as it was."""
     scaling = LogitScaling(2.0, 0.0)
