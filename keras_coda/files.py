@@ -131,6 +131,30 @@ class Lock:
             self.taken = False
 
 
+@contextlib.contextmanager
+def alone(path, what):
+    """A context in which no other process is in such a context with the same `path`, a file that is a `Lock`.
+
+    Args:
+        path: `pathlib.Path` of the file. Its folder is made if it is not there.
+        what: what writes to this folder, for the error.
+
+    Raises:
+        ValueError: another one has the lock.
+        OSError: the folder cannot be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = Lock(path)
+    if not lock.taken:
+        raise ValueError(
+            f"Another {what} writes to {path.parent} now. Expected: one at a time. Wait for it, or write elsewhere."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def sha256(path):
     """The SHA-256 of a file, 64 hexadecimal digits."""
     with open(path, "rb") as file:

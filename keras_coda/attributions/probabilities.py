@@ -20,8 +20,9 @@ _PASSED = ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast", "Copy", "Ident
 
 
 def activation_of(graph: Graph, classes: int) -> tuple[str, bool]:
-    """`(name, certain)`: the name of the function from outputs to probabilities, told by the last operation that
-    changes values; and whether it is known and not guessed.
+    """The name of the function from outputs to probabilities, and whether it is known and not guessed.
+
+    It is told by the last operation that changes values.
     """
     made_by = {number: step for step in graph.steps for number in step.results}
     # A softmax of one number is 1.

@@ -182,7 +182,7 @@ class Explainer(Program):
     def _standardize(self, images):
         """The images as arrays, one for each input of the model, of the dtype that it takes."""
         expected = getattr(self.model, "inputs", None) or [None]
-        by_key = getattr(self.model, "_inputs_struct", None)
+        by_key = getattr(self.model, "input", None)
         # Keras takes a dictionary by its keys, also where its tensors have other names.
         names = sorted(by_key) if isinstance(by_key, dict) else [getattr(x, "name", "images") for x in expected]
         if isinstance(images, dict):

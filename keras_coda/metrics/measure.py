@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_coda.attributions.classifier import name_of
+from keras_coda.files import alone
 from keras_coda.imports import Lazy
 from keras_coda.metrics import pieces
 from keras_coda.metrics.grids import assemble, draw_grids
@@ -98,7 +100,8 @@ def measure(
         pieces.OUTPUTS: outputs.tolist(),
         pieces.PROBABILITIES: keras.ops.convert_to_numpy(probabilities).tolist(),
     }
-    with pieces.alone(directory):
+    # Pieces of different models have the same names.
+    with alone(pathlib.Path(directory) / ".lock", "evaluation"):
         files = pieces.Pieces(directory, content)
         kinds: list[_Grids | _Images] = []
         if LOCALISATION in protocol.metrics:

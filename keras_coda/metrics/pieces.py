@@ -4,7 +4,6 @@ The last line of a piece is its checksum. A piece that was truncated, altered or
 as missing and measured again.
 """
 
-import contextlib
 import hashlib
 import io
 import json
@@ -14,7 +13,7 @@ import urllib.parse
 import keras
 import numpy as np
 
-from keras_coda.files import Lock, written_whole
+from keras_coda.files import written_whole
 from keras_coda.imports import Lazy
 
 pd = Lazy("pandas", "pandas")
@@ -83,26 +82,6 @@ class Pieces:
         """The path of the piece of a method, with its settings, for the items from `start` on."""
         file = f"{kind}_{urllib.parse.quote(name, safe='')}_{_settings_of(method)}_{start:06d}.csv"
         return self.directory / "pieces" / file
-
-
-@contextlib.contextmanager
-def alone(directory, lock=".lock"):
-    """A context that locks the directory of an evaluation, since pieces of different models have the same names.
-
-    Raises:
-        ValueError: another evaluation has locked it.
-    """
-    directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    held = Lock(directory / lock)
-    if not held.taken:
-        raise ValueError(
-            f"Another evaluation writes to {directory} now. Expected: one at a time. Wait for it, or write elsewhere."
-        )
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def write(path, table):

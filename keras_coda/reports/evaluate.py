@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_coda import attributions, metrics
-from keras_coda.files import written_whole
+from keras_coda.files import alone, written_whole
 from keras_coda.imports import Lazy
 from keras_coda.metrics import pieces
 from keras_coda.metrics.sanity_check import MODES, sanity_check
@@ -82,7 +82,7 @@ def evaluate(
     made = {name: make(subject.model) for name, make in methods.items()}
     sanity = min(sanity, len(subject.images))
     # A lock beside that of `measure`, which is free again while the rest is written.
-    with pieces.alone(directory, ".evaluate.lock"):
+    with alone(directory / ".evaluate.lock", "evaluation"):
         # Before hours of work, since it refuses a folder with the checks of other images.
         checks = _sanity_pieces(subject, directory, sanity, protocol.seed) if sanity else None
         results = metrics.measure(

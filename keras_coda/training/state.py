@@ -12,7 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_coda.files import Lock, sha256, written_whole
+from keras_coda import files
+from keras_coda.files import sha256, written_whole
 from keras_coda.recipes import Recipe
 
 # Number of states that are kept.
@@ -149,19 +150,15 @@ def alone(directory: pathlib.Path) -> Iterator[None]:
         ValueError: another training has locked it.
         OSError: the folder cannot be written to.
     """
+    locked = contextlib.ExitStack()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = Lock(directory / ".lock")
+        locked.enter_context(files.alone(directory / ".lock", "training"))
     except OSError as error:
         raise OSError(f"The state of the training cannot be written to {directory}: {error}.") from error
-    if not lock.taken:
-        raise ValueError(
-            f"Another training writes to {directory} now. Expected: one at a time. Wait for it, or write elsewhere."
-        )
     try:
-        yield
+        with locked:
+            yield
     finally:
-        lock.release()
         with contextlib.suppress(OSError):  # the folder has a state in it, or is gone
             directory.rmdir()
 
