@@ -12,7 +12,7 @@ from PIL import Image, ImageSequence
 from keras_coda.files import written_whole
 from keras_coda.images import image_files, open_image, read_frame, read_image, to_pixels
 
-# Written by Pillow; all others by FFmpeg. With each the unit of its frames' durations, in milliseconds.
+# Pillow writes these, and FFmpeg all others. The numbers are milliseconds: durations of frames are multiples of them.
 ANIMATIONS = {".gif": 10, ".webp": 1}
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
 FRAMES_A_SECOND = 10
