@@ -1,0 +1,1 @@
+"""The kinds of cases of `scripts/fuzz.py`, and the process that runs them."""
