@@ -88,6 +88,11 @@ def minutes_of_time(request, monkeypatch):
     return {}
 
 
+def a_photo(request, monkeypatch):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), "uint8")).save("photo.jpg")
+    return {}
+
+
 def images_for_a_stem(request, monkeypatch):
     """A random image, and random weights in the place of those that would be downloaded."""
     monkeypatch.setattr(keras.applications, "ResNet50", functools.partial(keras.applications.ResNet50, weights=None))
@@ -98,6 +103,7 @@ PREPARED = {
     "README.md": an_account_on_the_hub,
     "docs/photos.md": a_folder_of_photos,
     "docs/evaluation.md": minutes_of_time,
+    "docs/how_to/index.md": a_photo,
     "docs/hybrids.md": images_for_a_stem,
 }
 
@@ -179,12 +185,3 @@ def test_links_on_pypi(monkeypatch):
         assert paths
         for path in paths:
             assert (ROOT / path.partition("#")[0]).is_file(), path
-
-
-if __name__ == "__main__":
-    found = [reason for page in PAGES for _, _, reason in blocks(page, "python")]
-    print(f"{found.count(None)} of {len(found)} Python blocks on {len(PAGES)} pages run, in order")
-    cells = [path.read_text("utf-8") for path in sorted(ROOT.glob("docs/tutorials/*.py"))]
-    count = sum(len(re.findall(r"^# %%(?! \[markdown\])", text, re.MULTILINE)) for text in cells)
-    print(f"{count} cells of {len(cells)} notebooks run when the site is built")
-    print(f"{sum(1 for page in PAGES for _ in commands(page))} commands are checked")

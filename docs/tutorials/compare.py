@@ -121,10 +121,10 @@ for name, make in {
 # It depends on the question.
 #
 # - *How did this network get this number?* Contributions answer it exactly, for
-#   networks that have them. No score is needed for that: the sum is the proof.
+#   networks that have them: they are the terms of the sum that the network computes.
 # - *What would happen without this region?* Occlusion asks just that.
 # - *Where, roughly, and at once, in any network?* Grad-CAM.
 #
-# Scores compare methods **on one network**. They do not compare networks, and six
-# grids of small digits say little about photos. Larger measurements, with all methods,
+# Scores compare methods **on one network**. Between networks they say less, as each has
+# grids of its own. And six grids of small digits say little about photos. Larger measurements, with all methods,
 # are under [evaluation](../evaluation.md).

@@ -5,7 +5,8 @@
 # backend. Here we run the same few lines on all three and compare the numbers.
 #
 # Keras takes its backend when it is imported, one for each process. So the lines go
-# into a file that we run three times.
+# into a file that we run three times. This needs all three in one environment:
+# `pip install -c constraints.txt ".[jax,torch,tensorflow-cpu,evaluation]"`.
 
 # %%
 # %matplotlib inline

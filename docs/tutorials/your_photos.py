@@ -120,3 +120,6 @@ plots.plot_explanation_gallery(
 #   learned snow. Take other photos.
 # - **Do not mirror** what has a left and a right, such as digits or signs: leave out
 #   "flip" in the recipe.
+#
+# Next: [how photos are read, and what to expect](../photos.md), or [short
+# answers](../how_to/index.md#short-answers) to other questions.
