@@ -128,11 +128,15 @@ def optimizer(recipe, steps):
     arguments = dict(recipe.optimizer)
     try:
         rate = learning_rate(recipe.learning_rate, recipe.epochs, steps, **recipe.schedule)
-        kind = type(keras.optimizers.get(arguments.pop("name")))
-        texts = [name for name, value in arguments.items() if isinstance(value, str)]
+        default = keras.optimizers.get(arguments.pop("name"))
+        texts = [
+            name
+            for name, value in arguments.items()
+            if isinstance(value, str) and not isinstance(getattr(default, name, None), str)
+        ]
         if texts:  # Keras would notice in the first step, or not at all.
             raise TypeError(f"{texts} must be numbers")
-        return kind(rate, **arguments)
+        return type(default)(rate, **arguments)
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(
             f"The recipe {recipe.name!r} names no optimizer of Keras or no schedule of keras_coda: {error}. "

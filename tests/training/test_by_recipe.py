@@ -591,6 +591,11 @@ def test_the_optimizer_is_the_recipes(recipe, few_digits, tmp_path):
     assert model.optimizer.weight_decay == 0.25
 
 
+def test_the_optimizers_arguments_may_be_texts_where_it_has_texts(recipe):
+    muon = dataclasses.replace(recipe, optimizer={"name": "keras_coda>Muon", "iteration_dtype": "bfloat16"})
+    assert fitting.optimizer(muon, steps=1).iteration_dtype == "bfloat16"
+
+
 def test_a_training_starts_from_the_weights_of_a_preset(recipe, tmp_path):
     first, _ = training.train(recipe, tmp_path / "first", epochs=1, verbose=0)
     hotter = dataclasses.replace(recipe, model={**recipe.model, "temperature": 6.0}, learning_rate=1e-12)
