@@ -120,6 +120,9 @@ def _loaded(preset, load_weights, dtype):
             model.load_weights(file)
         except Exception as error:  # h5py and Keras raise errors of many types
             raise PresetError(f"{folder / WEIGHTS} does not fit {config}: {error}") from error
+    # Another process may have saved here since the checksum was compared.
+    if metadata(folder)["weights_sha256"] != expected["weights_sha256"]:
+        raise PresetError(f"{folder} was replaced while it was loaded. Load it again.")
     check_finite(model, f" of {folder}")
     return model
 

@@ -387,6 +387,24 @@ def test_the_weights_of_another_preset_are_refused(saved, tmp_path):
         presets.load(other)
 
 
+@pytest.mark.one_backend
+def test_a_preset_that_is_replaced_while_it_is_loaded_is_refused(saved, tmp_path, monkeypatch):
+    """The network would have the class names of one preset, and the weights of the other."""
+    folder = presets.save(coda_net(), tmp_path / "preset", **FACTS)
+    other = shutil.copytree(saved["coda_net"][0], tmp_path / "other")
+    deserialize = presets.architecture.deserialize
+
+    def meanwhile(*arguments):
+        files.move_folder(other, folder)
+        return deserialize(*arguments)
+
+    monkeypatch.setattr(presets.architecture, "deserialize", meanwhile)
+    with pytest.raises(presets.PresetError, match="was replaced while it was loaded"):
+        presets.load(folder)
+    monkeypatch.undo()
+    presets.load(folder)
+
+
 def fewer_filters(config):
     config["config"]["filters"] = [5, 3]
 
