@@ -19,8 +19,8 @@ class GradCAM(Attribution):
 
     Args:
         model: see `Attribution`.
-        layer: the layer whose outputs are A, or its name. Default: the last layer
-            of images with a `kernel_size`, such as `Conv2D` and `DAUConv2D`.
+        layer: the layer whose outputs are A, or its name. Default: the last layer of images with a `kernel_size`, such
+            as `Conv2D` and `DAUConv2D`, and with more than one position.
         batch_size: integer, how many images the model gets at once.
         input: "encoded" or "image", see `Attribution`. For layers after the encoding, both are the same.
         interpolation: "bilinear" or "nearest", how the map is enlarged.
@@ -106,10 +106,12 @@ def _find(operations, layer):
     """One of the layers, given itself or by its name. `None` is the last convolution."""
     known = [operation for operation in operations if isinstance(operation, keras.layers.Layer)]
     if layer is None:
-        convolutions = [c for c in known if hasattr(c, "kernel_size") and len(c.output.shape) == 4]
+        # One of a single position is a dense layer: a classifier, or the gate of squeeze-and-excitation.
+        convolutions = [c for c in known if hasattr(c, "kernel_size") and _has_positions(c.output.shape)]
         if not convolutions:
             raise ValueError(
-                "Grad-CAM needs a convolutional layer. Name the layer to use, one with outputs (N, H, W, C). "
+                "Grad-CAM needs a convolution with several positions. Name the layer to use, one with outputs "
+                "(N, H, W, C). "
                 f"Received: a model of the layers {[candidate.name for candidate in known]}"
             )
         return convolutions[-1]
@@ -123,3 +125,8 @@ def _find(operations, layer):
     if len(shape) != 4:
         raise ValueError(f"`layer` must have outputs (N, H, W, C). Received: layer {found[0].name!r} with {shape}")
     return found[0]
+
+
+def _has_positions(shape):
+    """Whether a shape is `(N, H, W, C)`, in any order, with more than one position."""
+    return len(shape) == 4 and sum(size != 1 for size in shape[1:]) > 1

@@ -78,6 +78,21 @@ def test_last_convolution(activation):
     np.testing.assert_allclose(GradCAM(model)(images, TARGETS[:, 0]), got[:, 0], atol=1e-6)
 
 
+def test_convolutions_of_one_position_are_no_default():
+    """Squeeze and excitation after the last convolution, and a classifier that is a convolution, as in MobileNet."""
+    inputs = keras.Input(IMAGE_SHAPE)
+    last = convolution(5, padding="same")(convolution(4)(inputs))
+    pool = layers.GlobalAveragePooling2D(keepdims=True, data_format="channels_last")
+    gate = layers.Conv2D(5, 1, activation="sigmoid", name="gate", data_format="channels_last")(pool(last))
+    classes = layers.Conv2D(CLASSES, 1, data_format="channels_last")(pool(layers.Multiply()([last, gate])))
+    model = draw_weights(keras.Model(inputs, layers.Flatten()(classes)))
+    found = GradCAM(model)
+    assert found.layer.output is last
+    assert np.all(np.ptp(found(tiny_models.images(), TARGETS), axis=(-2, -1)) > 0)
+    # It can be named, and its maps are the same everywhere.
+    assert np.all(np.ptp(GradCAM(model, "gate")(tiny_models.images(), TARGETS), axis=(-2, -1)) < 1e-6)
+
+
 def test_layer_in_a_branch():
     """Gradients pass by the layer, so that its output alone does not determine the model's."""
     inputs = keras.Input(IMAGE_SHAPE)
@@ -144,7 +159,9 @@ def test_coda_net_and_an_earlier_layer():
 
 def test_refuses_models_and_layers():
     dense = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(name="flat"), layers.Dense(2)])
-    with pytest.raises(ValueError, match=r"needs a convolutional layer.*Received: a model of the layers.*'flat'"):
+    with pytest.raises(
+        ValueError, match=r"needs a convolution with several positions.*Received: a model of the layers.*'flat'"
+    ):
         GradCAM(dense)
     with pytest.raises(ValueError, match=r"one of .*'flat'.*Received: 'unknown'"):
         GradCAM(dense, "unknown")
