@@ -14,6 +14,11 @@ def describe(operation: keras.Operation) -> str:
     return f"layer {operation.name!r} ({type(operation).__name__})"
 
 
+def passed(arguments: dict) -> set[str]:
+    """The names of the arguments of a call that have a value. Keras records a list of `None` as the masks of a list."""
+    return {name for name, value in arguments.items() if any(v is not None for v in keras.tree.flatten(value))}
+
+
 class Step:
     """One use of a layer, or of an operation of `keras.ops`, in a graph.
 
@@ -71,7 +76,7 @@ class Step:
         return outputs, W if isinstance(args[0], (list, tuple)) else of_list(W)
 
     def _check_arguments(self, args, kwargs):
-        others = {name: value for name, value in kwargs.items() if value is not None and name != "training"}
+        others = passed(kwargs) - {"training"}
         if len(args) != 1 or others:
             raise NotDynamicLinearError(
                 f"{self} is called with more than one argument, which has no linear map. Expected: its inputs alone. "

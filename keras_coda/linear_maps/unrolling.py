@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_coda.linear_maps.linear_map import NotDynamicLinearError
-from keras_coda.linear_maps.steps import Step
+from keras_coda.linear_maps.steps import Step, passed
 
 
 def follows_graph(call: Callable) -> Callable:
@@ -93,7 +93,7 @@ class Unrolled:
         """The numbers of a nested model's inputs, after the casts that the model makes."""
         taken = []
         args, kwargs = node.arguments.args, node.arguments.kwargs
-        others = {name for name, value in kwargs.items() if value is not None and (name != "training" or value)}
+        others = passed({**kwargs, "training": kwargs.get("training") or None})
         same = len(args) == 1 and not others and len(node.input_tensors) == len(model.inputs)
         if (
             not same
