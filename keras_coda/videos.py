@@ -15,6 +15,8 @@ from keras_coda.images import image_files, open_image, read_frame, read_image, t
 # Pillow writes these, and FFmpeg all others. The numbers are milliseconds: durations of frames are multiples of them.
 ANIMATIONS = {".gif": 10, ".webp": 1}
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
+# WebM does not take H.264, in which imageio writes the others.
+WEBM: dict[str, Any] = {"codec": "libvpx-vp9", "quality": None, "output_params": ["-crf", "20", "-b:v", "0"]}
 FRAMES_A_SECOND = 10
 
 
@@ -28,7 +30,8 @@ def frames_of(video: pathlib.Path, image_shape: Sequence[int | None], data_forma
             for frame in ImageSequence.Iterator(file):
                 yield read_frame(frame, image_shape, data_format)
     else:
-        for frame in _read(video, "imiter"):
+        # Without a rate FFmpeg repeats frames of a video of variable rate, as of a phone, so that it lasts longer.
+        for frame in _read(video, "imiter", fps=frames_a_second_of(video)):
             yield to_pixels(Image.fromarray(frame), image_shape, data_format)
 
 
@@ -41,7 +44,7 @@ def frames_a_second_of(video: pathlib.Path) -> float:
             # A WebP file's duration is known only after its frame is read.
             durations = [(frame.load(), frame.info.get("duration", 0))[1] for frame in ImageSequence.Iterator(file)]
         return 1000 / np.mean(durations) if any(durations) else FRAMES_A_SECOND
-    return next(_read(video, "immeta"))["fps"]
+    return next(_read(video, "immeta"))["fps"] or FRAMES_A_SECOND
 
 
 def _is_animation(video):
@@ -52,11 +55,11 @@ def _is_animation(video):
         return False
 
 
-def _read(video, what):
+def _read(video, what, **settings):
     """Generator of what `imageio` reads from a video: its frames ("imiter"), or its metadata ("immeta")."""
     imageio = _imageio(video, "read")
     try:
-        result = getattr(imageio.v3, what)(video, plugin="FFMPEG")
+        result = getattr(imageio.v3, what)(video, plugin="FFMPEG", **settings)
         yield from result if what == "imiter" else [result]
     except (OSError, RuntimeError, StopIteration) as error:
         reason = (str(error).strip().splitlines() or ["FFmpeg reads no frame of it"])[-1]
@@ -95,16 +98,31 @@ def write_animation(path: pathlib.Path, frames: Iterable[np.ndarray], frames_a_s
 
 
 def _write_video(path, frames, frames_a_second):
-    settings = {"fps": frames_a_second, "quality": 8, "macro_block_size": 2}
+    settings = {"fps": frames_a_second, "macro_block_size": 2}
+    settings |= WEBM if path.suffix.lower() == ".webm" else {"quality": 8}
     # FFmpeg takes the format from the suffix.
     partial = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    written = 0
     try:
         with _imageio(path, "written").v2.get_writer(partial, format="FFMPEG", **settings) as writer:
             for frame in frames:
                 writer.append_data(frame)
+                written += 1
+        if _count(partial) < written:
+            raise OSError(f"{path} cannot be written: FFmpeg failed, as on a full disk")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _count(video):
+    """The number of frames in a video. Read again, since imageio does not say whether FFmpeg has failed at the end."""
+    import imageio_ffmpeg
+
+    try:
+        return imageio_ffmpeg.count_frames_and_secs(video)[0]
+    except RuntimeError:
+        return 0
 
 
 def _imageio(path, done):

@@ -1,6 +1,7 @@
 """Explained videos: as many frames as the input has, on one scale, written whole or not at all."""
 
 import importlib.util
+import subprocess
 import sys
 
 import keras
@@ -10,7 +11,7 @@ from PIL import Image, ImageSequence
 from small_models import CLASSES, IMAGE_SHAPE, small_coda_net
 
 import keras_coda
-from keras_coda import plots
+from keras_coda import plots, videos
 from keras_coda.explanations import explain_video
 from keras_coda.images import read_image
 
@@ -196,10 +197,11 @@ def test_a_nested_model_with_channels_first_sees_the_same_frames(folder, tmp_pat
 
 
 @needs_ffmpeg
-def test_videos_are_written_and_read(model, folder, tmp_path):
+@pytest.mark.parametrize("suffix", videos.VIDEOS)
+def test_videos_are_written_and_read(model, folder, tmp_path, suffix):
     import imageio.v3 as iio
 
-    video, animation = tmp_path / "out.mp4", tmp_path / "again.gif"
+    video, animation = tmp_path / f"out{suffix}", tmp_path / "again.gif"
     assert explain_video(model, folder, video, frames_a_second=5) == COUNT
     read = iio.imread(video, plugin="FFMPEG")
     assert read.shape[0] == COUNT
@@ -210,7 +212,31 @@ def test_videos_are_written_and_read(model, folder, tmp_path):
         assert frame.shape == expected.shape
         assert np.abs(frame.astype(int) - expected).mean() < 6
     assert explain_video(model, video, animation, image_shape=IMAGE_SHAPE) == COUNT
-    assert left(video) == ["again.gif", "out.gif", "out.mp4"]
+    assert left(video) == sorted(["again.gif", "out.gif", video.name])
+
+
+@needs_ffmpeg
+def test_a_video_of_variable_rate_lasts_as_long(tmp_path):
+    """Ten grey frames a tenth of a second apart, and then ten half a second apart: 5.5 s to the last one's start."""
+    import imageio_ffmpeg
+
+    video, times = tmp_path / "in.mp4", "setpts='if(lt(N,10),N*0.1,1+(N-10)*0.5)/TB'"
+    source = ["-f", "lavfi", "-i", "color=gray:size=16x16:rate=10", "-frames:v", "20", "-vf", times]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *source, "-fps_mode", "vfr", str(video)]
+    subprocess.run(command, check=True)
+    count = len([*videos.frames_of(video, (None, None, 3), "channels_last")])
+    assert count / videos.frames_a_second_of(video) == pytest.approx(5.5, abs=0.8)
+
+
+@needs_ffmpeg
+def test_a_video_that_ffmpeg_cannot_write_is_an_error(model, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(videos.WEBM, "codec", "libx264")  # which WebM does not take
+    path = tmp_path / "out.webm"
+    path.write_bytes(b"former")
+    with pytest.raises(OSError, match=r"out\.webm cannot be written"):
+        explain_video(model, folder / "frame_00.png", path)
+    assert path.read_bytes() == b"former"
+    assert left(path) == ["out.webm"]
 
 
 @needs_ffmpeg
