@@ -11,7 +11,7 @@ import pytest
 from small_models import small_coda_net
 
 import keras_coda
-from keras_coda import attributions, data, metrics
+from keras_coda import attributions, data, explanations, metrics
 
 IMAGES = np.zeros((1, 5, 6, 3), "float32")
 # What Python takes for a module that is not installed.
@@ -30,6 +30,12 @@ NOT_INSTALLED = None
             "skimage.metrics",
             "scikit-image",
             lambda model: metrics.sanity_check(model, attributions.Contributions, IMAGES),
+        ),
+        # Before the frames are looked for, and explained.
+        (
+            "matplotlib.backends.backend_agg",
+            "matplotlib",
+            lambda model: explanations.explain_video(model, "no_frames", "out.gif"),
         ),
     ],
 )

@@ -70,7 +70,7 @@ def explain_video(
         ValueError: the input has no frames or cannot be read as a video; the output has another format, or would
             overwrite the input; the target or the classes do not fit the model; the model takes several inputs; other
             things than pixels contribute, as in a hybrid.
-        ImportError: a video is read or written without the extra `video`.
+        ImportError: Matplotlib is not installed, or a video is read or written without the extra `video`.
         OSError: a file cannot be read or written.
 
     Example:
@@ -79,6 +79,7 @@ def explain_video(
     """
     video, path = pathlib.Path(video), pathlib.Path(path)
     write = writer_of(path)
+    _ = backend_agg.FigureCanvasAgg  # Without Matplotlib this raises its error before any frame is explained.
     check_kept(image_files(video) if video.is_dir() else [video], [path])
     existing = next(folder for folder in path.parents if folder.exists())
     if not existing.is_dir():

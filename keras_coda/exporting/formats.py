@@ -26,7 +26,6 @@ class Format:
             `write(model, path, signature, weights, **arguments)` writes the file by Keras, `finish(path, facts)` adds
             the facts, and `read(path)` returns them as text.
         weights: the dtypes in which the weights can be stored.
-        packages: pip names of the packages that it needs besides the backend.
         arguments: names of further arguments that Keras takes for it. `None`: Keras itself refuses unknown ones.
     """
 
@@ -35,7 +34,6 @@ class Format:
     backends: tuple[str, ...]
     module: str
     weights: tuple[str, ...] = ("float32",)
-    packages: tuple[str, ...] = ()
     arguments: tuple[str, ...] | None = ()
 
     def load(self):
@@ -47,9 +45,9 @@ class Format:
         try:
             return importlib.import_module(f"keras_coda.exporting.{self.module}")
         except ImportError as error:
-            packages = " ".join(self.packages)
             raise ImportError(
-                f"The format {self.name!r} needs {packages}, and not all of it is installed: pip install {packages}"
+                f"The format {self.name!r} needs an extra ({error}): "
+                'pip install "keras-coda[export]", or "keras-coda[export-jax]" on JAX'
             ) from error
 
 
@@ -62,7 +60,6 @@ FORMATS = {
             ("tensorflow", "jax", "torch"),
             "onnx_file",
             ("float32", "float16", "int8"),
-            ("onnx", "onnx-ir", "onnxruntime"),
             ("opset_version",),
         ),
         Format("tf_saved_model", "", ("tensorflow", "jax"), "saved_model", arguments=("is_static", "jax2tf_kwargs")),

@@ -553,7 +553,9 @@ def test_metadata_of_other_files(tmp_path, monkeypatch):
 def test_a_package_that_is_not_installed(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx_ir", None)
     monkeypatch.delitem(sys.modules, "keras_coda.exporting.onnx_file", raising=False)
-    with pytest.raises(ImportError, match=r"'onnx' needs onnx onnx-ir onnxruntime.*pip install onnx onnx-ir onnxrun"):
+    with pytest.raises(
+        ImportError, match=r"'onnx' needs an extra \(.*onnx_ir.*\): pip install \"keras-coda\[export\]\""
+    ):
         keras_coda.export(model, tmp_path / "model.onnx", image_shape=(8, 6, 3))
 
 
