@@ -113,7 +113,8 @@ def plot_by_layer(ax: Any, curves: Mapping[str, Any], ylabel: str) -> None:
         style = {"color": _colour(label, row), "linewidth": 2 if own else 1.2, "zorder": 3 if own else 2}
         ax.plot(range(len(curve)), curve.to_numpy(), marker="o", markersize=2.5, label=display_name(label), **style)
     layers = next(iter(curves.values())).index
-    ax.set(ylim=(-0.35, 1.05), ylabel=ylabel)
+    lowest = min(curve.min() for curve in curves.values())
+    ax.set(ylim=(min(-0.35, lowest - 0.05), 1.05), ylabel=ylabel)
     ax.set_xticks(range(len(layers)), layers, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
     ax.axhline(0, color=GRAY, linewidth=0.5)
     _finish(ax)

@@ -7,11 +7,14 @@ import numpy as np
 
 from keras_coda.plots.methods import display_name
 from keras_coda.plots.panels import attribution, framed, image, plot_panels, ranking
+from keras_coda.plots.style import shortened
 
 # Panels of methods whose maps have no meaningful zero: RISE's values are probabilities.
 PANELS = {"rise": ranking}
 # Colour of the frame around an image, visible on dark and on bright images.
 FRAME = "#ffd400"
+# Width of a panel, in pixels.
+WIDTH = 128
 
 
 def plot_methods(
@@ -33,8 +36,7 @@ def plot_methods(
     """
     cells = [[image(pixels, data_format) for pixels in images]]
     cells += [[PANELS.get(method, attribution)(one) for one in of_method] for method, of_method in maps.items()]
-    rows = ["", *map(display_name, maps)]
-    return plot_panels(cells, columns=titles, rows=rows, aspect=_aspect(maps))
+    return _plot(cells, titles, maps, WIDTH)
 
 
 def plot_grid(
@@ -43,7 +45,7 @@ def plot_grid(
     maps: Mapping[str, np.ndarray],
     titles: Sequence[str],
     data_format: str = "channels_last",
-    width: int = 128,
+    width: int = WIDTH,
 ) -> Any:
     """Plot a grid of images and the maps for the class of each image. A frame marks this image.
 
@@ -62,10 +64,11 @@ def plot_grid(
     for method, of_method in maps.items():
         panel = PANELS.get(method, attribution)
         cells.append([framed(panel(one), number, size) for number, one in enumerate(of_method)])
+    return _plot(cells, titles, maps, width)
+
+
+def _plot(cells, titles, maps, width):
+    columns = [shortened(title, width) for title in titles]
+    height_of_map, width_of_map = next(iter(maps.values())).shape[-2:]
     rows = ["", *map(display_name, maps)]
-    return plot_panels(cells, columns=titles, rows=rows, size=width, aspect=_aspect(maps))
-
-
-def _aspect(maps):
-    height, width = next(iter(maps.values())).shape[-2:]
-    return height / width
+    return plot_panels(cells, columns=columns, rows=rows, size=width, aspect=height_of_map / width_of_map)

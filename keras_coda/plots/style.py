@@ -14,18 +14,23 @@ INK, GRAY, WRONG = "#222222", "#888888", "#c00000"
 MINUS = "\N{MINUS SIGN}"
 
 
-def set_title(ax, width, line, next_line="", colour=INK, panel=PANEL):
-    """Set a title of two lines, cut to `width` pixels from the left of axes that are `panel` pixels wide."""
-    font = font_manager.FontProperties(size=8)
+def shortened(text, width):
+    """A line of a title, cut to `width` pixels."""
 
     def length(text):
-        return textpath.text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] * DPI / 72
+        return textpath.text_to_path.get_text_width_height_descent(text, _font(), ismath=False)[0] * DPI / 72
 
-    def cut(text):
-        if length(text) <= width:
-            return text
-        end = bisect.bisect(range(1, len(text)), width, key=lambda end: length(text[:end] + "…"))
-        return text[:end].rstrip() + "…"
+    if length(text) <= width:
+        return text
+    end = bisect.bisect(range(1, len(text)), width, key=lambda end: length(text[:end] + "…"))
+    return text[:end].rstrip() + "…"
 
-    title = f"{cut(line)}\n{cut(next_line)}"
-    ax.set_title(title, x=width / panel / 2, fontproperties=font, color=colour, parse_math=False)
+
+def set_title(ax, width, line, next_line="", colour=INK, panel=PANEL):
+    """Set a title of two lines, cut to `width` pixels from the left of axes that are `panel` pixels wide."""
+    title = f"{shortened(line, width)}\n{shortened(next_line, width)}"
+    ax.set_title(title, x=width / panel / 2, fontproperties=_font(), color=colour, parse_math=False)
+
+
+def _font():
+    return font_manager.FontProperties(size=8)

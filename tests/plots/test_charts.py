@@ -1,5 +1,7 @@
 """Charts and panels show the numbers that they are given."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -78,6 +80,36 @@ def test_methods_are_rows_below_the_images(rng, data_format):
         np.testing.assert_allclose(ax.images[0].get_array(), image)
     texts = [text.get_text() for text in figure.texts]
     assert texts == ["a", "b", "c", "", "gradient"]
+
+
+@pytest.mark.parametrize("plot", ["methods", "grid"])
+def test_long_names_of_classes_do_not_overlap(rng, plot):
+    titles, maps = (
+        ["golden retriever, a dog", "American pit bull terrier", "cat", "dog"],
+        {"mine": rng.random((4, 8, 8))},
+    )
+    if plot == "methods":
+        figure = galleries.plot_methods(rng.random((4, 8, 8, 3)), maps, titles)
+    else:
+        figure = galleries.plot_grid(rng.random((8, 8, 3)), 2, maps, titles)
+    canvas = FigureCanvasAgg(figure)
+    drawn = [text for text in figure.texts if text.get_text()[:3] in [title[:3] for title in titles]]
+    spans = [text.get_window_extent(canvas.get_renderer()) for text in drawn]
+    assert len(spans) == 4
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(spans))
+    assert drawn[2].get_text() == "cat"
+
+
+def test_negative_similarities_are_in_the_chart(rng):
+    curves = {name: pd.Series(rng.uniform(-0.9, 1, 5), list("abcde")) for name in ("gradient", "contributions")}
+    curves["gradient"].iloc[2] = -0.95
+    _, ax = charts.chart()
+    charts.plot_by_layer(ax, curves, "rank correlation")
+    low, high = ax.get_ylim()
+    for name, curve in curves.items():
+        np.testing.assert_array_equal(lines(ax)[name].get_ydata(), curve)
+        assert low < curve.min()
+        assert curve.max() < high
 
 
 def test_a_panel_may_be_missing_and_titles_have_one_or_two_lines():
