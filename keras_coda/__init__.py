@@ -5,8 +5,8 @@
 
 The layers are in `layers`, networks in `models`, W(x) as an object in `linear_maps`, contributions in `explanations`,
 their pictures in `plots`, pretrained networks in `presets`; `train` makes one from a recipe in `recipes`. Post-hoc
-methods, for any Keras model, are in `attributions`, what compares them in `metrics`, and the pages of a comparison in
-`reports`.
+methods, for Keras image classifiers, are in `attributions`, what compares them in `metrics`, and the pages of a
+comparison in `reports`.
 """
 
 # isort: off

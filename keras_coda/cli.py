@@ -18,8 +18,8 @@ from keras_coda.version import __version__
 DESCRIPTION = """\
 CoDA-Nets: image classifiers that explain themselves.
 
-A CoDA-Net computes every logit as W(x) x, with a matrix W(x) that depends on the image. So each prediction is the sum
-of the contributions of the image's pixels. Start with:
+A CoDA-Net computes its logits as W(x) x + b0, with a matrix W(x) that depends on the image, and a fixed b0. So each
+logit is b0 plus the contributions of the image's pixels. Start with:
 
   keras-coda demo
 

@@ -3,6 +3,8 @@
 #
 # A network and its explanation fit into one ONNX file. What runs the file needs no
 # Keras, no backend and none of this package: a phone, a browser, a C++ program.
+#
+# This needs the extra `export` (on JAX `export-jax`).
 
 # %%
 # %matplotlib inline

@@ -6,8 +6,6 @@
 
 # %%
 # %matplotlib inline
-import keras
-
 import keras_coda
 from keras_coda import plots
 
@@ -22,6 +20,8 @@ data = keras_coda.data.load("digits")
 # DAU layers.
 
 # %%
+import keras
+
 model = keras.Sequential(
     [
         keras.Input((16, 16, 1)),

@@ -41,8 +41,7 @@ class Explainer(Program):
     """Explains a model's outputs by the contributions of its input. Keras' `predict` compiles and batches it.
 
     The matrix W(x) is kept as the maps of the model's operations. Their transposes are applied from the last to the
-    first (paper, eq. 7), without gradients. On a CPU an explanation of one class takes half as long as a training step,
-    and on a GPU with PyTorch twice as long (docs/benchmarks.md).
+    first (paper, eq. 7), without gradients.
 
     Each call of `explain` is for the model's weights and its layers' settings at that time. A user's own layer with a
     method `linear_map` is checked once: its outputs for two images are compared with those of its `call`.

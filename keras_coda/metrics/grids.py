@@ -104,7 +104,7 @@ def draw_grids(classifier, images, labels, size, count, confidence, seed, batch_
         raise ValueError(
             f"No grid of {size} x {size} images of distinct classes can be made. Received: {len(images)} images, of "
             f"which {len(candidates)}, of {np.count_nonzero(of_class)} classes, are classified correctly with a "
-            f"probability above {confidence}"
+            f"probability above {confidence}. Take smaller grids, a lower confidence, or measure without localisation"
         )
     made = possible[-1]
     if made < count:

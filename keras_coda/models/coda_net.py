@@ -48,7 +48,8 @@ class CoDANet(ImageModel):
     Args:
         filters: integers, filters of each layer. The last is the number of classes.
         kernel_sizes, ranks, strides: integers, for each layer.
-        temperature: T, a positive number. Higher temperatures lead to better aligned weights.
+        temperature: T, a positive number. Higher temperatures lead to better aligned weights. Start with 1000 for
+            images of 32 x 32 pixels.
         logit_bias: b0, a fixed number. Default: log(0.1 / 0.9), as published.
         rescaling: "sq" or "l2" (paper, eq. 2), or a function of the norm, see `DAUConv2D`.
         use_bias: whether the DAUs have the term b.

@@ -45,7 +45,7 @@ def save(
         directory: path of the folder, which is created.
         facts: `Facts` for the metadata: data set, names of classes, results and so on.
         overwrite: whether to replace an existing preset.
-        weights_dtype: "float32", or "float16" for half of the bytes and 11 of the 24 bits of each number. `load` gives
+        weights_dtype: "float32", or "float16" for half of the bytes and 11 of the 24 bits of precision. `load` gives
             the dtype of the architecture in both cases.
         part_bytes: integer, to split the weights into files model.weights.h5.00, ... of this many bytes, for hosts that
             take small files only. Default: one file.

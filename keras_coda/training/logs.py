@@ -56,8 +56,8 @@ class Maps(keras.callbacks.Callback):
         directory: path of the folder for the pictures. Their animation is written beside it at the end, with the
             folder's name and .webp. Pictures of earlier trainings are removed.
         epochs: integer, total number of epochs. Default: that of `fit`.
-        watch: a `StopOnNaN`, which must come earlier in the list of callbacks: nothing is drawn once the loss is not
-            finite. Default: every chosen epoch is drawn.
+        watch: a `keras_coda.training.stop_on_nan.StopOnNaN`, which must come earlier in the list of callbacks: nothing
+            is drawn once the loss is not finite. Default: every chosen epoch is drawn.
 
     Example:
 
