@@ -185,7 +185,7 @@ def linear_map(layer: keras.Layer, inputs: Any, piecewise_linear: bool = False) 
             f"Model {layer.name!r} has {len(graph.outputs)} outputs. Expected: one. For a model with several heads, "
             "make a `keras.Model` of the one to explain."
         )
-    return graph.linear_map(keras.tree.flatten(inputs), piecewise_linear)
+    return graph._up_to(graph.outputs).linear_map(keras.tree.flatten(inputs), piecewise_linear)
 
 
 def linear_map_through(layers: Iterable[keras.Layer], inputs: Tensor) -> tuple[Tensor, LinearMap]:

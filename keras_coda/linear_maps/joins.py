@@ -9,25 +9,26 @@ from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
 
 
 def add(layer, inputs):
-    return weighted_sum(layer(inputs), inputs, [1.0] * len(inputs))
+    return weighted_sum(layer, layer(inputs), inputs, [1.0] * len(inputs))
 
 
 def subtract(layer, inputs):
-    return weighted_sum(layer(inputs), inputs, [1.0, -1.0])
+    return weighted_sum(layer, layer(inputs), inputs, [1.0, -1.0])
 
 
 def average(layer, inputs):
-    return weighted_sum(layer(inputs), inputs, [1.0 / len(inputs)] * len(inputs))
+    return weighted_sum(layer, layer(inputs), inputs, [1.0 / len(inputs)] * len(inputs))
 
 
 def concatenate(layer, inputs):
-    return along_axis(layer(inputs), inputs, layer.axis)
+    return along_axis(layer, inputs, layer.axis)
 
 
-def weighted_sum(outputs, inputs, factors, offset=None):
+def weighted_sum(operation, outputs, inputs, factors, offset=None):
     """The map of a weighted sum of tensors with the same number of axes.
 
     Args:
+        operation: the layer, or the `Step` of an operation, that sums.
         outputs: tensor, the sum as the layer computed it.
         inputs: list of tensors. Axes of size 1 are broadcast.
         factors: for each input a number, or a constant tensor that broadcasts to the outputs.
@@ -39,8 +40,8 @@ def weighted_sum(outputs, inputs, factors, offset=None):
     if any(len(x.shape) != len(outputs.shape) for x in inputs):
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         raise NotDynamicLinearError(
-            "Tensors with different numbers of axes are joined, which is not supported. Expected: the same number in "
-            f"each. Received: shapes {shapes}"
+            f"The layer {operation.name!r} joins tensors with different numbers of axes, which is not supported. "
+            f"Expected: the same number in each. Received: shapes {shapes}"
         )
 
     def apply(vectors):
@@ -54,11 +55,14 @@ def weighted_sum(outputs, inputs, factors, offset=None):
     return outputs, LinearMap(apply, transpose, offset)
 
 
-def along_axis(outputs, inputs, axis):
-    """The map of a concatenation along an axis, which computed `outputs`."""
+def along_axis(operation, inputs, axis):
+    """The outputs and the map of a layer, or the `Step` of an operation, that concatenates along an axis."""
+    outputs = operation(inputs)
     axis = axis if axis < 0 else axis - len(outputs.shape)
     if axis == -len(outputs.shape):
-        raise NotDynamicLinearError("Tensors are concatenated along the batch axis. Expected: along another axis.")
+        raise NotDynamicLinearError(
+            f"The layer {operation.name!r} concatenates tensors along the batch axis. Expected: along another axis."
+        )
     sizes = [ops.shape(x)[axis] for x in inputs]
 
     def transpose(u):

@@ -23,7 +23,7 @@ def subtract(step, inputs):
 
 
 def negative(step, inputs):
-    return joins.weighted_sum(step(inputs), inputs, [-1.0])
+    return joins.weighted_sum(step, step(inputs), inputs, [-1.0])
 
 
 def multiply(step, inputs):
@@ -34,7 +34,7 @@ def multiply(step, inputs):
         )
     outputs = step(inputs)
     (factor,) = (operand for operand, symbol in _operands(step, inputs) if not symbol)
-    return joins.weighted_sum(outputs, inputs, [_constant(factor, outputs, inputs)])
+    return joins.weighted_sum(step, outputs, inputs, [_constant(step, factor, outputs, inputs)])
 
 
 def divide(step, inputs):
@@ -44,7 +44,7 @@ def divide(step, inputs):
             f"{step} divides by a tensor that depends on the model's input. Expected: by a constant."
         )
     outputs = step(inputs)
-    return joins.weighted_sum(outputs, inputs, [1.0 / _constant(divisor, outputs, inputs)])
+    return joins.weighted_sum(step, outputs, inputs, [1.0 / _constant(step, divisor, outputs, inputs)])
 
 
 def matmul(step, inputs):
@@ -63,14 +63,14 @@ def matmul(step, inputs):
 def concatenate(step, inputs):
     if len(inputs) != len(keras.tree.flatten(step.arguments.args[0])):
         raise NotDynamicLinearError(f"{step} concatenates tensors with constants. Expected: tensors alone.")
-    return joins.along_axis(step(inputs), inputs, step.operation.axis)
+    return joins.along_axis(step, inputs, step.operation.axis)
 
 
 def cast(step, inputs):
     before, after = (keras.backend.standardize_dtype(x.dtype) for x in (inputs[0], step(inputs)))
     if keras.backend.is_float_dtype(before) and not keras.backend.is_float_dtype(after):
         raise NotDynamicLinearError(f"{step} rounds {before} to {after}, which is not linear. Expected: a float dtype.")
-    return joins.weighted_sum(step(inputs), inputs, [1.0])
+    return joins.weighted_sum(step, step(inputs), inputs, [1.0])
 
 
 def rearrange(step, inputs):
@@ -117,12 +117,12 @@ def _operands(step, inputs):
     return [(value, isinstance(symbol, keras.KerasTensor)) for value, symbol in zip(values, symbolic, strict=True)]
 
 
-def _constant(value, outputs, inputs):
+def _constant(step, value, outputs, inputs):
     value = ops.cast(ops.convert_to_tensor(value), outputs.dtype)
     if len(value.shape) >= len(inputs[0].shape) and value.shape[0] != 1:
         raise NotDynamicLinearError(
-            "A constant with a batch axis is combined with images. Expected: the same constant for all images. "
-            f"Received: shape {tuple(value.shape)}"
+            f"{step} combines images with a constant that has a batch axis. Expected: the same constant for all "
+            f"images. Received: shape {tuple(value.shape)}"
         )
     return value
 
@@ -131,11 +131,11 @@ def _sum(step, inputs, sign):
     outputs, operands = step(inputs), _operands(step, inputs)
     factors = [factor for factor, (_, depends) in zip((1.0, sign), operands, strict=True) if depends]
     constants = [
-        factor * _constant(value, outputs, inputs)
+        factor * _constant(step, value, outputs, inputs)
         for factor, (value, depends) in zip((1.0, sign), operands, strict=True)
         if not depends
     ]
-    return joins.weighted_sum(outputs, inputs, factors, constants[0] if constants else None)
+    return joins.weighted_sum(step, outputs, inputs, factors, constants[0] if constants else None)
 
 
 def _check(step, inputs):

@@ -119,10 +119,16 @@ class Unrolled:
 
 
 def _check_built(model):
-    if not model.built or not getattr(model, "inputs", None):
+    if not model.built:
         raise NotDynamicLinearError(
             f"Model {model.name!r} is not built, so that its layers have no weights yet. Expected: a built model. Give "
             "it an `Input`, or call it on images."
+        )
+    if not getattr(model, "inputs", None):
+        raise NotDynamicLinearError(
+            f"Keras has no graph of model {model.name!r}, since a layer does not know the shape of its outputs, or the "
+            "first one takes several tensors. Expected: layers with `compute_output_shape`, and a Functional model for "
+            "several tensors."
         )
 
 

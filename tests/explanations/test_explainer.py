@@ -472,6 +472,14 @@ def test_an_unbuilt_model_is_an_error():
         keras_coda.explain(keras.Sequential([DAUDense(2, 2)]), np.ones((2, 3)))
 
 
+@pytest.mark.one_backend
+def test_a_called_sequential_without_a_graph_is_not_told_to_be_called():
+    model = keras.Sequential([layers.Concatenate(), layers.Dense(2)])
+    model([np.ones((2, 3)), np.ones((2, 3))])
+    with pytest.raises(NotDynamicLinearError, match=r"no graph of model .* Expected: .* a Functional model"):
+        keras_coda.explain(model, np.ones((2, 3)))
+
+
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
 def test_a_dtype_without_fractions_is_refused(dtype):
     with pytest.raises(ValueError, match=f"`dtype` must be a floating-point dtype or policy. Received: '{dtype}'"):

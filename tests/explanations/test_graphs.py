@@ -353,7 +353,10 @@ class Negative(keras.Operation):
         (lambda x: ops.expand_dims(x, -3), "axis=-3. Expected: it leaves the batch axis"),
         (lambda x: x[..., 0, :], "the index .* Expected: it leaves the batch axis"),
         (lambda x: ops.pad(x, [(0, 0), (1, 1)], constant_values=1.0), "constant_values=1.0. Expected: .* adds nothing"),
-        (lambda x: x + ops.ones((2, 4)), r"A constant with a batch axis .* Received: shape \(2, 4\)"),
+        (
+            lambda x: x + ops.ones((2, 4)),
+            r"layer 'add\S* .* constant that has a batch axis. .* Received: shape \(2, 4\)",
+        ),
         (lambda x: ops.transpose(x, (1, 0)), r"axes=\(1, 0\). Expected: it leaves the batch axis"),
         (lambda x: ops.reshape(x, (-1, 2)), r"newshape=\(-1, 2\). Expected: it leaves the batch axis"),
         (lambda x: ops.tile(x, (1, 1, 2)), r"repeats=.* Expected: it leaves the batch axis"),
@@ -364,7 +367,8 @@ class Negative(keras.Operation):
             "fill_value=1.0. Expected: .* adds nothing",
         ),
         (lambda x: ops.concatenate([x, ops.ones((2, 4))], axis=-1), "concatenates tensors with constants"),
-        (lambda x: ops.concatenate([x, x], axis=0), "concatenated along the batch axis"),
+        (lambda x: ops.concatenate([x, x], axis=0), "layer 'concatenate.* along the batch axis"),
+        (lambda x: layers.Add(name="sum")([layers.Reshape((2, 2))(x), x[:, :2]]), "The layer 'sum' joins tensors"),
     ],
     ids=[
         "own",
@@ -379,6 +383,7 @@ class Negative(keras.Operation):
         "resize",
         "concatenate",
         "concatenate images",
+        "axes",
     ],
 )
 def test_operations_that_are_no_map_of_each_image_are_refused(operation, message):

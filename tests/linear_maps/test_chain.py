@@ -9,7 +9,7 @@ from on_backend import double_precision
 
 from keras_coda import DAUConv2D, DAUDense, LinearMap, NotDynamicLinearError
 from keras_coda.layers import LogitScaling
-from keras_coda.linear_maps import Graph, linear_map_through
+from keras_coda.linear_maps import Graph, linear_map, linear_map_through
 
 
 def operations(model):
@@ -108,3 +108,13 @@ def test_a_bias_in_double_precision_is_not_rounded(rng):
         _, share = W.pull_back(ops.convert_to_tensor(row[np.newaxis], "float64"))
         share = ops.convert_to_numpy(share)
     np.testing.assert_allclose(share, [bias @ row], rtol=1e-12)
+
+
+def test_an_unused_output_of_a_nested_model_need_not_be_linear(rng):
+    inputs = keras.Input((4,))
+    inner = keras.Model(inputs, [layers.Dense(3)(inputs), layers.Dense(2, "softmax")(inputs)])
+    model = keras.Model(inputs, layers.Dense(2)(inner(inputs)[0]))
+    x = rng.standard_normal((2, 4)).astype("float32")
+    outputs, W = linear_map(model, x)
+    np.testing.assert_allclose(ops.convert_to_numpy(W @ x), ops.convert_to_numpy(model(x)), atol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(outputs), ops.convert_to_numpy(model(x)), atol=1e-6)
