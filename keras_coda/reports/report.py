@@ -142,11 +142,10 @@ def _add_curves(page, metric, evaluation, published):
 
 def _add_table(page, metric, evaluation, published):
     rows = _sorted(metric, evaluation.summary[evaluation.summary["metric"] == metric])
-    unit = "mean" if metric == "localisation" else "mean of the curve"
     grids = metric == "localisation"
     columns = [
         "method",
-        unit,
+        "mean" if grids else "mean of the curve",
         "95 % interval",
         "grids" if grids else "images",
         f"time {'a grid' if grids else 'an image'}",
