@@ -946,6 +946,15 @@ def test_what_a_killed_process_left_in_a_preset_is_replaced_with_it(saved, tmp_p
 
 
 @pytest.mark.one_backend
+def test_an_address_of_the_hub_is_no_folder(saved, tmp_path, monkeypatch):
+    """A folder "hf:" would be written, and nothing uploaded."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(presets.PresetError, match=r"`publish` uploads\. Received: 'hf://user/repo'"):
+        presets.save(saved["coda_net"][1], "hf://user/repo", **FACTS)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.one_backend
 def test_a_tilde_is_the_home_folder(saved, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
