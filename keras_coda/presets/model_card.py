@@ -98,6 +98,7 @@ def model_card(facts: dict[str, Any], handle: str, has_picture: bool = False) ->
     client = hub.client()
     # In the form of data set names on the Hub.
     dataset = re.sub(r"[^a-z0-9._-]+", "-", facts["dataset"].lower()).strip("-.") or "unknown"
+    facts = {**facts, "dataset": facts["dataset"] or "an unknown data set"}
     measured = [*_measured(facts, dataset, client)]
     data = client.ModelCardData(
         library_name="keras-coda",

@@ -136,6 +136,15 @@ def test_a_preset_without_results_and_licence_has_a_card(hub, preset, tmp_path):
     assert b"None were recorded." in card
 
 
+def test_a_preset_without_a_data_set_has_a_card(hub, preset):
+    """The Hub's model-index takes no empty name."""
+    facts = {**presets.metadata(preset[0]), "dataset": ""}
+    card = model_card(facts, "hf://user/tiny")
+    assert "trained on an unknown data set, for" in card.content
+    assert "measured on an unknown data set, as" in card.content
+    assert {result.dataset_name for result in card.data.eval_results} == {"an unknown data set"}
+
+
 def test_explanations_are_drawn_or_taken_from_the_folder(hub, preset, tmp_path):
     folder, model = preset
     presets.publish(folder, "user/tiny", token=TOKEN, images=images(model))
