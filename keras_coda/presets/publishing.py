@@ -77,10 +77,8 @@ def publish(
         with weights.whole(folder, stored) as file:
             shutil.copyfile(file, staged / WEIGHTS)
         shutil.copyfile(folder / CONFIG, staged / CONFIG)
-        shutil.copyfile(folder / METADATA, staged / METADATA)
         facts.pop("weights_parts", None)  # The Hub takes one large file.
-        if facts != stored:
-            (staged / METADATA).write_text(to_json(facts), encoding="utf-8")
+        (staged / METADATA).write_text(to_json(facts), encoding="utf-8")
         if images is not None:
             _draw(model, facts, images, staged / PICTURE)
         elif (folder / PICTURE).is_file():
