@@ -72,7 +72,10 @@ def parser():
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `keras-coda` and return its exit status: 0; 2 after a wrong input, or a file not read; 130 when stopped."""
+    """Run `keras-coda` and return its exit status.
+
+    0; 2 after a wrong input, or a file not read; 130 when stopped; 141 when what it prints is read no further.
+    """
     parsed = parser().parse_args(arguments)
     backend.keep_compiled()
     try:
@@ -82,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("keras-coda: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # such as by `| head`
+        return 141
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         # Where Keras has added the arguments of a call to a message, the message is between escape codes.
         message = re.search("\x1b\\[1m(.*)\x1b\\[0m", str(error), re.DOTALL)

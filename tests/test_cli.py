@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -170,6 +171,16 @@ def test_wrong_input_is_one_line_on_stderr_and_leaves_nothing(tmp_path, capsys):
         assert printed.err.count("\n") == 1
         assert "Traceback" not in printed.err
     assert not out.exists()
+
+
+@pytest.mark.one_backend
+def test_a_reader_that_has_enough_is_no_error(capsys, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with contextlib.suppress(BrokenPipeError), open(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert cli.main(["presets"]) == 141
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.one_backend
