@@ -802,7 +802,7 @@ def test_activations_and_training_are_refused(folder):
         (("config", "layers", 5, "config", "activation"), "relu", "holds the activation 'relu' at config.layers"),
         (("compile_config",), {"optimizer": "adam"}, "holds keras.Sequential"),
         ((), config["config"]["layers"][5], "does not describe a model"),
-        ((), put(config, ("config",), {"name": "empty", "layers": []}), "Model 'empty' is not built"),
+        ((), put(config, ("config",), {"name": "empty", "layers": []}), "Keras has no graph of model 'empty'"),
     ]:
         (folder / "config.json").write_text(json.dumps(put(config, place, value)))
         with pytest.raises(presets.PresetError, match=message):
