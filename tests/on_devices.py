@@ -1,5 +1,6 @@
 """Programs for `test_devices.py`, each in a separate process: backends must know their virtual devices at the start."""
 
+import ctypes
 import pathlib
 import signal
 import sys
@@ -115,7 +116,15 @@ def command(out):
     former = signal.getsignal(signal.SIGTERM)
     status = cli.main(["train", str(out / "tiny.json"), "--out", str(out / "command"), "--devices", "2"])
     print("SIGTERM ends the process:", signal.getsignal(signal.SIGTERM) == former == signal.SIG_DFL)
+    print("Death of the parent sends:", backend.run_on(2, death_signal))
     sys.exit(status)
+
+
+def death_signal():
+    """The signal that Linux sends to this process when its parent dies."""
+    number = ctypes.c_int()
+    ctypes.CDLL(None).prctl(2, ctypes.byref(number))  # PR_GET_PDEATHSIG
+    return number.value
 
 
 if __name__ == "__main__":

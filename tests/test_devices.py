@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -84,6 +85,11 @@ def test_one_process_writes_and_prints(out):
 
 def test_a_training_leaves_no_handler_of_signals(out):
     assert "SIGTERM ends the process: True" in (out / "command.txt").read_text()
+
+
+@pytest.mark.skipif(PROCESSES == 1, reason="the other backends have one process")
+def test_no_process_outlives_a_killed_training(out):
+    assert f"Death of the parent sends: {signal.SIGKILL:d}" in (out / "command.txt").read_text()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])

@@ -6,7 +6,7 @@ import signal
 import uuid
 
 import torch
-from torch import distributed
+from torch import distributed, multiprocessing
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 
@@ -65,6 +65,8 @@ def _join_group():
 
 def _first_in_group(function, *arguments):
     """Pickle the first process' result only. Nobody reads the others."""
+    # If its parent is killed, PyTorch ends this process by SIGINT, which is ignored after a `&` in a shell script.
+    multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)
     _join_group()
     result = function(*arguments)
     distributed.destroy_process_group()
