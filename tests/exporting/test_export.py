@@ -98,7 +98,7 @@ def test_outputs_and_facts(model, images, tmp_path, form):
     check(RUN[form](path, images[:1]), model.explain(images[:1], "all"))
 
 
-# torch.export takes half a minute there; scripts/export_matrix.py tries it.
+# torch.export takes half a minute there; scripts/studies/export_matrix.py tries it.
 @pytest.mark.parametrize("form", [p for p in HERE if p.values[0] != "torch"])
 def test_any_size(model, images, tmp_path, form):
     path = keras_coda.export(model, tmp_path / f"model{FORMATS[form].suffix}", image_shape=(None, None, 3))

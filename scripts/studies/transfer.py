@@ -1,6 +1,6 @@
 """Train on a folder of photos from a preset, from random weights, and with a plain CNN of equal multiply-adds.
 
-    python scripts/transfer.py other/ --start xs_coda_cifar10 --epochs 15 --seeds 0 1
+    python scripts/studies/transfer.py other/ --start xs_coda_cifar10 --epochs 15 --seeds 0 1
 
 All see the same batches of the same images, in the preset's size. The CoDA-Nets are trained by the recipe of
 `keras-coda recipe`. The CNN has convolutions with the same kernels and strides, batch normalisation, ReLU, average

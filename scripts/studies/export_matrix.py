@@ -1,6 +1,6 @@
 """Print the table of docs/export.md: errors, sizes and times of exported networks, written with the active backend.
 
-    KERAS_BACKEND=torch python scripts/export_matrix.py --networks digits colour
+    KERAS_BACKEND=torch python scripts/studies/export_matrix.py --networks digits colour
 
 Every file takes any number of images, and of any size unless `--one-size` is given. Its own runtime runs it on images
 of two sizes. A line is printed as soon as it is measured. Times are CPU times of the process, summed over its threads,
@@ -22,7 +22,7 @@ import numpy as np
 import keras_coda
 from keras_coda.exporting import FORMATS, metadata_of
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests" / "exporting"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests" / "exporting"))
 from clients import LOAD
 
 HEADER = ["format", "backend", "network", "weights", "logits", "maps", "MB", "ms file", "s to write"]

@@ -1,7 +1,7 @@
 """Float32 errors of DAU layers where b_j almost cancels A_j B x, as a function of |u_j| / |b_j|.
 
-python scripts/cancelling_norms.py           # the layers as they are
-python scripts/cancelling_norms.py --qr      # |u_j| by R_j z' with [A_j, b_j] = Q_j R_j, and what that takes (NumPy)
+python scripts/studies/cancelling_norms.py         # the layers as they are
+python scripts/studies/cancelling_norms.py --qr    # |u_j| by R_j z' with [A_j, b_j] = Q_j R_j, and its cost (NumPy)
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Time an update by Muon and by Adam of all parameters of S and XL: a Markdown table.
 
-    KERAS_BACKEND=torch OMP_NUM_THREADS=1 python scripts/muon_cost.py
+    KERAS_BACKEND=torch OMP_NUM_THREADS=1 python scripts/studies/muon_cost.py
 
 Times are CPU times of the process, without the gradients, as the best of --rounds updates after a first one.
 """

@@ -1,8 +1,8 @@
 """Hybrids on networks of keras.applications with random weights: completeness of their explanations, as a table.
 
-    KERAS_BACKEND=torch python scripts/check_hybrids.py              # three networks, at the cuts below
-    KERAS_BACKEND=torch python scripts/check_hybrids.py --all        # one of each family, cut at the middle layer
-    KERAS_BACKEND=torch python scripts/check_hybrids.py VGG16 NASNetMobile
+    KERAS_BACKEND=torch python scripts/studies/check_hybrids.py          # three networks, at the cuts below
+    KERAS_BACKEND=torch python scripts/studies/check_hybrids.py --all    # one of each family, cut at the middle layer
+    KERAS_BACKEND=torch python scripts/studies/check_hybrids.py VGG16 NASNetMobile
 
 Each hybrid is made, explained, trained for one step with the stem frozen, saved, loaded and explained again. With
 `--only-explain` it is made and explained.

@@ -1,7 +1,7 @@
 """Make folders of photos for trying `keras-coda train --images`, from TinyImageNet's training images or CIFAR-10.
 
-    python scripts/photos_folder.py ~/tensorflow_datasets/downloads/manual/tiny-imagenet-200 OUT
-    python scripts/photos_folder.py cifar10 OUT
+    python scripts/studies/photos_folder.py ~/tensorflow_datasets/downloads/manual/tiny-imagenet-200 OUT
+    python scripts/studies/photos_folder.py cifar10 OUT
 
 The first writes OUT/photos, ten classes of 50 to 500 images; OUT/messy, a copy with files that are damaged, misnamed,
 rotated, gray, huge or no images at all; and OUT/other, five more classes of 60 training and 100 test images. The second

@@ -1,6 +1,6 @@
 """What keras-coda takes on the disk, by extra: the sizes of the packages that it and its extras bring.
 
-    python scripts/installed_size.py
+    python scripts/studies/installed_size.py
 
 Nothing is installed. The packages must be there, as in the environment of scripts/test.sh, with the versions that are
 there; their files are added up, each package once, without compiled .pyc files. Prints MB (10^6 bytes).
@@ -14,7 +14,7 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Among the project's own files: a checkout that is installed in place has none in its record.
 OWN = ROOT / "keras_coda"
 

@@ -1,6 +1,6 @@
 """Train variations of a recipe on a part of its data, and compare their results. So the modern recipes were chosen.
 
-    KERAS_BACKEND=torch python scripts/compare_trainings.py xs_coda_cifar10 --images 10000 --epochs 5 \
+    KERAS_BACKEND=torch python scripts/studies/compare_trainings.py xs_coda_cifar10 --images 10000 --epochs 5 \
         --change '{"batch_size": 256, "optimizer": {"name": "adamw"}}' --change '{"model": {"temperature": 300}}'
 
 A change is a JSON object of entries of a recipe (see keras_coda.recipes.Recipe). Those of "model" are merged into the

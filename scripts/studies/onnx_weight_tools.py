@@ -1,6 +1,6 @@
 """Print the table of docs/export.md that compares tools which store the weights of an ONNX file in fewer bits.
 
-    KERAS_BACKEND=torch python scripts/onnx_weight_tools.py xs_coda_digits xs_coda_cifar10
+    KERAS_BACKEND=torch python scripts/studies/onnx_weight_tools.py xs_coda_digits xs_coda_cifar10
 
 Besides the extra `export` this needs `onnxconverter-common`, of which there is a line if it is installed.
 """

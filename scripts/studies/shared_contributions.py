@@ -1,6 +1,6 @@
 """Print on which images of its grids the positive contributions to each class are.
 
-    KERAS_BACKEND=torch python scripts/shared_contributions.py xs_coda_mnist --grids 500
+    KERAS_BACKEND=torch python scripts/studies/shared_contributions.py xs_coda_mnist --grids 500
 
 A row has a class c. Its column d has the share of the positive contributions to c that is on the image of class d, mean
 over the grids that have both. The diagonal is the localisation (paper, eq. 11) of c. Other large entries are of classes

@@ -1,6 +1,6 @@
 """Time occlusion of a preset's images, or grids of them, by windows and by the whole network in turns: a Markdown row.
 
-    KERAS_BACKEND=torch OMP_NUM_THREADS=1 python scripts/occlusion_speed.py xs_coda_cifar10 --grid 3
+    KERAS_BACKEND=torch OMP_NUM_THREADS=1 python scripts/studies/occlusion_speed.py xs_coda_cifar10 --grid 3
 
 Images are random numbers. Times are CPU times of the process for all classes of one image, the best of --rounds after a
 first one, which compiles.

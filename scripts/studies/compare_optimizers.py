@@ -1,7 +1,7 @@
 """Muon against Adam, each at its best of several learning rates, on equal images: tables and a picture of the losses.
 
-    KERAS_BACKEND=torch OMP_NUM_THREADS=1 python scripts/compare_optimizers.py --out optimizers
-    KERAS_BACKEND=torch OMP_NUM_THREADS=1 python scripts/compare_optimizers.py --networks s --seeds 0 \
+    KERAS_BACKEND=torch OMP_NUM_THREADS=1 python scripts/studies/compare_optimizers.py --out optimizers
+    KERAS_BACKEND=torch OMP_NUM_THREADS=1 python scripts/studies/compare_optimizers.py --networks s --seeds 0 \
         --rates '{"muon": [0.01], "adam": [0.001]}' --out optimizers
 
 Networks: five layers at 32 x 32 pixels, nine layers of rank 8 at 16 x 16, S with half its filters and ranks at 16 x 16

@@ -1,6 +1,6 @@
 """Train one network in float32, mixed_bfloat16 and mixed_float16 with one seed, and draw the loss of each.
 
-    KERAS_BACKEND=jax python scripts/low_precision.py --out docs/low_precision.png
+    KERAS_BACKEND=jax python scripts/studies/low_precision.py --out docs/low_precision.png
 
 The data are scikit-learn's handwritten digits, which need no download; the network and its training are those of the
 recipe xs_coda_digits. Prints a Markdown table: accuracy, and the errors of explanations in low precision against

@@ -1,6 +1,6 @@
 """Localisation of slow methods on a random part of the paper's 500 grids (paper, 4.2).
 
-    KERAS_BACKEND=torch python scripts/grid_sample.py s_coda_cifar10 --grids 24 --definition paper_code \
+    KERAS_BACKEND=torch python scripts/studies/grid_sample.py s_coda_cifar10 --grids 24 --definition paper_code \
         --methods contributions occlusion_9 --out sample
 
 `keras-coda evaluate --grids 24` takes the most confident images, on which scores are higher. This takes the first grids

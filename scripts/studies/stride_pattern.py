@@ -1,6 +1,6 @@
 """Measure how much of a preset's contribution maps is a pattern of its strides.
 
-    python scripts/stride_pattern.py xs_coda_cifar10 --dataset cifar10
+    python scripts/studies/stride_pattern.py xs_coda_cifar10 --dataset cifar10
 
 A layer of stride s whose kernel covers some pixels more often than others leaves a pattern of period s in every map.
 Let s be the product of all strides. In the Fourier transform of a map of H x W pixels the pattern is energy at

@@ -1,6 +1,6 @@
 """Remove the least important pixels first, with contributions that are taken again as pixels go.
 
-    KERAS_BACKEND=torch python scripts/removal_again.py xs_coda_cifar10 --images 192 --methods occlusion_5 occlusion_9
+    KERAS_BACKEND=torch python scripts/studies/removal_again.py xs_coda_cifar10 --images 192 --methods occlusion_5
 
 A CoDA-Net's contributions are for the very image: W(x) is another matrix once pixels are missing. The removal metric
 (paper, 4.2) ranks all pixels by the maps of the whole image. Here the pixels are ranked in several equal parts, each by
