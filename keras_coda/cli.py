@@ -1,10 +1,12 @@
 """The command line, `keras-coda`: its parser, and how it ends."""
 
+import _thread
 import argparse
 import functools
 import pathlib
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 
@@ -50,6 +52,14 @@ def show_warning(said, message, category, filename, lineno, file=None, line=None
         print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr, end="", flush=True)
 
 
+def interrupt_again(unraisable):
+    """Interrupt a moment later where Python ignores Ctrl-C, as in what JAX calls at each garbage collection."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        threading.Timer(0.1, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def parser():
     """The argument parser of `keras-coda`."""
     root = argparse.ArgumentParser(
@@ -78,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = parser().parse_args(arguments)
     backend.keep_compiled()
+    sys.unraisablehook = interrupt_again
     try:
         with warnings.catch_warnings():
             warnings.showwarning = functools.partial(show_warning, set())

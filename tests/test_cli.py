@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import gc
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 import types
 import warnings
 
@@ -181,6 +183,24 @@ def test_a_reader_that_has_enough_is_no_error(capsys, monkeypatch):
         monkeypatch.setattr(sys, "stdout", closed)
         assert cli.main(["presets"]) == 141
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.one_backend
+def test_an_interruption_where_python_ignores_it_stops_the_command(capsys, monkeypatch):
+    def interrupted(phase, info):
+        gc.callbacks.remove(interrupted)
+        raise KeyboardInterrupt
+
+    def run(_):
+        gc.callbacks.append(interrupted)
+        gc.collect()
+        for _ in range(600):
+            time.sleep(0.1)
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # so that it is put back
+    monkeypatch.setattr(cli.COMMANDS["presets"], "run", run)
+    assert cli.main(["presets"]) == 130
+    assert capsys.readouterr().err == "keras-coda: interrupted\n"
 
 
 @pytest.mark.one_backend
