@@ -88,6 +88,7 @@ def test_a_training_leaves_no_handler_of_signals(out):
 
 
 @pytest.mark.skipif(PROCESSES == 1, reason="the other backends have one process")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such signal")
 def test_no_process_outlives_a_killed_training(out):
     assert f"Death of the parent sends: {signal.SIGKILL:d}" in (out / "command.txt").read_text()
 

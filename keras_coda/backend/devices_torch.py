@@ -66,7 +66,7 @@ def _join_group():
 def _first_in_group(function, *arguments):
     """Pickle the first process' result only. Nobody reads the others."""
     # If its parent is killed, PyTorch ends this process by SIGINT, which is ignored after a `&` in a shell script.
-    multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)
+    multiprocessing._prctl_pr_set_pdeathsig(9)  # SIGKILL, for which Windows has no name, and this call no effect
     _join_group()
     result = function(*arguments)
     distributed.destroy_process_group()
