@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = parser().parse_args(arguments)
     backend.keep_compiled()
-    sys.unraisablehook = interrupt_again
+    former, sys.unraisablehook = sys.unraisablehook, interrupt_again
     try:
         with warnings.catch_warnings():
             warnings.showwarning = functools.partial(show_warning, set())
@@ -103,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = re.search("\x1b\\[1m(.*)\x1b\\[0m", str(error), re.DOTALL)
         complain(message[1] if message else error)
         return 2
+    finally:
+        sys.unraisablehook = former
 
 
 if __name__ == "__main__":

@@ -197,10 +197,11 @@ def test_an_interruption_where_python_ignores_it_stops_the_command(capsys, monke
         for _ in range(600):
             time.sleep(0.1)
 
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # so that it is put back
+    hook = sys.unraisablehook
     monkeypatch.setattr(cli.COMMANDS["presets"], "run", run)
     assert cli.main(["presets"]) == 130
     assert capsys.readouterr().err == "keras-coda: interrupted\n"
+    assert sys.unraisablehook is hook
 
 
 @pytest.mark.one_backend
