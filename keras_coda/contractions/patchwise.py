@@ -22,7 +22,9 @@ class PatchwiseContraction(Contraction):
         self.kernel = self._kernel(at_least_float32(layer.variable_dtype))
         self.patches = layer.patches(inputs)
         b_kernel = ops.cast(layer.b_kernel, layer.compute_dtype)
-        z = ops.cast(ops.matmul(self.patches, ops.reshape(b_kernel, (-1, layer.rank))), layer.compute_dtype)
+        # As rows: in the gradient in B, JAX 0.11.2 sums over several axes in bfloat16 on CPUs.
+        z = ops.matmul(_rows(self.patches), ops.reshape(b_kernel, (-1, layer.rank)))
+        z = ops.reshape(ops.cast(z, layer.compute_dtype), (*ops.shape(self.patches)[:-1], layer.rank))
         self.z = ops.concatenate([z, ops.ones_like(z[..., :1])], axis=-1) if layer.use_bias else z
         self.scaled_z = self._scaled(self.z)
 
