@@ -4,7 +4,8 @@
 # A network and its explanation fit into one ONNX file. What runs the file needs no
 # Keras, no backend and none of this package: a phone, a browser, a C++ program.
 #
-# This needs the extra `export` (on JAX `export-jax`).
+# This needs the extra `export`, and PyTorch or TensorFlow: the page writes a map for each
+# class, and JAX writes ONNX files with [that of one class](../export.md) only.
 
 # %%
 # %matplotlib inline
