@@ -15,6 +15,7 @@ import numpy as np
 from keras_coda import attributions, metrics
 from keras_coda.files import alone, written_whole
 from keras_coda.imports import Lazy
+from keras_coda.linear_maps import Graph
 from keras_coda.metrics import pieces
 from keras_coda.metrics.sanity_check import MODES, sanity_check
 from keras_coda.reports import examples, report
@@ -202,11 +203,13 @@ def _facts(subject, made, results, protocol, sanity):
         facts[CHECKED] = sanity
     post_hoc = [method for method in made.values() if not isinstance(method, attributions.Contributions)]
     inputs = {method.input for method in post_hoc if hasattr(method, "input")}
+    # Of layers with weights. Keras' policy of the moment may be another, and so is that of a Functional model.
+    dtypes = {layer.compute_dtype for layer in Graph.of(subject.model).operations if getattr(layer, "weights", ())}
     return {
         **facts,
         **({INPUT: ", ".join(sorted(inputs))} if inputs else {}),
         "seed": protocol.seed,
-        "backend": f"{keras.backend.backend()}, {keras.config.dtype_policy().name}",
+        "backend": f"{keras.backend.backend()}, {', '.join(sorted(dtypes))}",
         "versions": f"keras-coda {__version__}, Keras {keras.version()}, NumPy {np.__version__}",
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
     }

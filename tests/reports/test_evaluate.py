@@ -327,6 +327,14 @@ def cnn(classes=10, channels=1):
 
 
 @pytest.mark.one_backend
+def test_the_dtype_of_the_report_is_that_of_the_model(tmp_path):
+    low = reports.Subject(presets.load("xs_coda_digits", dtype="mixed_bfloat16"), digits(), "low")
+    methods = reports.methods_of(low.model, ["contributions"])
+    evaluation = reports.evaluate(low, tmp_path, methods, metrics=["deletion"], removed=2, points=2, shown=1, verbose=0)
+    assert evaluation.facts["backend"] == f"{keras.backend.backend()}, bfloat16"
+
+
+@pytest.mark.one_backend
 def test_methods_that_a_model_does_not_admit_are_left_out_unless_they_are_named(capsys):
     model = cnn()
     found = reports.methods_of(model)
