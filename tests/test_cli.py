@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -198,8 +199,13 @@ def test_an_interruption_where_python_ignores_it_stops_the_command(capsys, monke
             time.sleep(0.1)
 
     hook = sys.unraisablehook
+    # Programs that a shell starts by `&` ignore Ctrl-C.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(cli.COMMANDS["presets"], "run", run)
-    assert cli.main(["presets"]) == 130
+    try:
+        assert cli.main(["presets"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, former)
     assert capsys.readouterr().err == "keras-coda: interrupted\n"
     assert sys.unraisablehook is hook
 
