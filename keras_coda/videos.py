@@ -1,8 +1,9 @@
 """Videos and animations as frames: how they are read, and written."""
 
+import contextlib
+import itertools
 import os
 import pathlib
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,10 +13,11 @@ from PIL import Image, ImageSequence
 from keras_coda.files import written_whole
 from keras_coda.images import image_files, open_image, read_frame, read_image, to_pixels
 
-# Pillow writes these, and FFmpeg all others. The numbers are milliseconds: durations of frames are multiples of them.
+# Pillow writes these. The numbers are milliseconds: durations of frames are multiples of them.
 ANIMATIONS = {".gif": 10, ".webp": 1}
-VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
-# WebM does not take H.264, in which imageio writes the others.
+# FFmpeg writes these, in its formats.
+VIDEOS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm", ".avi": "avi"}
+# WebM does not take H.264, in which the others are written.
 WEBM: dict[str, Any] = {"codec": "libvpx-vp9", "quality": None, "output_params": ["-crf", "20", "-b:v", "0"]}
 FRAMES_A_SECOND = 10
 
@@ -98,25 +100,28 @@ def write_animation(path: pathlib.Path, frames: Iterable[np.ndarray], frames_a_s
 
 
 def _write_video(path, frames, frames_a_second):
-    settings = {"fps": frames_a_second, "macro_block_size": 2}
-    settings |= WEBM if path.suffix.lower() == ".webm" else {"quality": 8}
-    # FFmpeg takes the format from the suffix.
-    partial = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    written = 0
-    try:
-        with _imageio(path, "written").v2.get_writer(partial, format="FFMPEG", **settings) as writer:
-            for frame in frames:
-                writer.append_data(frame)
+    import imageio_ffmpeg
+
+    suffix = path.suffix.lower()
+    settings: dict[str, Any] = {"fps": frames_a_second, "macro_block_size": 2}
+    settings |= WEBM if suffix == ".webm" else {"quality": 8}
+    settings["output_params"] = [*settings.get("output_params", []), "-f", VIDEOS[suffix]]
+    frames, written = iter(frames), 0
+    first = next(frames)
+    with written_whole(path, binary=True) as file:
+        # FFmpeg writes to the same file. Of a relative path it would take what is before a colon for a protocol.
+        partial = os.path.abspath(file.name)
+        with contextlib.closing(imageio_ffmpeg.write_frames(partial, first.shape[1::-1], **settings)) as encoder:
+            encoder.send(None)
+            for frame in itertools.chain([first], frames):
+                encoder.send(frame)
                 written += 1
         if _count(partial) < written:
             raise OSError(f"{path} cannot be written: FFmpeg failed, as on a full disk")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _count(video):
-    """The number of frames in a video. Read again, since imageio does not say whether FFmpeg has failed at the end."""
+    """The number of frames in a video. Read again, since FFmpeg's writer does not say whether it failed at the end."""
     import imageio_ffmpeg
 
     try:
@@ -127,7 +132,6 @@ def _count(video):
 
 def _imageio(path, done):
     try:
-        import imageio.v2
         import imageio.v3
         import imageio_ffmpeg  # noqa: F401
     except ImportError as error:

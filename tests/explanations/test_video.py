@@ -1,6 +1,8 @@
 """Explained videos: as many frames as the input has, on one scale, written whole or not at all."""
 
 import importlib.util
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -237,6 +239,26 @@ def test_a_video_that_ffmpeg_cannot_write_is_an_error(model, folder, tmp_path, m
         explain_video(model, folder / "frame_00.png", path)
     assert path.read_bytes() == b"former"
     assert left(path) == ["out.webm"]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["out.mp4", "12:30.webm"])
+def test_what_a_killed_process_has_left_of_a_video_is_removed_by_the_next(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path, black, seen = pathlib.Path(name), np.zeros((16, 16, 3), "uint8"), []
+
+    def frames():
+        for _ in range(COUNT):
+            seen.extend(os.listdir())
+            yield black
+
+    videos.writer_of(path)(path, frames(), 10)
+    assert set(seen) != {path.name}
+    for incomplete in set(seen):
+        pathlib.Path(incomplete).touch()
+        os.utime(incomplete, (0, 0))
+    videos.writer_of(path)(path, [black] * COUNT, 10)
+    assert os.listdir() == [path.name]
 
 
 @needs_ffmpeg
