@@ -10,6 +10,7 @@ import os
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from onnx_client import Classifier
+from starlette.requests import ClientDisconnect
 
 LARGEST = 10_000_000  # bytes of an image file
 # Requests that are answered at once: each may decode 25 million pixels.
@@ -23,10 +24,13 @@ app = FastAPI()
 async def explain(request: Request):
     """The body is an image file, which is read no further than may be."""
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST:
-            raise HTTPException(413, f"Expected an image file of at most {LARGEST:,} bytes.")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > LARGEST:
+                raise HTTPException(413, f"Expected an image file of at most {LARGEST:,} bytes.")
+    except ClientDisconnect as error:
+        raise HTTPException(400, "Expected a whole file.") from error
     try:
         async with free:
             probabilities, contribution_map = await run_in_threadpool(classifier, io.BytesIO(body))

@@ -234,6 +234,24 @@ def test_the_service_answers_or_says_why_not(exported, monkeypatch):
     )
 
 
+def test_a_client_that_leaves_during_an_upload_is_no_error_of_the_service(exported, monkeypatch):
+    pytest.importorskip("fastapi")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setenv("FILE", exported())
+    app, sent = module("fastapi_app.py").app, []
+    received = iter([{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}])
+    scope = {"type": "http", "method": "POST", "path": "/explain", "query_string": b"", "headers": []}
+
+    async def receive():
+        return next(received)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 400
+
+
 def test_the_service_answers_a_few_requests_at_once(exported, monkeypatch):
     pytest.importorskip("fastapi")
     httpx = pytest.importorskip("httpx")
