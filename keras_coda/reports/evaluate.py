@@ -84,8 +84,10 @@ def evaluate(
     sanity = min(sanity, len(subject.images))
     # A lock beside that of `measure`, which is free again while the rest is written.
     with alone(directory / ".evaluate.lock", "evaluation"):
-        # Before hours of work, since it refuses a folder with the checks of other images.
-        checks = _sanity_pieces(subject, directory, sanity, protocol.seed) if sanity else None
+        checks = functools.partial(_sanity_pieces, subject, directory / "sanity", sanity, protocol.seed)
+        if sanity and (directory / "sanity").exists():
+            # Before hours of work, since it refuses a folder with the checks of other images.
+            checks()
         results = metrics.measure(
             subject.model,
             subject.images,
@@ -96,7 +98,8 @@ def evaluate(
             batch_size=batch_size,
             verbose=verbose,
         )
-        table = _sanity(subject, methods, made, checks, sanity, protocol.seed, verbose) if checks else None
+        # Made here, since `measure` may refuse the folder.
+        table = _sanity(subject, methods, made, checks(), sanity, protocol.seed, verbose) if sanity else None
         evaluation = Evaluation(_facts(subject, made, results, protocol, sanity), results, table)
         with written_whole(directory / FACTS) as file:
             json.dump(evaluation.facts, file, indent=1)
@@ -159,7 +162,7 @@ def _sanity_pieces(subject, directory, count, seed):
         "images": pieces.digest([subject.images[:count], subject.labels[:count]]),
         "weights": pieces.digest(subject.model.get_weights()),
     }
-    return pieces.Pieces(directory / "sanity", settings)
+    return pieces.Pieces(directory, settings)
 
 
 def _sanity(subject, methods, made, checks, count, seed, verbose):
@@ -202,7 +205,8 @@ def _facts(subject, made, results, protocol, sanity):
     if sanity:
         facts[CHECKED] = sanity
     post_hoc = [method for method in made.values() if not isinstance(method, attributions.Contributions)]
-    inputs = {method.input for method in post_hoc if hasattr(method, "input")}
+    encoded = "encoded" if subject.classifier.encoding else "not encoded"
+    inputs = {encoded if m.input == "encoded" else m.input for m in post_hoc if isinstance(m, attributions.Attribution)}
     # Of layers with weights. Keras' policy of the moment may be another, and so is that of a Functional model.
     dtypes = {layer.compute_dtype for layer in Graph.of(subject.model).operations if getattr(layer, "weights", ())}
     return {

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 FACTS = "evaluation.json"
 SANITY = "sanity.csv"
-# Key of what post-hoc methods explain: "encoded", "image", or both. See `keras_coda.attributions.Attribution`.
+# Key of what post-hoc methods explain: "encoded", or "image", or both, see `keras_coda.attributions.Attribution`; "not
+# encoded" for a model without an encoding, where the methods were not asked for "image".
 INPUT = "input of post-hoc methods"
 # Key of the number of images of the sanity check, if there was one.
 CHECKED = "images of the sanity check"

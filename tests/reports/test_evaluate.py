@@ -188,6 +188,21 @@ def test_the_facts_of_the_sanity_check_are_what_was_done(tmp_path, monkeypatch):
 
 
 @pytest.mark.one_backend
+def test_an_evaluation_that_is_refused_leaves_no_folder_of_a_sanity_check(tmp_path):
+    subject = reports.Subject(cnn(), digits(2))
+    methods = {"a": attributions.Gradient}
+    settings = {"metrics": ["deletion"], "removed": 1, "shown": 0, "verbose": 0}
+    reports.evaluate(subject, tmp_path, methods, points=3, **settings)
+    with pytest.raises(ValueError, match="other settings"):
+        reports.evaluate(subject, tmp_path, methods, points=4, sanity=1, **settings)
+    assert not (tmp_path / "sanity").exists()
+    with pytest.raises(ValueError, match="`methods` must be a dict"):
+        reports.evaluate(subject, tmp_path, {}, points=3, sanity=1, **settings)
+    assert not (tmp_path / "sanity").exists()
+    assert reports.evaluate(subject, tmp_path, methods, points=3, sanity=1, **settings).sanity is not None
+
+
+@pytest.mark.one_backend
 def test_of_two_at_a_time_in_one_folder_the_second_is_refused(tmp_path):
     """Also when all scores are measured, and the sanity check or the report is not."""
     pytest.importorskip("fcntl")
@@ -332,6 +347,21 @@ def test_the_dtype_of_the_report_is_that_of_the_model(tmp_path):
     methods = reports.methods_of(low.model, ["contributions"])
     evaluation = reports.evaluate(low, tmp_path, methods, metrics=["deletion"], removed=2, points=2, shown=1, verbose=0)
     assert evaluation.facts["backend"] == f"{keras.backend.backend()}, bfloat16"
+
+
+@pytest.mark.one_backend
+def test_the_report_says_what_post_hoc_methods_explain(subject, tmp_path):
+    plain = reports.Subject(cnn(), digits())
+    settings = {"metrics": ["deletion"], "removed": 2, "points": 2, "shown": 0, "verbose": 0}
+    for number, (of, definition, said) in enumerate(
+        [(subject, "paper", "encoded"), (plain, "paper", "not encoded"), (plain, "paper_code", "image")]
+    ):
+        methods = reports.methods_of(of.model, ["gradient"], definition=definition)
+        # A method of a user may have anything of this name.
+        methods["model"] = lambda model: types.SimpleNamespace(input=[], maps=lambda x, t: x[..., 0])
+        evaluation = reports.evaluate(of, tmp_path / str(number), methods, **settings)
+        assert evaluation.facts["input of post-hoc methods"] == said
+        assert evaluation.mark == ("" if said == "image" else " *")
 
 
 @pytest.mark.one_backend
