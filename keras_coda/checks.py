@@ -44,7 +44,7 @@ def check_positive(**settings: Any) -> None:
 
 def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
     """`value`, an integer or two, as two positive integers. Raises a ValueError, with `name`, for anything else."""
-    values = (value, value) if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(values) != 2 or not all(isinstance(v, int) and v >= 1 for v in values):
         raise ValueError(f"`{name}` must be a positive integer or two of them. Received: {value!r}")
     return values

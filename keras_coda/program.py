@@ -24,6 +24,8 @@ class Program(keras.Model):
         # It has no weights of its own. Keras would otherwise build it by an eager call on the first batch.
         self.built = True
 
-    def predict(self, *args, **kwargs):
+    def predict(self, x, batch_size=None, *args, **kwargs):
+        # PyTorch takes no integers of NumPy.
+        batch_size = None if batch_size is None else int(batch_size)
         with backend.one_at_a_time, backend.weights_kept(self):
-            return super().predict(*args, **kwargs)
+            return super().predict(x, batch_size, *args, **kwargs)

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_coda import backend
-from keras_coda.checks import check_images, check_outputs, check_shape
+from keras_coda.checks import check_images, check_outputs, check_positive, check_shape
 from keras_coda.contractions import contraction
 from keras_coda.explanations import own_maps, parts, targets
 from keras_coda.explanations.explanation import Explanation
@@ -80,6 +80,7 @@ class Explainer(Program):
         dtype: Any = None,
         piecewise_linear: bool = False,
     ):
+        graph = Graph.of(model)
         super().__init__(f"{model.name}_explainer", dtype)
         if not keras.backend.is_float_dtype(self.compute_dtype):
             raise ValueError(f"`dtype` must be a floating-point dtype or policy. Received: {dtype!r}")
@@ -88,7 +89,7 @@ class Explainer(Program):
         # In a namespace, so that Keras does not track the layers as this model's own.
         self._ends = types.SimpleNamespace(layer=layer, source=source)
         self.piecewise_linear = piecewise_linear
-        self._split(Graph.of(model))
+        self._split(graph)
 
     def _split(self, graph):
         """Split the model, as it is now, into the parts before and after the sources."""
@@ -149,9 +150,11 @@ class Explainer(Program):
             arrays, one for each source, in the order of the list `source`; by default, in the model's order.
 
         Raises:
-            ValueError: images of another shape, out of range or NaN; a target out of range.
+            ValueError: images of another shape, out of range or NaN; a target out of range; `batch_size` is not
+                positive.
             NotDynamicLinearError: see the class.
         """
+        check_positive(batch_size=batch_size)
         with backend.one_at_a_time:
             return self._explain(images, target, batch_size, verbose)
 
@@ -347,16 +350,17 @@ def explain(
     (2, 16, 16)
     """
     key = (
-        layer,
-        tuple(source) if isinstance(source, list) else source,
+        parts.key_of(layer),
+        parts.key_of(source),
         None if dtype is None else keras.dtype_policies.get(dtype).name,
         bool(piecewise_linear),
     )
     with backend.one_at_a_time:
-        # In a namespace, which Keras neither tracks as a part of the model nor saves with it.
-        if not hasattr(model, "_explainers"):
-            model._explainers = types.SimpleNamespace(by_arguments={})
-        explainers = model._explainers.by_arguments
-        if key not in explainers:
-            explainers[key] = Explainer(model, layer, source, dtype, piecewise_linear)
-        return explainers[key].explain(images, target, batch_size=batch_size, verbose=verbose)
+        kept = getattr(model, "_explainers", None)
+        explainer = kept.by_arguments.get(key) if kept else None
+        if explainer is None:
+            explainer = Explainer(model, layer, source, dtype, piecewise_linear)
+            # In a namespace, which Keras neither tracks as a part of the model nor saves with it.
+            model._explainers = kept or types.SimpleNamespace(by_arguments={})
+            model._explainers.by_arguments[key] = explainer
+        return explainer.explain(images, target, batch_size=batch_size, verbose=verbose)

@@ -72,7 +72,7 @@ def is_source(operation: keras.Operation) -> bool:
 
 
 def _uses(graph, layer, argument):
-    uses = [step for step in graph.steps if step.operation is layer or step.name == layer]
+    uses = [step for step in graph.steps if step.operation is layer or (isinstance(layer, str) and step.name == layer)]
     if not uses:
         found = [step.name for step in graph.steps]
         raise ValueError(f"`{argument}` must be one of {found}. Received: {names_of(layer)!r}")
@@ -82,6 +82,13 @@ def _uses(graph, layer, argument):
             f"{layer!r}, the name of {len(uses)} layers"
         )
     return uses
+
+
+def key_of(layer):
+    """A layer, a name, or a list of them, as a key. What is neither is no layer of any model, and needs no key."""
+    if isinstance(layer, (list, tuple)):
+        return tuple(key_of(one) for one in layer)
+    return layer if layer is None or isinstance(layer, (str, keras.Operation)) else repr(layer)
 
 
 def names_of(layer):

@@ -144,6 +144,6 @@ def check_shows_layers(model: Any) -> None:
             "`keras_coda.linear_maps.follows_graph`, or a model with a method `linear_map(inputs)`."
         )
     raise NotDynamicLinearError(
-        f"Model {model.name!r} ({type(model).__name__}) does not show its layers. Expected: a Sequential or "
-        "Functional model, built, or one with a method `linear_map(inputs)`."
+        f"Model {getattr(model, 'name', model)!r} ({type(model).__name__}) does not show its layers. Expected: a "
+        "Sequential or Functional model, built, or one with a method `linear_map(inputs)`."
     )

@@ -435,6 +435,12 @@ def test_inputs_without_an_encoding_must_be_finite():
         ({"source": layers.Identity(name="other")}, r"`source` must be one of \[.*\]. Received: 'other'"),
         ({"layer": "dau_1", "source": "dau_2"}, "must come before `layer`. Received: source=dau_2, layer=dau_1"),
         ({"layer": "dau_1", "source": "dau_1"}, "`source` must come before `layer`"),
+        ({"layer": ["dau_1"]}, r"`layer` must be one of \['encoding', .*\]. Received: \['dau_1'\]"),
+        ({"layer": {}}, r"`layer` must be one of \['encoding', .*\]. Received: {}"),
+        ({"source": [["dau_1"]]}, r"`source` must be one of \['encoding', .*\]. Received: \['dau_1'\]"),
+        ({"source": np.array(["dau_1", "dau_2"])}, r"`source` must be one of \['encoding', .*\]. Received: array"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer. Received: 0"),
+        ({"batch_size": "8"}, "`batch_size` must be a positive integer. Received: '8'"),
     ],
     ids=lambda value: "" if isinstance(value, str) else ", ".join(f"{k}={v}" for k, v in value.items()),
 )
@@ -465,6 +471,19 @@ def test_an_operation_before_the_source(rng):
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(encoded)))
     explanation = keras_coda.explain(model, rng.random((3, 2, 2, 1)), "all")
     assert_complete(explanation, explanation.logits)
+
+
+def test_a_batch_size_may_be_an_integer_of_numpy(model, images):
+    found = model.explain(images, batch_size=np.int64(2)).contribution_map
+    np.testing.assert_allclose(found, model.explain(images).contribution_map, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("model", ["xs_coda_digits", None])
+def test_the_name_of_a_preset_is_no_model(model, images):
+    message = rf"Model {model!r} .* does not show its layers. Expected: a Sequential or Functional model"
+    with pytest.raises(NotDynamicLinearError, match=message):
+        keras_coda.explain(model, images)
 
 
 def test_an_unbuilt_model_is_an_error():

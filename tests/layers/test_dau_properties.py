@@ -228,6 +228,7 @@ def test_configuration(layer_class, rescaling):
         (lambda: DAUDense(3, 2.5), "`rank` must be a positive integer. Received: 2.5"),
         (lambda: DAUDense(3, 2, rescaling="l1"), r"one of \['l2', 'sq'\] or a function of the norm. Received: 'l1'"),
         (lambda: DAUConv2D(3, 0, 2), "`kernel_size` must be a positive integer or two of them. Received: 0"),
+        (lambda: DAUConv2D(3, None, 2), "`kernel_size` must be a positive integer or two of them. Received: None"),
         (lambda: DAUConv2D(3, (1, 2, 3), 2), r"`kernel_size` must be .* two of them. Received: \(1, 2, 3\)"),
         (lambda: DAUConv2D(3, 3, 2, strides=(1, 0)), r"`strides` must be .* two of them. Received: \(1, 0\)"),
         (lambda: DAUConv2D(3, 3, 2, padding="full"), "`padding` must be one of .*'symmetric'.* Received: 'full'"),
