@@ -93,7 +93,7 @@ class Unrolled:
         """The numbers of a nested model's inputs, after the casts that the model makes."""
         taken = []
         args, kwargs = node.arguments.args, node.arguments.kwargs
-        others = passed({**kwargs, "training": kwargs.get("training") or None})
+        others = passed(kwargs) - {"training"}  # which `predict` does not heed
         same = len(args) == 1 and not others and len(node.input_tensors) == len(model.inputs)
         if (
             not same

@@ -80,9 +80,11 @@ def test_explanations_are_of_what_the_model_predicts(make):
     assert explanation.relative_residual.max() < 1e-5
 
 
-def test_a_recorded_training_is_not_heeded(rng):
-    inputs = keras.Input(IMAGE_SHAPE)
-    x = layers.BatchNormalization()(inputs, training=True)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_recorded_training_is_not_heeded(rng, nested):
+    """Of a layer, and of a nested model, such as a pretrained backbone."""
+    inputs, layer = keras.Input(IMAGE_SHAPE), layers.BatchNormalization()
+    x = (keras.Sequential([keras.Input(IMAGE_SHAPE), layer]) if nested else layer)(inputs, training=True)
     model = keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten(data_format="channels_last")(x)))
     model.set_weights([rng.uniform(0.5, 1.5, weights.shape) for weights in model.get_weights()])
     images = tiny_models.images()
