@@ -29,7 +29,7 @@ def frames_of(video: pathlib.Path, image_shape: Sequence[int | None], data_forma
             yield read_image(path, image_shape, data_format)
     elif _is_animation(video):
         with open_image(video) as file:
-            for frame in ImageSequence.Iterator(file):
+            for frame in _frames(file):
                 yield read_frame(frame, image_shape, data_format)
     else:
         # Without a rate FFmpeg repeats frames of a video of variable rate, as of a phone, so that it lasts longer.
@@ -44,9 +44,14 @@ def frames_a_second_of(video: pathlib.Path) -> float:
     if _is_animation(video):
         with open_image(video) as file:
             # A WebP file's duration is known only after its frame is read.
-            durations = [(frame.load(), frame.info.get("duration", 0))[1] for frame in ImageSequence.Iterator(file)]
+            durations = [(frame.load(), frame.info.get("duration", 0))[1] for frame in _frames(file)]
         return 1000 / np.mean(durations) if any(durations) else FRAMES_A_SECOND
     return next(_read(video, "immeta"))["fps"] or FRAMES_A_SECOND
+
+
+def _frames(file):
+    """The frames of an opened animation. A PNG file may have an image before them, for programs that show only one."""
+    return itertools.islice(ImageSequence.Iterator(file), int("default_image" in file.info), None)
 
 
 def _is_animation(video):

@@ -149,6 +149,15 @@ def test_frames_are_read_as_images_are(model, pixels, tmp_path, drawn):
         explain_video(model, tmp_path / "floats.tif", tmp_path / "out.webp", image_shape=IMAGE_SHAPE)
 
 
+def test_the_image_of_a_png_animation_that_is_none_of_its_frames_is_left_out(pixels, tmp_path):
+    path, images = tmp_path / "in.png", [Image.fromarray(frame) for frame in pixels]
+    for default_image, want in ((False, pixels), (True, pixels[1:])):
+        durations = [100] * len(want)
+        images[0].save(path, save_all=True, append_images=images[1:], duration=durations, default_image=default_image)
+        np.testing.assert_array_equal([*videos.frames_of(path, IMAGE_SHAPE, "channels_last")], want / np.float32(255))
+        assert videos.frames_a_second_of(path) == 10
+
+
 @pytest.mark.parametrize(
     ("name", "speed", "durations"),
     [
