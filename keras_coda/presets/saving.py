@@ -86,7 +86,7 @@ def save(
         "description": facts.description,
         "dataset": facts.dataset,
         "classes": _class_names(facts.classes, bare),
-        "image_shape": _image_shape(bare, facts.image_shape),
+        "image_shape": image_shape_of(bare, facts.image_shape),
         "value_range": VALUE_RANGE,
         "data_format": data_format_of(bare),
         "results": {} if facts.results is None else facts.results,
@@ -225,7 +225,7 @@ def _class_names(classes, model):
     return [*classes]
 
 
-def _image_shape(model, given):
+def image_shape_of(model: keras.Model, given: Any = None) -> tuple:
     """The given shape of images, or the model's input shape with the image size that a `CoDANet` was trained on."""
     shape, size = model.input_shape[1:], getattr(model, "image_size", None)
     if given is not None:

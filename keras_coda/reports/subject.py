@@ -14,6 +14,7 @@ from keras_coda.layers import LogitScaling
 from keras_coda.layers.unit_range import to_unit_range
 from keras_coda.metrics.selection import confidence_of, outputs_of
 from keras_coda.presets.names import is_path
+from keras_coda.presets.saving import image_shape_of
 
 
 class Subject:
@@ -84,13 +85,15 @@ class Subject:
                 model gets the images as the data set has them.
 
         Raises:
-            ValueError: the name is unknown, or a .keras file is given without a data set.
+            ValueError: the name is unknown, a .keras file is given without a data set, or a folder of photos has other
+                classes than the model, if that has names of them.
         """
         path, folder = pathlib.Path(handle), None
         is_preset = path.suffix != ".keras"
         if is_preset:
             facts = presets.metadata(handle)
             model, name, shape = presets.load(handle), facts["name"], facts["image_shape"]
+            classes = facts["classes"]
             dataset = facts["dataset"] if dataset is None else dataset
             if is_path(handle) and dataset == facts["dataset"]:
                 folder = path
@@ -98,15 +101,13 @@ class Subject:
             if dataset is None:
                 raise ValueError(f"A .keras file does not say what data it is for. Expected: a data set with {path}")
             model, name = keras.saving.load_model(path, compile=False), path.stem
-            shape = model.input_shape[1:]
+            shape, classes = image_shape_of(model), getattr(model, "class_names", None)
         classifier = Classifier(model)
         loaded = data.load(dataset, data_dir, channels_last(shape, classifier.data_format))
         if unit_range or (is_preset and classifier.encoding is None):
             loaded = loaded._replace(x_test=to_unit_range(np.asarray(loaded.x_test), check=False))
-        if is_preset and data.dataset.is_photos(dataset) and list(loaded.classes) != facts["classes"]:
-            raise ValueError(
-                f"{dataset} must have the classes of {name}, {facts['classes']}. Received: {loaded.classes}"
-            )
+        if classes is not None and data.dataset.is_photos(dataset) and list(loaded.classes) != [*classes]:
+            raise ValueError(f"{dataset} must have the classes of {name}, {[*classes]}. Received: {loaded.classes}")
         return cls(model, loaded, name, folder)
 
     @property

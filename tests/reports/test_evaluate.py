@@ -1,5 +1,6 @@
 """An evaluation writes its scores, their conditions and a self-contained page, and can be resumed."""
 
+import contextlib
 import html.parser
 import json
 import types
@@ -7,8 +8,10 @@ import types
 import keras
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 
+import keras_coda
 from keras_coda import attributions, data, metrics, presets, reports
 
 METHODS = ("contributions", "grad_cam")
@@ -395,6 +398,22 @@ def test_a_saved_model_of_other_layers_is_evaluated(tmp_path):
         reports.Subject.load(path)
     with pytest.raises(ValueError, match=r"data set of the 9 classes of model 'cnn9'\. Received: one of 10"):
         reports.Subject(cnn(9), digits(), "cnn9")
+
+
+@pytest.mark.one_backend
+def test_photos_for_a_saved_model_have_its_classes_and_its_size(tmp_path):
+    """As for a preset. By default photos of 64 pixels keep their size, and classes are in alphabetical order."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64, 3), "uint8")
+    for name, of_class in zip(("blue", "red"), pixels, strict=True):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number, image in enumerate(of_class):
+            PIL.Image.fromarray(image).save(tmp_path / "photos" / name / f"{number}.png")
+    model = keras_coda.CoDANet([2], [3], [2], [1], 1.0, image_shape=(None, None, 3), image_size=(8, 8))
+    for model.class_names, error in (None, None), (["blue", "red"], None), (["red", "blue"], "must have the classes"):
+        model.save(tmp_path / "model.keras")
+        with contextlib.nullcontext() if error is None else pytest.raises(ValueError, match=error):
+            subject = reports.Subject.load(tmp_path / "model.keras", tmp_path / "photos")
+            assert subject.images.shape[1:] == (8, 8, 3)
 
 
 @pytest.mark.one_backend
