@@ -1,6 +1,5 @@
 """A model with the test images for its evaluation."""
 
-import functools
 import os
 import pathlib
 
@@ -10,8 +9,11 @@ import numpy as np
 from keras_coda import data, presets
 from keras_coda.attributions import Classifier
 from keras_coda.backend.conventions import channels_last
+from keras_coda.explanations.snapshot import is_same, snapshot
 from keras_coda.layers import LogitScaling
 from keras_coda.layers.unit_range import to_unit_range
+from keras_coda.linear_maps import Graph
+from keras_coda.metrics import pieces
 from keras_coda.metrics.selection import confidence_of, outputs_of
 from keras_coda.presets.names import is_path
 from keras_coda.presets.saving import image_shape_of
@@ -50,6 +52,7 @@ class Subject:
         folder: str | os.PathLike | None = None,
     ) -> None:
         self.model = model
+        self._model_then: list = []
         self.folder = folder
         self.classifier = Classifier(model)
         self.name = model.name if name is None else name
@@ -115,10 +118,15 @@ class Subject:
         """The data format of the images."""
         return self.classifier.data_format
 
-    @functools.cached_property
+    @property
     def outputs(self):
-        """The outputs for all images, `(N, classes)`."""
-        return outputs_of(self.classifier, self.images)
+        """The outputs for all images, `(N, classes)`. They are computed once, and again if the model was changed."""
+        now = [pieces.digest(self.model.get_weights()), *snapshot(Graph.of(self.model).operations)]
+        if not is_same(now, self._model_then):
+            # Its program was compiled with the settings of then.
+            self.classifier, self._model_then = Classifier(self.model), now
+            self._outputs = outputs_of(self.classifier, self.images)
+        return self._outputs
 
     @property
     def correct(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import contextlib
 import html.parser
+import itertools
 import json
 import types
 
@@ -431,6 +432,26 @@ def test_models_of_the_unit_range_get_images_in_it(tmp_path):
     ):
         np.testing.assert_allclose(subject.outputs, want, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(reports.Subject.load(tmp_path / "model.keras", npz).images, pixels)
+
+
+def test_the_outputs_follow_the_model():
+    """They are kept while it stays as it is, with its weights and its settings."""
+    model = presets.load("xs_coda_digits")
+    subject = reports.Subject(model, digits())
+    seen = []
+
+    def check():
+        seen.append(subject.outputs)
+        want = model.predict(subject.images, verbose=0)
+        np.testing.assert_allclose(seen[-1], want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
+        assert subject.outputs is seen[-1]
+
+    check()
+    model.set_weights([np.roll(weights, 1) for weights in model.get_weights()])
+    check()
+    model.temperature = 10 * model.temperature
+    check()
+    assert all(abs(one - other).max() > 1e-3 for one, other in itertools.pairwise(seen))
 
 
 def test_the_outputs_are_those_for_the_images_as_the_classifier_takes_them():
