@@ -68,15 +68,24 @@ class ExplainedModel(keras.Model):
         # after `build`.
         self.built = True
 
-    def check(self, image_shape):
-        """Explain random images. An exporter would hide the errors of this among its own.
+    def check(self, image_shape, dtype="float32"):
+        """Explain random images of a dtype. An exporter would hide the errors of this among its own.
 
         Raises:
             NotDynamicLinearError: a layer is not dynamic linear, or a user's own `linear_map` is not that of `call`.
+            ValueError: integers would have to be divided by 255 for this model.
         """
         images = np.random.default_rng(0).random((2, *image_shape), "float32")
         self.explainer.compare_own_maps([images])
         self(images[:1])
+        if dtype == "uint8" and not self.in_unit_range:
+            try:
+                self((255 * images[:1]).astype(dtype))
+            except ValueError as error:
+                raise ValueError(
+                    f"Model {self.explainer.model.name!r} takes images in [0, 1], and not integers as they are. "
+                    f"Expected: unit_range=True, with which they are divided by 255. Received: {error}"
+                ) from error
 
     def map_size(self, image_shape):
         """Height and width of the maps for a given image shape (without the batch axis).

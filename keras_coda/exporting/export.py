@@ -124,7 +124,7 @@ def export(
     shape = _image_shape(image_shape, model.input_shape[1:], image_size, data_format)
     module = form.load()
     explained_model = ExplainedModel(model, explained, probabilities, unit_range)
-    explained_model.check(probe(shape))
+    explained_model.check(probe(shape), input_dtype)
     facts = {
         "name": model.name,
         "classes": names,

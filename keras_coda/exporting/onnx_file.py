@@ -7,19 +7,17 @@ import tempfile
 import numpy as np
 import onnx_ir
 import onnxruntime
-from keras import ops
 from onnx_ir.passes import common
 
 from keras_coda import backend
 from keras_coda.exporting.formats import KEY
+from keras_coda.exporting.sizes import check_sizes
 
 ANY_SIZE = 2**31
 # What one file can hold, less a reserve for all but the weights.
 MOST_BYTES = 2**31 - 2**24
 # Only weights with at least this number of elements are stored in fewer bits.
 WORTH = 1024
-# Test sizes for axes of any length, above the one that is traced. With strides up to 4 they cover all remainders.
-OTHER_SIZES = ((67, 68, 69), (69, 70, 71))
 # The first version of ONNX with scales for each slice of a weight.
 INT8_FROM = 13
 
@@ -37,8 +35,9 @@ def write(model, path, signature, weights, **arguments):
             "'tf_saved_model' and 'torch' hold more"
         )
     backend.export_onnx(model, str(path), signature, **arguments)
-    if None in signature[0].shape[1:]:
-        _check_sizes(model, path, signature[0])
+    # Keras' padding on PyTorch can be that of the traced size. TensorFlow leaves padding to onnxruntime, which takes a
+    # negative one for some.
+    check_sizes(model, signature[0], "ONNX", lambda: _runner(path))
 
 
 def finish(path, facts):
@@ -59,44 +58,6 @@ def finish(path, facts):
         onnx_ir.save(model, path)
 
 
-def _check_sizes(model, path, spec):
-    """Raise an error if the graph is not right for every size.
-
-    Keras' padding on PyTorch can be that of the traced size. TensorFlow leaves padding to onnxruntime, which takes a
-    negative one for some.
-    """
-    cause = None
-    try:
-        session = _session(path, _options())
-        right = all(_is_right(session, model, _images(spec, others)) for others in OTHER_SIZES)
-    except Exception as error:
-        right, cause = False, error
-    if not right:
-        raise ValueError(
-            "A layer of this model, such as one with padding='same' and strides, can only be written to ONNX for "
-            "images of one size: name it, such as image_shape=(32, 32, 3). "
-            f"Received: image_shape={tuple(spec.shape[1:])}, and at another size: {cause or 'other results'}"
-        ) from cause
-
-
-def _images(spec, others):
-    """An image of other sizes, where the model takes any."""
-    shape = [1, *(other if size is None else size for other, size in zip(others, spec.shape[1:], strict=True))]
-    return np.random.default_rng(0).uniform(0, 255 if spec.dtype == "uint8" else 1, shape).astype(spec.dtype)
-
-
-def _is_right(session, model, images):
-    """Whether the file agrees with its model."""
-    want = model(images)
-    got = dict(zip(want, session.run(None, {session.get_inputs()[0].name: images}), strict=True))
-    return all(_is_close(got[name], want[name]) for name in ("contribution_map", "logits"))
-
-
-def _is_close(got, want):
-    want = ops.convert_to_numpy(want)
-    return got.shape == want.shape and np.abs(got - want).max() <= 1e-3 * np.abs(want).max()
-
-
 def read(path):
     """The facts as text."""
     return onnx_ir.load(path).metadata_props[KEY]
@@ -110,6 +71,13 @@ def _simplified(path, target):
     options.optimized_model_filepath = str(target)
     _session(path, options)
     return target
+
+
+def _runner(path):
+    """The file as a function of images to a list of outputs."""
+    session = _session(path, _options())
+    [images] = session.get_inputs()
+    return lambda array: session.run(None, {images.name: array})
 
 
 def _session(path, options):

@@ -3,13 +3,19 @@
 import json
 import zipfile
 
+from keras import ops
+
 from keras_coda.exporting.formats import FILE
+from keras_coda.exporting.sizes import check_sizes
 
 
 def write(model, path, signature, weights, **arguments):
     """Write the model.
 
     Keras does so for images of a fixed size. For any size it would trace an image of 2 x 2 pixels, which is too small.
+
+    Raises:
+        ValueError: the file accepts only some image sizes, or not a single image.
     """
     # Here, so that the facts can be read without PyTorch.
     import torch
@@ -24,6 +30,15 @@ def write(model, path, signature, weights, **arguments):
     arguments = {"strict": False, "dynamic_shapes": [(axes,)], **arguments}
     del arguments["verbose"]
     torch.export.save(torch.export.export(model, (sample_of(images),), **arguments), path)
+    check_sizes(model, images, "torch.export", lambda: _runner(path))
+
+
+def _runner(path):
+    """The file as a function of images to its outputs."""
+    import torch
+
+    module = torch.export.load(path).module()
+    return lambda array: [*map(ops.convert_to_numpy, module(ops.convert_to_tensor(array)).values())]
 
 
 def finish(path, facts):

@@ -21,6 +21,7 @@ import keras_coda
 from keras_coda import backend, contractions
 from keras_coda.exporting import FORMATS, formats, metadata_of
 from keras_coda.exporting.explained_model import ExplainedModel
+from keras_coda.exporting.sizes import check_sizes
 
 BACKEND = keras.backend.backend()
 TINY = {"filters": [3, CLASSES], "kernel_sizes": [3, 3], "ranks": [2, 2], "strides": [2, 1]}
@@ -113,7 +114,7 @@ def test_any_size(model, images, tmp_path, form):
         other = ExplainedModel(small_coda_net(**TINY, temperature=1.0, image_shape=(None, None, 3)))
         spec = keras.layers.InputSpec(shape=(None, None, None, 3), dtype="float32", name="images")
         with pytest.raises(ValueError, match="at another size: other results"):
-            FORMATS[form].load()._check_sizes(other, path, spec)
+            check_sizes(other, spec, "ONNX", lambda: FORMATS[form].load()._runner(path))
 
 
 def padded(image_shape, kernel, strides):
@@ -145,6 +146,23 @@ def test_one_size_only(tmp_path):
     path = tmp_path / "model.onnx"
     with pytest.raises(ValueError, match=r"ONNX for images of one size: name it.*\(None, None, 3\)"):
         keras_coda.export(padded((None, None, 3), kernel, strides), path)
+    assert not path.exists()
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="writes no such files")
+def test_any_size_in_files_of_torch_export(tmp_path, rng):
+    """Each traced size is a condition of the file. One that holds for some images only is refused."""
+    inputs, path = keras.Input((None, None, 3)), tmp_path / "model.pt2"
+    outputs = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 1)(inputs))
+    pooled = keras.Model(inputs, outputs)
+    keras_coda.export(pooled, path)
+    for shape in ((1, 5, 9, 3), (2, 66, 64, 3)):
+        some = rng.random(shape).astype("float32")
+        check(RUN["torch"](path, some), keras_coda.explain(pooled, some))
+    path.unlink()
+    strided = keras.Model(inputs, keras_coda.layers.SumPooling2D()(keras.layers.Conv2D(2, 3, 2)(inputs)))
+    with pytest.raises(ValueError, match=r"torch.export for images of one size: name it.*at another size: Guard"):
+        keras_coda.export(strided, path)
     assert not path.exists()
 
 
@@ -295,6 +313,18 @@ def test_other_models_of_the_unit_range(images, tmp_path, form, dtype):
     scaled = bytes_ / np.float32(255)
     check(RUN[form](path, bytes_ if dtype == "uint8" else scaled), keras_coda.explain(model, scaled))
     assert metadata_of(path)["value_range"] == ([0, 255] if dtype == "uint8" else [0, 1])
+
+
+@pytest.mark.one_backend
+def test_integers_for_a_model_that_takes_the_unit_range_after_other_layers(written, tmp_path):
+    """Its file would return NaN, as a graph cannot raise an error."""
+    layers = keras.layers
+    inner = [layers.Resizing(6, 6), keras_coda.layers.InputEncoding(), layers.Flatten(), layers.Dense(CLASSES)]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *inner])
+    for arguments in ({}, {"input_dtype": "uint8", "unit_range": True}):
+        keras_coda.export(model, tmp_path / "model.onnx", **arguments)
+    with pytest.raises(ValueError, match=r"(?s)takes images in \[0, 1\].*Expected: unit_range=True.*to 2\d\d"):
+        keras_coda.export(model, tmp_path / "model.onnx", input_dtype="uint8")
 
 
 def test_refusals(model, tmp_path):
