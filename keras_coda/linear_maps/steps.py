@@ -15,7 +15,7 @@ def describe(operation: keras.Operation) -> str:
 
 
 def passed(arguments: dict) -> set[str]:
-    """The names of the arguments of a call that have a value. Keras records a list of `None` as the masks of a list."""
+    """The names of the arguments of a call that have a value. Keras records a list of `None` as a model's masks."""
     return {name for name, value in arguments.items() if any(v is not None for v in keras.tree.flatten(value))}
 
 

@@ -530,27 +530,24 @@ def test_a_nested_model_of_integers_rounds(rng, drawn, functional):
     assert_exact(keras_coda.explain(model, x, "all", source="source"), model.predict(x, verbose=0))
 
 
-class Difference(layers.Layer):
-    """A layer of a list that knows masks, as a nested model of several inputs does."""
+class Difference(keras.Model):
+    """A model with its own map, which is one step of the graph."""
 
-    def call(self, tensors, mask=None):
+    def call(self, tensors, training=None, mask=None):
         return tensors[0] - 2.0 * tensors[1]
 
     def linear_map(self, tensors):
         return self(tensors), keras_coda.LinearMap(lambda v: v[0] - 2.0 * v[1], lambda u: [u, -2.0 * u])
 
 
-def difference_model():
-    first, second = keras.Input((4,)), keras.Input((4,))
-    return keras.Model([first, second], layers.Subtract()([first, 2.0 * second]))
-
-
 @pytest.mark.one_backend
-@pytest.mark.parametrize("make", [Difference, difference_model])
-def test_a_mask_of_each_tensor_of_a_list(rng, drawn, make):
+@pytest.mark.parametrize("kind", [keras.Model, Difference])
+def test_a_nested_model_of_several_inputs(rng, drawn, kind):
     """Keras records a list of `None` as the masks."""
+    first, second = keras.Input((4,)), keras.Input((4,))
+    nested = kind([first, second], layers.Subtract()([first, 2.0 * second]))
     inputs = [keras.Input((4,)), keras.Input((4,))]
-    model = keras.Model(inputs, layers.Dense(2, kernel_initializer=drawn)(make()(inputs)))
+    model = keras.Model(inputs, layers.Dense(2, kernel_initializer=drawn)(nested(inputs)))
     explanation = keras_coda.explain(model, [rng.random((3, 4), "float32"), rng.random((3, 4), "float32")], "all")
     kernel = model.get_weights()[0].T
     for weights, factor in zip(explanation.weights, (1.0, -2.0), strict=True):
