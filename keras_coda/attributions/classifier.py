@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_coda.attributions.probabilities import activation_of
 from keras_coda.checks import check_images, check_outputs, check_shape
+from keras_coda.explanations.snapshot import is_same, snapshot
 from keras_coda.layers import InputEncoding
 from keras_coda.layers.unit_range import to_unit_range
 from keras_coda.linear_maps import Graph
@@ -72,6 +73,7 @@ class Classifier:
         self.input = input
         self.classes = _single_output(model).shape[-1]
         walk = Graph.of(model)
+        self._all_operations, self._settings = walk.operations, snapshot(walk.operations)
         self._split(walk)
         axis = channel_axis(walk, self.graph.inputs[0])
         if axis not in (1, 3):
@@ -140,6 +142,15 @@ class Classifier:
         other.network = Part(self.network.name, other.forward, other.operations)
         return other
 
+    def _follow_changes(self):
+        """Have programs compiled anew where layers have been given other settings since."""
+        now = snapshot(self._all_operations)
+        if not is_same(now, self._settings):
+            self._settings = now
+            for program in (self.before, self.network):
+                if program is not None:
+                    program.predict_function = None
+
     def forward(self, source: typing.Any, replace: typing.Callable | None = None) -> typing.Any:
         """The outputs for a tensor of sources, as a tensor.
 
@@ -194,6 +205,7 @@ class Classifier:
         if self.before is not None:
             # Integers stay integers up to the encoding, which divides them. Sources are floats, also before it.
             taken = images.astype(self.model.inputs[0].dtype) if self.input == "encoded" else source
+            self._follow_changes()
             try:
                 encoded = to_unit_range(self.before.predict(taken, verbose=0))
             except ValueError as error:
@@ -226,6 +238,7 @@ class Classifier:
         """
         if isinstance(source, keras.utils.PyDataset):
             batch_size = None
+        self._follow_changes()
         outputs = self.network.predict(source, batch_size=batch_size, verbose=verbose).astype("float32")
         check_outputs(self.model.name, outputs)
         return outputs

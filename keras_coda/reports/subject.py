@@ -123,9 +123,7 @@ class Subject:
         """The outputs for all images, `(N, classes)`. They are computed once, and again if the model was changed."""
         now = [pieces.digest(self.model.get_weights()), *snapshot(Graph.of(self.model).operations)]
         if not is_same(now, self._model_then):
-            # Its program was compiled with the settings of then.
-            self.classifier, self._model_then = Classifier(self.model), now
-            self._outputs = outputs_of(self.classifier, self.images)
+            self._outputs, self._model_then = outputs_of(self.classifier, self.images), now
         return self._outputs
 
     @property

@@ -278,6 +278,20 @@ def test_outputs_that_are_not_finite_are_an_error(method, target):
         method(model)(tiny_models.images(), target)
 
 
+def test_outputs_follow_the_settings_of_layers():
+    """Before the encoding and after it. A program is compiled with those of its first call."""
+    inputs = keras.Input((4, 4, 1))
+    before, after = keras.layers.Rescaling(0.5), keras.layers.Rescaling(3.0)
+    x = after(keras_coda.layers.InputEncoding()(before(inputs)))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    classifier, images = Classifier(model), np.full((2, 4, 4, 1), 0.25, "float32")
+    for layer in (None, before, after):
+        if layer is not None:
+            layer.scale = 2.0
+        want = keras.ops.convert_to_numpy(model(images, training=False))
+        np.testing.assert_allclose(classifier.outputs(classifier.source(images)), want, rtol=1e-5, atol=1e-6)
+
+
 def test_any_number_of_images_of_a_model_with_a_fixed_one():
     model = keras.Sequential([keras.Input(batch_shape=(4, 5, 6, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
     images = np.random.default_rng(0).random((3, 5, 6, 3), dtype="float32")
