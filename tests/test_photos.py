@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tracemalloc
@@ -249,6 +250,13 @@ def test_long_lists_are_cut_and_a_large_folder_says_how_far_it_is(folder, monkey
 def test_what_is_no_folder_of_photos_is_refused(folder, make, message):
     with pytest.raises(ValueError, match=message):
         data.Photos(**make(folder))
+
+
+@pytest.mark.one_backend
+def test_a_relative_folder_is_named_with_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=rf"'photos/', but .*{re.escape(tmp_path.name)}.photos is no folder"):
+        data.Photos("photos/")
 
 
 def test_a_class_without_photos_is_refused(folder, tmp_path):

@@ -82,7 +82,9 @@ class Photos:
             raise ValueError(f"`held_out` must be in (0, 1). Received: {held_out!r}")
         self.folder = pathlib.Path(folder)
         if not self.folder.is_dir():
-            raise ValueError(f"Expected a folder of photos. Received: {str(folder)!r}, which is none")
+            raise ValueError(
+                f"Expected a folder of photos. Received: {str(folder)!r}, but {self.folder.absolute()} is no folder"
+            )
         self.left_out: dict[pathlib.Path, str] = {}
         folders = self._folders_of_parts()
         self.classes = sorted(path.name for path in self._folders(folders["train"]))
