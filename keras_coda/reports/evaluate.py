@@ -103,6 +103,8 @@ def evaluate(
         evaluation = Evaluation(_facts(subject, made, results, protocol, sanity), results, table)
         with written_whole(directory / FACTS) as file:
             json.dump(evaluation.facts, file, indent=1)
+        if verbose:
+            print(f"Drawing the examples of {directory / REPORT}", flush=True)
         pictures = examples.make(
             subject, made, shown, protocol.grid_size if "localisation" in protocol.metrics else None
         )
