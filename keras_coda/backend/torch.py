@@ -18,9 +18,12 @@ cpu_kernels = blocked_torch
 
 
 def is_concrete(tensor):
-    """Whether the values of `tensor` can be read now: it is not part of a graph being compiled or exported."""
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return not (traced or isinstance(tensor, FakeTensor) or tensor.device.type == "meta")
+    """Whether the values of `tensor` can be read now: it is in no graph that is compiled, exported or transformed."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    # `torch.func` has no public way to tell its tensors.
+    transformed = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return not (transformed or isinstance(tensor, FakeTensor) or tensor.device.type == "meta")
 
 
 def is_exporting(tensor):

@@ -64,6 +64,16 @@ def test_in_a_compiled_graph_images_out_of_range_are_nan(monkeypatch):
     np.testing.assert_allclose(InputEncoding(add_negative=False)(integers), [[np.nan] * 2, [0.2, 1], [np.nan] * 2])
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch.func is PyTorch's")
+def test_input_encoding_within_a_transformed_function_of_pytorch():
+    """Its tensors hide their values. Images out of range are NaN there, as in a compiled graph."""
+    torch = pytest.importorskip("torch")
+    gradients = torch.func.grad(lambda images: InputEncoding(add_negative=False)(images).sum())(torch.full((1, 2), 0.5))
+    np.testing.assert_array_equal(gradients, [[1, 1]])
+    encoded = torch.func.vmap(InputEncoding(add_negative=False))(torch.tensor([[[0.5, 1.0]], [[-1.0, 1.0]]]))
+    np.testing.assert_array_equal(encoded, [[[0.5, 1]], [[np.nan, np.nan]]])
+
+
 def test_input_encoding_allows_slight_overshoot_and_any_values_in_training():
     overshoot = np.array([[-0.25, 1.25]], "float32")
     np.testing.assert_allclose(InputEncoding()(overshoot), [[-0.25, 1.25, 1.25, -0.25]], atol=1e-6)
