@@ -11,7 +11,7 @@ import keras
 
 from keras_coda.backend.conventions import channels_last, fits, in_format
 from keras_coda.files import beside, left_beside, move_folder, sha256, written_whole
-from keras_coda.presets import architecture, files, hub, weights
+from keras_coda.presets import architecture, files, weights
 from keras_coda.presets.errors import PresetError
 from keras_coda.presets.facts import CONFIG_SUM, FORMAT_VERSION, VALUE_RANGE, Facts, to_json
 from keras_coda.presets.files import CONFIG, FILES, METADATA, WEIGHTS
@@ -162,8 +162,9 @@ def add_results(folder: str | os.PathLike, results: dict[str, Any]) -> pathlib.P
 
 def check_target(directory: str | os.PathLike, overwrite: bool) -> None:
     """Raise a `PresetError` if `save` would refuse to write to `directory`."""
-    if hub.is_address(directory):
-        raise PresetError(f"Expected the path of a folder, which `publish` uploads. Received: {directory!r}")
+    # `pathlib` makes hf:/user/repo of an address.
+    if pathlib.Path(directory).parts[:1] == ("hf:",):
+        raise PresetError(f"Expected the path of a folder, which `publish` uploads. Received: {os.fspath(directory)!r}")
     target = pathlib.Path(directory).expanduser()
     if not target.exists():
         return

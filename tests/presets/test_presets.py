@@ -951,6 +951,9 @@ def test_an_address_of_the_hub_is_no_folder(saved, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(presets.PresetError, match=r"`publish` uploads\. Received: 'hf://user/repo'"):
         presets.save(saved["coda_net"][1], "hf://user/repo", **FACTS)
+    # As the command line reads it.
+    with pytest.raises(presets.PresetError, match=r"`publish` uploads\. Received: 'hf:/user/repo'"):
+        presets.save(saved["coda_net"][1], pathlib.Path("hf://user/repo"), **FACTS)
     assert not [*tmp_path.iterdir()]
 
 
