@@ -116,9 +116,7 @@ def cropping2d(layer, inputs):
 def global_average_pooling2d(layer, inputs):
     axes = (-3, -2) if layer.data_format == "channels_last" else (-2, -1)
     image = ops.shape(inputs)[1:]
-    # Not a cast of the product: `torch.export` would take it for the same at every size.
-    pixels = ops.sum(ops.ones((image[axes[0]], image[axes[1]]), "float32"))
-    share = ops.cast(1.0 / pixels, layer.compute_dtype)
+    share = ops.cast(1.0 / ops.cast(image[axes[0]] * image[axes[1]], "float32"), layer.compute_dtype)
 
     def transpose(u):
         u = u if layer.keepdims else ops.expand_dims(u, axes)

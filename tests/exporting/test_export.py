@@ -153,17 +153,17 @@ def test_one_size_only(tmp_path):
 def test_any_size_in_files_of_torch_export(tmp_path, rng):
     """Each traced size is a condition of the file. One that holds for some images only is refused."""
     inputs, path = keras.Input((None, None, 3)), tmp_path / "model.pt2"
-    outputs = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 1)(inputs))
-    pooled = keras.Model(inputs, outputs)
-    keras_coda.export(pooled, path)
+    sums = keras_coda.layers.SumPooling2D()
+    plain = keras.Model(inputs, sums(keras.layers.Conv2D(2, 1)(inputs)))
+    keras_coda.export(plain, path)
     for shape in ((1, 5, 9, 3), (2, 66, 64, 3)):
         some = rng.random(shape).astype("float32")
-        check(RUN["torch"](path, some), keras_coda.explain(pooled, some))
+        check(RUN["torch"](path, some), keras_coda.explain(plain, some))
     path.unlink()
-    strided = keras.Model(inputs, keras_coda.layers.SumPooling2D()(keras.layers.Conv2D(2, 3, 2)(inputs)))
-    with pytest.raises(ValueError, match=r"torch.export for images of one size: name it.*at another size: Guard"):
-        keras_coda.export(strided, path)
-    assert not path.exists()
+    for layer in (keras.layers.Conv2D(2, 3, 2), keras.layers.GlobalAveragePooling2D(keepdims=True)):
+        with pytest.raises(ValueError, match=r"torch.export for images of one size: name it.*at another size: Guard"):
+            keras_coda.export(keras.Model(inputs, sums(layer(inputs))), path)
+        assert not path.exists()
 
 
 @needs_onnx
