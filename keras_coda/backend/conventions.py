@@ -44,6 +44,12 @@ def at_least_float32(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
+def float_dtype(dtype: Any) -> str:
+    """The dtype of the vectors that a map of tensors of `dtype` takes: itself, and "float32" for integers."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    return dtype if keras.backend.is_float_dtype(dtype) else "float32"
+
+
 def move_axis(x: Tensor, source: int, destination: int) -> Tensor:
     """`keras.ops.moveaxis` with axes counted from the first. PyTorch writes no others to ONNX correctly."""
     rank = len(x.shape)

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_coda import backend
+from keras_coda.backend.conventions import float_dtype
 from keras_coda.linear_maps.convolution import fold
 from keras_coda.linear_maps.linear_map import LinearMap
 
@@ -18,11 +19,11 @@ def linear_function(function, inputs):
         `(outputs, LinearMap)`.
     """
     outputs = function(inputs)
-    dtype, ranks = inputs.dtype, (len(inputs.shape) - 1, len(outputs.shape) - 1)
+    dtype, ranks = float_dtype(inputs.dtype), (len(inputs.shape) - 1, len(outputs.shape) - 1)
     transpose = transposed(function, ops.shape(inputs)[1:], dtype)
     W = LinearMap(
         lambda v: fold(function, ops.cast(v, dtype), ranks[0]),
-        lambda u: fold(transpose, ops.cast(u, outputs.dtype), ranks[1]),
+        lambda u: fold(transpose, ops.cast(u, float_dtype(outputs.dtype)), ranks[1]),
     )
     return outputs, W
 

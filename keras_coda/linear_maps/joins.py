@@ -3,8 +3,10 @@
 Each function takes a layer and the list of its inputs, and returns `(outputs, LinearMap)`.
 """
 
+import keras
 from keras import ops
 
+from keras_coda.backend.conventions import float_dtype
 from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError
 
 
@@ -17,6 +19,8 @@ def subtract(layer, inputs):
 
 
 def average(layer, inputs):
+    for tensor in inputs:  # whose sum may overflow before it is divided
+        require_floats(layer, tensor)
     return weighted_sum(layer, layer(inputs), inputs, [1.0 / len(inputs)] * len(inputs))
 
 
@@ -37,6 +41,7 @@ def weighted_sum(operation, outputs, inputs, factors, offset=None):
     Returns:
         `(outputs, LinearMap)`.
     """
+    require_floats(operation, outputs)
     if any(len(x.shape) != len(outputs.shape) for x in inputs):
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         raise NotDynamicLinearError(
@@ -66,13 +71,23 @@ def along_axis(operation, inputs, axis):
     sizes = [ops.shape(x)[axis] for x in inputs]
 
     def transpose(u):
-        u, parts, start = ops.cast(u, outputs.dtype), [], 0
+        u, parts, start = ops.cast(u, float_dtype(outputs.dtype)), [], 0
         for size in sizes:
             parts.append(u[(..., slice(start, start + size), *[slice(None)] * (-axis - 1))])
             start += size
         return parts
 
     return outputs, LinearMap(lambda vectors: ops.concatenate(vectors, axis=axis), transpose)
+
+
+def require_floats(operation, tensor):
+    """Raise an error where a layer, or the `Step` of an operation, calculates in integers, the dtype of `tensor`."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise NotDynamicLinearError(
+            f"The layer {operation.name!r} calculates in {dtype}, whose numbers overflow or are rounded, which is not "
+            "linear. Expected: floats, such as those of `ops.cast` or `keras.layers.Rescaling`."
+        )
 
 
 def _times(tensor, factor):

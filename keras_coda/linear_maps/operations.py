@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_coda.linear_maps import joins
 from keras_coda.linear_maps.by_gradient import elementwise_function, linear_function
-from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError, of_list
+from keras_coda.linear_maps.linear_map import LinearMap, NotDynamicLinearError, identity, of_list
 
 
 def add(step, inputs):
@@ -52,6 +52,7 @@ def matmul(step, inputs):
     if depends or len(matrix.shape) != 2:
         raise NotDynamicLinearError(f"{step} has no linear map here. Expected: a tensor times a constant matrix.")
     outputs = step(inputs)
+    joins.require_floats(step, outputs)
     matrix = ops.cast(ops.convert_to_tensor(matrix), outputs.dtype)
     W = LinearMap(
         lambda v: ops.matmul(ops.cast(v[0], outputs.dtype), matrix),
@@ -70,7 +71,7 @@ def cast(step, inputs):
     before, after = (keras.backend.standardize_dtype(x.dtype) for x in (inputs[0], step(inputs)))
     if keras.backend.is_float_dtype(before) and not keras.backend.is_float_dtype(after):
         raise NotDynamicLinearError(f"{step} rounds {before} to {after}, which is not linear. Expected: a float dtype.")
-    return joins.weighted_sum(step, step(inputs), inputs, [1.0])
+    return step(inputs), of_list(identity())
 
 
 def rearrange(step, inputs):
@@ -129,6 +130,7 @@ def _constant(step, value, outputs, inputs):
 
 def _sum(step, inputs, sign):
     outputs, operands = step(inputs), _operands(step, inputs)
+    joins.require_floats(step, outputs)
     factors = [factor for factor, (_, depends) in zip((1.0, sign), operands, strict=True) if depends]
     constants = [
         factor * _constant(step, value, outputs, inputs)

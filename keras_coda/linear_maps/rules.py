@@ -312,4 +312,4 @@ def by_gradient(layer, inputs):
             f"The layer {layer.name!r} ({type(layer).__name__}) pads images with fill_value={layer.fill_value}, which "
             "has no linear map here. Expected: fill_value=0."
         )
-    return linear_function(layer, ops.cast(inputs, layer.compute_dtype))
+    return linear_function(layer, inputs)

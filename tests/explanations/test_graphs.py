@@ -517,6 +517,39 @@ def test_integers_before_the_source(rng, drawn):
     assert_exact(keras_coda.explain(model, x, "all", source="source"), model.predict(x, verbose=0))
 
 
+def test_integers_that_are_moved_are_explained(rng):
+    """The maps of operations on integer images take floats. As integers, rows of W(x) were rounded to zero."""
+    inputs = [keras.Input((4, 4, 3), dtype="uint8", name=name) for name in "ab"]
+    x = ops.flip(ops.transpose(layers.Concatenate()(inputs), (0, 2, 1, 3)), axis=1)[:, 1:]
+    x = ops.mean(ops.cast(ops.concatenate([x, x], axis=2), "int32"), axis=2)
+    x = layers.Rescaling(1 / 255)(x)
+    model = keras.Model(inputs, DAUDense(2, 2)(layers.Flatten(**LAST)(x)))
+    images = [rng.integers(0, 256, (2, 4, 4, 3)).astype("uint8") for _ in inputs]
+    explanation = keras_coda.explain(model, images, "all")
+    np.testing.assert_allclose(explanation.logits, model.predict(images, verbose=0), rtol=1e-5)
+    assert np.abs(explanation.logits).max() > 1e-3
+    assert explanation.relative_residual.max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "calculation",
+    [
+        lambda x: x + x,
+        lambda x: 255 - x,
+        lambda x: 2 * x,
+        lambda x: ops.matmul(x, np.ones((3, 2), "uint8")),
+        lambda x: layers.Add()([x, x]),
+        lambda x: layers.Average()([x, x]),
+    ],
+)
+def test_calculations_in_integers_are_refused(calculation):
+    """They overflow: 200 + 200 is 144 in uint8."""
+    inputs = keras.Input((2, 2, 3), dtype="uint8")
+    model = keras.Model(inputs, head(DAUConv2D(2, 1, 1, **LAST)(layers.Rescaling(1 / 255)(calculation(inputs)))))
+    with pytest.raises(NotDynamicLinearError, match=r"calculates in \w+, whose numbers overflow"):
+        keras_coda.explain(model, np.full((1, 2, 2, 3), 200, "uint8"))
+
+
 @pytest.mark.parametrize("functional", [True, False], ids=["functional", "sequential"])
 def test_a_nested_model_of_integers_rounds(rng, drawn, functional):
     inputs = keras.Input((4,), dtype="int32")
